@@ -1,0 +1,32 @@
+"""Publish to Bluesky social (AT Protocol) from Prefect, with credentials that look after themselves.
+
+Example:
+    >>> from prefect_bluesky import BlueskyCredentials
+    >>> credentials = BlueskyCredentials.load("alice")
+    >>> credentials.publish("Hello from Prefect").url
+    'https://bsky.app/profile/alice.test/post/3...'
+"""
+
+from importlib.metadata import version
+
+from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.errors import AuthError, BlueskyError
+from prefect_bluesky.post import Post
+from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.publication import PublishedPost
+from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.tasks import ensure_session, publish_post
+
+__all__ = [
+    "AuthError",
+    "AuthProblem",
+    "BlueskyCredentials",
+    "BlueskyError",
+    "Post",
+    "PublishedPost",
+    "SessionStatus",
+    "ensure_session",
+    "publish_post",
+]
+
+__version__ = version("prefect-bluesky")

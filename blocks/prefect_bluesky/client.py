@@ -1,0 +1,122 @@
+"""Calls in the account's name: each is signed, and one that meets a refused token is replayed once with another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.problems import is_token_refusal
+from prefect_bluesky.session import Session
+from prefect_bluesky.settings import BlueskySettings
+
+if TYPE_CHECKING:
+    import atproto
+
+
+class BearerAuth(httpx.Auth):
+    """Signs requests to the account's PDS with its session, for sync and async clients.
+
+    A request that carries an `Authorization` of its own, or goes to another server, is left as it is: the token is for
+    the PDS alone.
+
+    `uploadBlob` answers a bad token with 500 only where it is no JWT, which `Session` rules out; so a 500 is never
+    taken for a refused token.
+
+    Args:
+        authenticator: keeps the account signed in.
+
+    Example:
+        >>> httpx.get(f"{pds.url}/xrpc/com.atproto.server.getSession", auth=BearerAuth(authenticator))
+        <Response [200 OK]>
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        session = self._authenticator.session()
+        if not _is_ours(request, session):
+            yield request
+            return
+        request.read()  # a streamed body could not be replayed
+        response = yield _signed(request, session)
+        if _may_be_refusal(response):
+            response.read()
+            if _is_refusal(response):
+                yield _signed(request, self._authenticator.recover(session))
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        session = await asyncio.to_thread(self._authenticator.session)
+        if not _is_ours(request, session):
+            yield request
+            return
+        await request.aread()
+        response = yield _signed(request, session)
+        if _may_be_refusal(response):
+            await response.aread()
+            if _is_refusal(response):
+                yield _signed(request, await asyncio.to_thread(self._authenticator.recover, session))
+
+
+def _is_ours(request: httpx.Request, session: Session) -> bool:
+    pds = httpx.URL(session.pds_url)
+    url = request.url
+    same_server = (url.scheme, url.host, url.port) == (pds.scheme, pds.host, pds.port)
+    return same_server and "Authorization" not in request.headers
+
+
+def _signed(request: httpx.Request, session: Session) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {session.access_token}"
+    return request
+
+
+def _may_be_refusal(response: httpx.Response) -> bool:
+    # A PDS says it with 400; the specification, and other servers, with 401.
+    return response.status_code in {400, 401}
+
+
+def _is_refusal(response: httpx.Response) -> bool:
+    try:
+        answer = response.json()
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and is_token_refusal(error=answer.get("error"), message=answer.get("message"))
+
+
+def sdk_client(authenticator: Authenticator) -> atproto.Client:
+    """The SDK's client, signed in; every call of it goes through `BearerAuth`.
+
+    Args:
+        authenticator: keeps the account signed in.
+    """
+    from atproto import Client, Request
+
+    status = authenticator.ensure()
+    client = Client(status.pds_url, request=Request(**_options(authenticator)))
+    client.me = _profile(status.did, status.handle)
+    return client
+
+
+async def async_sdk_client(authenticator: Authenticator) -> atproto.AsyncClient:
+    """The SDK's async client; see `sdk_client`."""
+    from atproto import AsyncClient, AsyncRequest
+
+    status = await asyncio.to_thread(authenticator.ensure)
+    client = AsyncClient(status.pds_url, request=AsyncRequest(**_options(authenticator)))
+    client.me = _profile(status.did, status.handle)
+    return client
+
+
+def _options(authenticator: Authenticator) -> dict[str, Any]:
+    return {"auth": BearerAuth(authenticator), "timeout": BlueskySettings().request_timeout}
+
+
+def _profile(did: str, handle: str) -> atproto.models.AppBskyActorDefs.ProfileViewDetailed:
+    # send_post reads the DID from here; the real profile would cost a call that not every PDS answers.
+    from atproto import models
+
+    return models.AppBskyActorDefs.ProfileViewDetailed(did=did, handle=handle)

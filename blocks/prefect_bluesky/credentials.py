@@ -1,0 +1,246 @@
+"""The block: who the account is, its app password, and where its session is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import secrets
+from collections.abc import Hashable
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
+
+from prefect.blocks.abstract import CredentialsBlock
+from prefect.settings import PREFECT_API_URL
+from prefect_aws import AwsCredentials
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
+
+from prefect_bluesky import events
+from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.aws_session_store import AwsSessionStore
+from prefect_bluesky.client import BearerAuth, async_sdk_client, sdk_client
+from prefect_bluesky.inputs import (
+    looks_like_app_password,
+    normal_account,
+    normal_app_password,
+    normal_secret_prefix,
+    normal_service_url,
+)
+from prefect_bluesky.locks import worker_lock
+from prefect_bluesky.post import Post
+from prefect_bluesky.prefect_session_store import PrefectSessionStore
+from prefect_bluesky.publication import Publication, PublishedPost
+from prefect_bluesky.runtime import api_at_hand, current_attempt
+from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.session_store import MemorySessionStore, SessionStore
+from prefect_bluesky.settings import BlueskySettings
+
+if TYPE_CHECKING:
+    import atproto
+
+
+class BlueskyCredentials(CredentialsBlock):
+    """
+    Signs in to Bluesky social (AT Protocol) and keeps the session alive.
+
+    The session is kept in AWS Secrets Manager if AWS credentials are given; otherwise in an encrypted Prefect Secret
+    where a Prefect API is at hand, and in memory elsewhere.
+
+    Raises:
+        InvalidInput: a field cannot be used; the message names it and the remedy.
+
+    Example:
+        Load a stored block and publish:
+        ```python
+        from prefect_bluesky import BlueskyCredentials
+
+        credentials = BlueskyCredentials.load("BLOCK_NAME")
+        credentials.publish("Hello from Prefect")
+        ```
+    """
+
+    # An error's text must not show what was given: it may be the app password.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    _block_type_name = "Bluesky Credentials"
+    _block_type_slug = "bluesky-credentials"
+    _logo_url = HttpUrl("https://bsky.app/static/apple-touch-icon.png")
+    _documentation_url = HttpUrl("https://github.com/bluesky-social/atproto")
+    _description = "Signs in to Bluesky social (AT Protocol) with an app password and keeps the session alive."
+
+    handle: str = Field(
+        title="Handle",
+        description="The account's handle, such as alice.bsky.social, or its DID.",
+        examples=["alice.bsky.social"],
+    )
+    app_password: SecretStr = Field(
+        title="App password",
+        description="An app password, made in the Bluesky app under Settings > Privacy and security > App passwords.",
+        examples=["xxxx-xxxx-xxxx-xxxx"],
+    )
+    service_url: str = Field(
+        default="https://bsky.social",
+        title="Service URL",
+        description="Where the account signs in: https://bsky.social, or the account's own PDS.",
+    )
+    aws_credentials: AwsCredentials | None = Field(
+        default=None,
+        title="AWS credentials",
+        description="If given, the session is kept in AWS Secrets Manager; otherwise in Prefect.",
+    )
+    secret_prefix: str = Field(
+        default="prefect-bluesky",
+        title="Secret prefix",
+        description="With AWS credentials: the session is the secret named PREFIX/ACCOUNT/session.",
+    )
+
+    _authenticators: ClassVar[dict[Hashable, Authenticator]] = {}
+    _authenticators_lock: ClassVar[Lock] = Lock()
+    _digest_key: ClassVar[bytes] = secrets.token_bytes(16)
+
+    @field_validator("handle")
+    @classmethod
+    def _normal_handle(cls, handle: str) -> str:
+        return normal_account(handle)
+
+    @field_validator("app_password")
+    @classmethod
+    def _normal_app_password(cls, password: SecretStr) -> SecretStr:
+        return SecretStr(normal_app_password(password.get_secret_value()))
+
+    @field_validator("service_url")
+    @classmethod
+    def _normal_service_url(cls, url: str) -> str:
+        return normal_service_url(url)
+
+    @field_validator("secret_prefix")
+    @classmethod
+    def _normal_secret_prefix(cls, prefix: str) -> str:
+        return normal_secret_prefix(prefix)
+
+    def ensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
+        """Have a valid session: the gate before a publish.
+
+        A session that is valid for long enough is reused without a request. Otherwise it is refreshed, or the account
+        is signed in, one at a time across workers.
+
+        Args:
+            min_validity: how long the session must still be valid for; by default 10 minutes (a setting). A demand
+                longer than the server's tokens live is read as a third of their life.
+
+        Raises:
+            AuthError: the account cannot sign in; `problem` says why.
+            ServiceError: the server refuses, or does not answer and no valid session is left.
+            StoreError: the stored session cannot be read.
+
+        Example:
+            >>> credentials.ensure_session().action
+            'reused'
+        """
+        return self._authenticator().ensure(min_validity)
+
+    async def aensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
+        """Have a valid session, from async code; see `ensure_session`."""
+        return await asyncio.to_thread(self.ensure_session, min_validity)
+
+    def get_client(self) -> atproto.Client:
+        """The AT Protocol SDK's own client, signed in.
+
+        Its calls are signed with the session kept here, which outlives expiry. It holds no tokens itself.
+
+        Raises: as `ensure_session`; a call raises the SDK's errors, or `AuthError` if the account cannot sign in.
+
+        Example:
+            >>> credentials.get_client().send_post("hi").uri
+            'at://did:plc:.../app.bsky.feed.post/3...'
+        """
+        return sdk_client(self._authenticator())
+
+    async def aget_client(self) -> atproto.AsyncClient:
+        """The SDK's async client, signed in; see `get_client`."""
+        return await async_sdk_client(self._authenticator())
+
+    def publish(self, post: Post | str, key: str | None = None) -> PublishedPost:
+        """Publish a post exactly once.
+
+        Args:
+            post: what to publish; a string is a post of that text.
+            key: what tells this post from all others of the account. Publishing again under the same key, from
+                anywhere and at any time, finds the post instead of making a second one. By default the flow run's id
+                and the post's content, so that a retried run posts once; outside a run, each call is a post of its
+                own.
+
+        Raises:
+            KeyConflict: the key is taken by another post.
+            AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again.
+
+        Example:
+            >>> credentials.publish("Release 2.0 is out", key="release-2.0").url
+            'https://bsky.app/profile/alice.test/post/3...'
+        """
+        post = Post.model_validate(post)
+        authenticator = self._authenticator()
+        account = authenticator.ensure()
+        attempt = current_attempt()
+        publication = Publication.of(
+            post,
+            account,
+            key=key or f"{attempt.key} {post.model_dump_json()}",
+            # A key of the caller's own stands for the same post in a later run, which has another planned time.
+            planned_at=None if key else attempt.planned_at,
+            created_at=attempt.created_at,
+        )
+        published = publication.send(BearerAuth(authenticator), look_first=not attempt.is_first)
+        events.emit(events.POST_PUBLISHED, authenticator.session(), uri=published.uri, cid=published.cid)
+        return published
+
+    async def apublish(self, post: Post | str, key: str | None = None) -> PublishedPost:
+        """Publish a post exactly once, from async code; see `publish`."""
+        return await asyncio.to_thread(self.publish, post, key)
+
+    def _authenticator(self) -> Authenticator:
+        """The one of this process for this account, app password and store: blocks come and go, sessions stay."""
+        password = self.app_password.get_secret_value()
+        digest = hmac.digest(self._digest_key, password.encode(), "sha256")
+        place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
+        identity = (place, self.service_url, self.handle, digest)
+        with self._authenticators_lock:
+            if identity not in self._authenticators:
+                settings = BlueskySettings()
+                if not looks_like_app_password(password):
+                    self.logger.warning(
+                        "app_password of %s does not look like an app password (xxxx-xxxx-xxxx-xxxx). If it is the"
+                        " account's main password, create an app password instead: it can be revoked on its own.",
+                        self.handle,
+                    )
+                self._authenticators[identity] = Authenticator(
+                    account=self.handle,
+                    app_password=password,
+                    service_url=self.service_url,
+                    store=self._store(),
+                    lock=partial(worker_lock, self._name, lease=settings.lock_lease),
+                    min_validity=settings.min_validity,
+                )
+            return self._authenticators[identity]
+
+    def _store(self) -> SessionStore:
+        if self.aws_credentials:
+            account = self.handle.replace(":", "_").replace("%", "=")  # AWS allows neither in a name
+            return AwsSessionStore(self.aws_credentials, f"{self.secret_prefix}/{account}/session")
+        if api_at_hand():
+            return PrefectSessionStore(self._name)
+        return MemorySessionStore((self.service_url, self.handle))
+
+    @property
+    def _name(self) -> str:
+        """A name for this account that Prefect takes for a block document and a concurrency limit."""
+        # "a-b.test" and "a.b-test" are two accounts with one readable name.
+        digest = sha256(f"{self.service_url} {self.handle}".encode()).hexdigest()[:8]
+        return f"bluesky-session-{re.sub('[^a-z0-9]+', '-', self.handle.lower())[:60]}-{digest}"
+
+
+def _prefect_place() -> str:
+    return (PREFECT_API_URL.value() or "this run's own API") if api_at_hand() else "memory"

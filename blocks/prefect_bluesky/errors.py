@@ -1,0 +1,198 @@
+"""Everything that this package raises on purpose.
+
+    BlueskyError
+    ├── InvalidInput               what a person gave cannot be used; names the field and the remedy
+    ├── AuthError                  the account cannot sign in; `problem` says why
+    ├── ServiceError               what a server answered, or that it did not
+    │   ├── ServiceUnavailable     retryable: no answer, or 5xx
+    │   ├── RateLimited            retryable: 429
+    │   └── RequestRefused         a definite no
+    ├── StoreError                 the place where sessions are kept
+    │   ├── StoreUnavailable       retryable: no answer, throttled, or failing
+    │   ├── StoreConflict          somebody else saved first
+    │   └── StoreDamaged           what lies there is not a session of ours
+    └── PublishError
+        ├── KeyConflict            the record key is taken by another post
+        └── CidMismatch            the server stored something else than was computed
+
+Retry rules read `retryable` and nothing else.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect_bluesky.problems import AuthProblem
+
+
+class BlueskyError(Exception):
+    """The root of the tree."""
+
+    retryable: bool = False
+    """Whether the same call may succeed a little later with nothing changed."""
+
+
+class InvalidInput(BlueskyError):
+    """A value that cannot be used.
+
+    Deliberately no `ValueError`: pydantic would wrap that one together with the value, which may be secret.
+
+    Args:
+        field: the name of the field.
+        reason: what is wrong with it; never the value of a secret field.
+        remedy: what to write instead.
+    """
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(field, reason, remedy)
+        self.field = field
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason} {self.remedy}"
+
+
+class AuthError(BlueskyError):
+    """The account cannot sign in.
+
+    Args:
+        problem: the cause, with its explanation and remedy.
+        account: the handle or DID that it concerns.
+    """
+
+    def __init__(self, problem: AuthProblem, account: str) -> None:
+        super().__init__(problem, account)
+        self.problem = problem
+        self.account = account
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.problem.explanation} {self.problem.remedy} ({self.problem.value})"
+
+
+class ServiceError(BlueskyError):
+    """What a server answered.
+
+    Args:
+        server_url: the server that was asked.
+        method: the XRPC method, such as `com.atproto.repo.applyWrites`.
+        status: the HTTP status, or None if there was no answer.
+        error: the answer's `error`, such as `InvalidRequest`.
+        message: the answer's `message`.
+        retry_after: how long the server asks to wait, if it says so.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        method: str,
+        status: int | None,
+        error: str | None = None,
+        message: str | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(server_url, method, status, error, message, retry_after)
+        self.server_url = server_url
+        self.method = method
+        self.status = status
+        self.error = error
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        said = ": ".join(part for part in (self.error, self.message) if part)
+        return f"{self.server_url} answered {self.method} with {self.status} {said}".rstrip()
+
+
+class ServiceUnavailable(ServiceError):
+    """No answer, or an answer of the 500 kind. What was asked may or may not have happened."""
+
+    retryable = True
+
+    def __str__(self) -> str:
+        if self.status:
+            return super().__str__()
+        return f"{self.server_url} did not answer {self.method} ({self.message})"
+
+
+class RateLimited(ServiceError):
+    """The server asks to slow down (429)."""
+
+    retryable = True
+
+    def __str__(self) -> str:
+        wait = f"; the server asks to wait {self.retry_after.total_seconds():.0f} s" if self.retry_after else ""
+        return super().__str__() + wait
+
+
+class RequestRefused(ServiceError):
+    """A definite no: the same request will be refused again."""
+
+
+class StoreError(BlueskyError):
+    """The place where sessions are kept answered with an error.
+
+    Args:
+        place: which one, such as `AWS secret prefect-bluesky/alice.bsky.social/session`.
+        reason: what happened.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(place, reason)
+        self.place = place
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, is throttled, or fails."""
+
+    retryable = True
+
+
+class StoreConflict(StoreError):
+    """Somebody else saved between our reading and our saving."""
+
+
+class StoreDamaged(StoreError):
+    """What lies in the store is not a session of ours, or is damaged. It is left as it is."""
+
+
+class PublishError(BlueskyError):
+    """A post that was not, or not rightly, published."""
+
+
+class KeyConflict(PublishError):
+    """The record key is taken by another post.
+
+    Args:
+        uri: the at:// URI that is taken.
+    """
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.uri = uri
+
+    def __str__(self) -> str:
+        return f"{self.uri} is another post. Give this post another key: a key stands for one post for ever."
+
+
+class CidMismatch(PublishError):
+    """The server stored the post under another CID than was computed from the same record.
+
+    Args:
+        uri: the at:// URI of the post, which is published.
+        expected: the CID computed before sending.
+        found: the CID that the server answered.
+    """
+
+    def __init__(self, uri: str, expected: str, found: str) -> None:
+        super().__init__(uri, expected, found)
+        self.uri = uri
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.uri} is published, but as {self.found} where {self.expected} was expected. Please report this."

@@ -1,0 +1,54 @@
+"""One at a time, across workers: the lock under which an account's session is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import PrefectHTTPStatusError
+
+from prefect_bluesky.runtime import api_at_hand, logger
+
+_API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
+
+
+@contextmanager
+def worker_lock(name: str, *, lease: float) -> Iterator[None]:
+    """Hold a Prefect global concurrency limit of one slot.
+
+    Without an API at hand nothing is held: there the caller's own lock must do, and no server is started for it.
+    Where the API fails, the work goes on without the lock: a second refresh does no harm, a missed post does.
+
+    Args:
+        name: the limit's name; it is created where it is missing.
+        lease: seconds after which a worker that died loses the lock.
+    """
+    held = ExitStack()
+    if api_at_hand():
+        try:
+            with get_client(sync_client=True) as client:
+                # A missing limit would let everyone in.
+                client.upsert_global_concurrency_limit_by_name(name, 1)
+            held.enter_context(
+                concurrency(
+                    name,
+                    timeout_seconds=lease + 30,
+                    lease_duration=lease,
+                    strict=True,
+                    # A refresh that was sent is never abandoned, whatever became of the lease.
+                    raise_on_lease_renewal_failure=False,
+                )
+            )
+        except (*_API_TROUBLE, ConcurrencySlotAcquisitionError, TimeoutError) as why:
+            logger().warning("Going on without the lock %s: %s", name, type(why).__name__)
+    try:
+        yield
+    finally:
+        try:
+            held.close()
+        except _API_TROUBLE as why:
+            logger().warning("The lock %s opens after its lease of %.0f s: %s", name, lease, type(why).__name__)

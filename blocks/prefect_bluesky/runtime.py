@@ -1,0 +1,73 @@
+"""Where this code runs: inside a Prefect run or not, with a Prefect API at hand or not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
+from prefect.settings import PREFECT_API_URL
+
+
+def in_run() -> bool:
+    """Whether a flow run or task run of Prefect is under way here."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def api_at_hand() -> bool:
+    """Whether a Prefect API may be used. Outside a run and without a configured one, using it would start a server."""
+    return in_run() or bool(PREFECT_API_URL.value())
+
+
+def logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The run's logger inside a run, so that people see the lines in the UI; else one of this package."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("bluesky")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What makes a publish the same one when it is tried again.
+
+    Args:
+        key: the same for each attempt of one run, another for another run.
+        planned_at: when the run was to start; the same for each attempt.
+        created_at: when this post's turn came: a run may publish many over hours, and a feed shows a post at this time.
+        is_first: whether nothing can have been sent under this key yet.
+    """
+
+    key: str
+    planned_at: datetime
+    created_at: datetime
+    is_first: bool
+
+
+def current_attempt() -> Attempt:
+    """The attempt that is under way; outside a run each call is an attempt of its own."""
+    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+    flow_run = flow_context.flow_run if flow_context else None
+    task_run = task_context.task_run if task_context else None
+    now = datetime.now(UTC)
+    run = flow_run or task_run
+    if run is None:
+        return Attempt(key=uuid4().hex, planned_at=now, created_at=now, is_first=True)
+    return Attempt(
+        key=str(run.id),
+        planned_at=_start_of(run) or now,
+        created_at=_start_of(task_run) or now,
+        is_first=max(run.run_count, task_run.run_count if task_run else 0) <= 1,
+    )
+
+
+def _start_of(run: FlowRun | TaskRun | None) -> datetime | None:
+    if run is None or run.expected_start_time is None:
+        return None
+    # Prefect's datetimes are pendulum's, whose arithmetic does not go with the standard library's.
+    return datetime.fromisoformat(run.expected_start_time.isoformat())

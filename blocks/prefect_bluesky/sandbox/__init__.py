@@ -1,0 +1,23 @@
+"""A small Bluesky PDS on loopback, in memory: for the demo, and for the tests of whoever uses prefect-bluesky.
+
+It answers the calls that publishing needs with the statuses, error names and messages of a real PDS, and it lets a test
+cause what goes wrong with one: tokens that expire or are revoked, failures, slow answers and lost ones. Rate limits are
+not simulated (use `Sandbox.fail` with status 429), and there is no OAuth.
+
+Example:
+    >>> from datetime import timedelta
+    >>> from prefect_bluesky import sandbox
+    >>> with sandbox.run() as pds:
+    ...     alice = pds.create_account("alice.test")
+    ...     # sign in at pds.url as alice.handle with alice.app_password, publish, and then:
+    ...     posts = pds.posts(alice)
+    ...     pds.advance(timedelta(hours=3))  # the access token has expired
+    ...     pds.drop("com.atproto.repo.applyWrites")  # the next write happens, but its answer is lost
+    ...     seen = [(request.nsid, request.status) for request in pds.requests()]
+"""
+
+from .accounts import Account
+from .app import Request
+from .server import Sandbox, run
+
+__all__ = ["Account", "Request", "Sandbox", "run"]

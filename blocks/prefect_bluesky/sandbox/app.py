@@ -1,0 +1,132 @@
+"""The HTTP side: a Starlette app in front of the methods, and the server thread that runs it on loopback."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .clock import Clock
+from .faults import Fault
+from .xrpc import Answer, Call
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that the sandbox got. It holds no token, no password and no content.
+
+    Attributes:
+        nsid: the XRPC method, such as "com.atproto.server.createSession".
+        method: the HTTP method.
+        status: the HTTP status of the answer; None if the connection was dropped without one.
+        did: the account that the request spoke for; None if it spoke for none.
+    """
+
+    nsid: str
+    method: str
+    status: int | None
+    did: str | None
+
+
+Respond = Callable[[Call], tuple[Answer, Fault]]
+
+
+def build(respond: Respond, clock: Clock, closing: asyncio.Event) -> ASGIApp:
+    """The app.
+
+    Args:
+        respond: answers one call; it runs on the event loop and must not block.
+        clock: the time for Date headers.
+        closing: set when the server is to stop; delayed answers then wait no longer.
+    """
+
+    async def xrpc(request: HttpRequest) -> Response:
+        try:
+            content = await request.body()
+        except ClientDisconnect:
+            return Response()  # nobody is there to read it
+        nsid = request.path_params["nsid"]
+        call = Call(nsid, request.method, request.headers, request.query_params, content)
+        answer, fault = respond(call)
+        if fault.delay:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closing.wait(), fault.delay)
+        if fault.drop:
+            return _Dropped()
+        headers = {**answer.headers, "date": clock.http_date()}
+        if answer.body is None:
+            return Response(status_code=answer.status, headers=headers)
+        return JSONResponse(answer.body, answer.status, headers)
+
+    every_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    return Starlette(routes=[Route("/xrpc/{nsid}", xrpc, methods=every_method)])
+
+
+@contextmanager
+def serve(make_app: Callable[[asyncio.Event], ASGIApp], listener: socket.socket) -> Iterator[None]:
+    """Run an app on `listener`, in a thread of its own, until the block is left."""
+    server = _Server(make_app)
+    thread = threading.Thread(target=server.run, args=([listener],), name="bluesky-sandbox", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, make_app: Callable[[asyncio.Event], ASGIApp]) -> None:
+        self._closing = asyncio.Event()
+        config = uvicorn.Config(
+            make_app(self._closing),
+            loop="asyncio",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+class _Protocol(H11Protocol):
+    """Hands every request its connection, so that an answer can be to close it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.cycle is not None and self.cycle.more_body:
+            self.transport.close()  # the rest of its body may never come
+
+
+class _Dropped(Response):
+    """No answer: the connection closes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["transport"].close()
+        # Returning earlier, while uvicorn believes the client to be there, would make it answer 500.
+        while (await receive())["type"] != "http.disconnect":
+            pass

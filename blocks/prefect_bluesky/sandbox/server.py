@@ -1,0 +1,293 @@
+"""`run()`, which starts a sandbox, and `Sandbox`, with which a test steers it."""
+
+import copy
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal
+
+from . import app
+from .accounts import Account, Holder, Lifetimes
+from .app import Request
+from .refusal import Refusal
+from .service import Service
+from .xrpc import Answer
+
+_HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAMES = {
+    400: ("InvalidRequest", "Invalid Request"),
+    401: ("AuthenticationRequired", "Authentication Required"),
+    403: ("Forbidden", "Forbidden"),
+    429: ("RateLimitExceeded", "Rate Limit Exceeded"),
+    500: ("InternalServerError", "Internal Server Error"),
+    502: ("UpstreamFailure", "Upstream Failure"),
+    503: ("NotEnoughResources", "Not Enough Resources"),
+    504: ("UpstreamTimeout", "Upstream Timeout"),
+}
+
+
+@contextmanager
+def run(
+    *,
+    access_lifetime: timedelta = timedelta(hours=2),
+    refresh_lifetime: timedelta = timedelta(days=90),
+    grace: timedelta = timedelta(hours=2),
+    did_doc: bool = False,
+    pds_url_in_did_doc: str | None = None,
+    on_request: Callable[[Request], None] | None = None,
+) -> Iterator["Sandbox"]:
+    """Run a sandbox on a free port of 127.0.0.1 while the block lasts. All it held is gone afterwards.
+
+    Args:
+        access_lifetime: how long access tokens live, in whole seconds.
+        refresh_lifetime: how long refresh tokens live, in whole seconds.
+        grace: how long a refresh token still works after its first use; zero makes it good for one use.
+        did_doc: put the account's DID document into answers about a session, as bsky.social does.
+        pds_url_in_did_doc: the PDS that the document names; the sandbox itself if left out.
+        on_request: called with each request when it has been dealt with, before its answer leaves, in the server's
+            thread. It must not block.
+
+    Raises:
+        OSError: there is no free port.
+
+    Example:
+        >>> with run(access_lifetime=timedelta(minutes=5)) as pds:
+        ...     alice = pds.create_account("alice.test")
+    """
+    lifetimes = Lifetimes(access_lifetime, refresh_lifetime, grace)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        service = Service(lifetimes, pds_url_in_did_doc or url, did_doc=did_doc, on_request=on_request)
+        with app.serve(partial(app.build, service.respond, service.clock), listener):
+            yield Sandbox(url, service)
+
+
+class Sandbox:
+    """A running sandbox. Get one from `run()`. Safe to use from several threads.
+
+    Attributes:
+        url: its address, such as "http://127.0.0.1:40123".
+    """
+
+    def __init__(self, url: str, service: Service) -> None:
+        self.url = url
+        self._service = service
+
+    def __repr__(self) -> str:
+        return f"Sandbox(url={self.url!r})"
+
+    def create_account(self, handle: str | None = None) -> Account:
+        """Register an account.
+
+        Args:
+            handle: its handle; left out, it is a fresh one such as "user1.test".
+
+        Raises:
+            ValueError: the handle is taken or is not one.
+        """
+        with self._service.lock:
+            taken = {holder.handle for holder in self._service.accounts}
+            if handle is None:
+                number = next(n for n in range(1, len(taken) + 2) if f"user{n}.test" not in taken)
+                handle = f"user{number}.test"
+            handle = handle.lower()
+            if not _HANDLE.fullmatch(handle):
+                raise ValueError(f"not a handle: {handle!r}")
+            if handle in taken:
+                raise ValueError(f"handle already taken: {handle}")
+            return self._service.accounts.create(handle)
+
+    def create_app_password(self, account: Account, name: str = "second", privileged: bool = False) -> str:
+        """Make another app password and return it.
+
+        Raises:
+            ValueError: the account has one of that name.
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            holder = self._holder(account)
+            if name in holder.app_passwords:
+                raise ValueError(f"{account.handle} has an app password named {name!r}")
+            return self._service.accounts.add_app_password(holder, name, privileged=privileged).password
+
+    def revoke_app_password(self, account: Account, password: str | None = None) -> None:
+        """Revoke an app password (left out: the one the account was created with) and its refresh tokens.
+
+        Access tokens made with it work until they expire, as on a real PDS.
+
+        Raises:
+            LookupError: there is no such account or password (any more).
+        """
+        with self._service.lock:
+            holder, wanted = self._holder(account), password or account.app_password
+            name = next((made.name for made in holder.app_passwords.values() if made.password == wanted), None)
+            if name is None:
+                raise LookupError(f"{account.handle} has no such app password")
+            self._service.accounts.revoke_app_password(holder, name)
+
+    def change_password(self, account: Account, new: str) -> None:
+        """Change the main password. This ends every session at its next refresh; app passwords stay valid.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            self._service.accounts.change_password(self._holder(account), new)
+
+    def deactivate(self, account: Account) -> None:
+        """Deactivate an account, as its owner may: it can still sign in, but not write.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            self._holder(account).deactivated = True
+
+    def take_down(self, account: Account) -> None:
+        """Take an account down, as a moderator may. This revokes its refresh tokens for good.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            holder = self._holder(account)
+            holder.taken_down = True
+            self._service.accounts.end_sessions(holder)
+
+    def reinstate(self, account: Account) -> None:
+        """Undo `deactivate` and `take_down`.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            holder = self._holder(account)
+            holder.deactivated = holder.taken_down = False
+
+    def delete_account(self, account: Account) -> None:
+        """Delete an account with all that it holds.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            self._service.accounts.delete(self._holder(account))
+
+    def mint(
+        self,
+        account: Account,
+        kind: Literal["access", "refresh"] = "access",
+        expires_in: timedelta = timedelta(seconds=-1),
+        **claims: object,
+    ) -> str:
+        """A correctly signed token of the account, by default one that has just expired.
+
+        Args:
+            account: whose token; it need not exist any more.
+            kind: an access token (of an app password's scope) or a refresh token.
+            expires_in: from now; negative for an expired one.
+            claims: put in place of the usual ones; None leaves one out. A refresh token is good for a refresh unless
+                `jti` is given.
+
+        Example:
+            >>> token = pds.mint(alice, "access", timedelta(hours=1), scope="com.atproto.access")
+        """
+        with self._service.lock:
+            return self._service.accounts.mint(account.did, kind, expires_in, claims)
+
+    def advance(self, by: timedelta) -> None:
+        """Move the server's clock on; tokens age by as much.
+
+        Raises:
+            ValueError: `by` is negative.
+        """
+        with self._service.lock:
+            self._service.clock.advance(by)
+
+    def posts(self, account: Account) -> list[dict[str, Any]]:
+        """The account's posts as `{"uri": ..., "cid": ..., "value": ...}`, oldest first.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        collection = "app.bsky.feed.post"
+        with self._service.lock:
+            repo = self._holder(account).repo
+            return [
+                {"uri": repo.uri(collection, rkey), "cid": record.cid, "value": copy.deepcopy(record.value)}
+                for rkey, record in repo.records_of(collection)
+            ]
+
+    def requests(self, nsid: str | None = None) -> list[Request]:
+        """The requests so far, in the order in which they were dealt with; of one method only if `nsid` is given."""
+        with self._service.lock:
+            return [request for request in self._service.requests if nsid in (None, request.nsid)]
+
+    def fail(
+        self,
+        nsid: str,
+        status: int = 503,
+        error: str | None = None,
+        message: str | None = None,
+        *,
+        times: int = 1,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer the next `times` calls of a method with an error; they change nothing.
+
+        Args:
+            nsid: the method.
+            status: HTTP status.
+            error: the error's name; left out, the usual one of that status.
+            message: its text; left out, the usual one.
+            times: how many calls.
+            headers: more headers of the answer, such as Retry-After.
+
+        Raises:
+            ValueError: the sandbox has no such method, or `times` is not positive.
+
+        Example:
+            >>> pds.fail("com.atproto.repo.createRecord", 429, headers={"Retry-After": "3"})
+        """
+        self._check(nsid, times)
+        usual_error, usual_message = _NAMES.get(status, ("UnknownXRPCError", "Unknown XRPC Error"))
+        refusal = Refusal(status, error or usual_error, message or usual_message, headers)
+        with self._service.lock:
+            self._service.faults.fail(nsid, Answer.of(refusal), times)
+
+    def delay(self, nsid: str, seconds: float, times: int = 1) -> None:
+        """Hold back the answers to the next `times` calls of a method. The calls do their work at once.
+
+        Raises:
+            ValueError: the sandbox has no such method, or `times` is not positive.
+        """
+        self._check(nsid, times)
+        with self._service.lock:
+            self._service.faults.delay(nsid, seconds, times)
+
+    def drop(self, nsid: str, times: int = 1) -> None:
+        """Do what the next `times` calls of a method ask, then close their connections without an answer.
+
+        Together with `fail`, the calls do nothing and get no answer.
+
+        Raises:
+            ValueError: the sandbox has no such method, or `times` is not positive.
+        """
+        self._check(nsid, times)
+        with self._service.lock:
+            self._service.faults.drop(nsid, times)
+
+    def _holder(self, account: Account) -> Holder:
+        holder = self._service.accounts.find(account.did)
+        if holder is None:
+            raise LookupError(f"no account {account.handle} here")
+        return holder
+
+    def _check(self, nsid: str, times: int) -> None:
+        if nsid not in self._service.methods:
+            raise ValueError(f"the sandbox has no method {nsid!r}")
+        if times < 1:
+            raise ValueError(f"times must be positive, not {times}")

@@ -1,0 +1,67 @@
+"""The PDS itself, without HTTP: its state, and what it says to a call."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from .accounts import Accounts, Holder, Lifetimes
+from .app import Request
+from .clock import Clock
+from .faults import Fault, Faults
+from .methods import methods
+from .tokens import Tokens
+from .xrpc import Answer, Call, Json, answer
+
+
+class Service:
+    """All state of a sandbox, behind one lock.
+
+    Attributes:
+        lock: held by whoever reads or changes the rest.
+        clock: the server's time.
+        accounts: accounts, sessions and records.
+        faults: what is to go wrong.
+        methods: the methods by NSID.
+        requests: what came in so far.
+    """
+
+    def __init__(
+        self,
+        lifetimes: Lifetimes,
+        pds_url: str,
+        *,
+        did_doc: bool,
+        on_request: Callable[[Request], None] | None,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.clock = Clock()
+        self._tokens = Tokens(self.clock)
+        self.accounts = Accounts(self.clock, self._tokens, lifetimes)
+        self.methods = methods(self.accounts, self._tokens, partial(_did_document, pds_url), in_session=did_doc)
+        self.faults = Faults()
+        self.requests: list[Request] = []
+        self._on_request = on_request
+
+    def respond(self, call: Call) -> tuple[Answer, Fault]:
+        """Deal with a call, and say what else is to happen to its answer."""
+        with self.lock:
+            fault = self.faults.take(call.nsid)
+            call.did = self._tokens.subject(call.authorization)
+            given = fault.failure or answer(self.methods, call)
+            request = Request(call.nsid, call.verb, None if fault.drop else given.status, call.did)
+            self.requests.append(request)
+        if self._on_request is not None:
+            self._on_request(request)
+        return given, fault
+
+
+def _did_document(pds_url: str, holder: Holder) -> Json:
+    return {
+        "@context": ["https://www.w3.org/ns/did/v1"],
+        "id": holder.did,
+        "alsoKnownAs": [f"at://{holder.handle}"],
+        "verificationMethod": [],
+        "service": [
+            {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds_url},
+        ],
+    }

@@ -1,0 +1,177 @@
+"""Session tokens: how they are signed, what an Authorization header may look like, and what is said to a bad one."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Any
+
+from .clock import Clock
+from .refusal import Refusal, bad_request, server_error, unauthorized
+
+SERVICE_DID = "did:web:localhost"
+_DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+_SCHEMES = {"basic", "bearer", "dpop"}
+
+
+class Scope(StrEnum):
+    """What a token is for. The main password and the two kinds of app password make different ones."""
+
+    MAIN = "com.atproto.access"
+    APP = "com.atproto.appPass"
+    APP_PRIVILEGED = "com.atproto.appPassPrivileged"
+    TAKEN_DOWN = "com.atproto.takendown"
+    REFRESH = "com.atproto.refresh"
+
+
+MAIN_ONLY = (Scope.MAIN,)
+ANY_SESSION = (Scope.MAIN, Scope.APP_PRIVILEGED, Scope.APP)
+
+
+class Tokens:
+    """Signs and checks tokens with a key of this sandbox alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+
+    def sign(self, kind: str, claims: Mapping[str, Any]) -> str:
+        """A signed token of `kind` "at+jwt" (access) or "refresh+jwt"."""
+        signed = f"{_encode({'typ': kind, 'alg': 'HS256'})}.{_encode(claims)}"
+        return f"{signed}.{_base64(self._signature('HS256', signed))}"
+
+    def access(self, authorization: str | None, scopes: Collection[Scope] = ANY_SESSION) -> dict[str, Any]:
+        """The claims of the access token in an Authorization header.
+
+        Raises:
+            Refusal: the header is missing or malformed, or the token is bad, expired or of another scope.
+        """
+        header = _parse(authorization)
+        if header is None:
+            raise unauthorized(error="AuthMissing")
+        scheme, token = header
+        if scheme == "dpop":
+            raise _no_session_under_dpop(token)
+        if scheme != "bearer":
+            raise bad_request("Unexpected authorization type", "InvalidToken")
+        return self._verify(token, "at+jwt", scopes)
+
+    def refresh(self, authorization: str | None, *, allow_expired: bool = False) -> dict[str, Any]:
+        """The claims of the refresh token in an Authorization header.
+
+        Raises:
+            Refusal: as for `access`, or the token has no id.
+        """
+        header = _parse(authorization)
+        if header is None or header[0] != "bearer":
+            raise unauthorized(error="AuthMissing")
+        claims = self._verify(header[1], "refresh+jwt", (Scope.REFRESH,), allow_expired=allow_expired)
+        if not claims.get("jti"):
+            raise unauthorized("Unexpected missing refresh token id", "MissingTokenId")
+        return claims
+
+    def subject(self, authorization: str | None) -> str | None:
+        """The DID in a token that this sandbox signed, expired or not; None for anything else."""
+        scheme, _, token = (authorization or "").partition(" ")
+        parts = self._signed_parts(token) if scheme.lower() == "bearer" else None
+        subject = parts[1].get("sub") if parts else None
+        return subject if isinstance(subject, str) else None
+
+    def _verify(
+        self, token: str, kind: str, scopes: Collection[Scope], *, allow_expired: bool = False
+    ) -> dict[str, Any]:
+        parts = self._signed_parts(token)
+        if parts is None or not self._meant_for_us(*parts, kind, allow_expired):
+            raise bad_request("Token could not be verified", "InvalidToken")
+        claims = parts[1]
+        # Only now: a token that is both expired and otherwise wrong counts as wrong.
+        if "exp" in claims and claims["exp"] <= int(self._clock.now()) and not allow_expired:
+            raise bad_request("Token has expired", "ExpiredToken")
+        if not re.fullmatch(r"did:[a-z]+:[\w.:%-]*[\w.-]", str(claims.get("sub")), re.ASCII):
+            raise bad_request("Malformed token", "InvalidToken")
+        if claims.get("scope") not in scopes:
+            raise bad_request("Bad token scope", "InvalidToken")
+        return claims
+
+    def _meant_for_us(self, header: dict[str, Any], claims: dict[str, Any], kind: str, allow_expired: bool) -> bool:
+        times = [claims.get(name, 0) for name in ("iat", "nbf", "exp")]
+        return (
+            header.get("typ") == kind
+            and claims.get("aud") == SERVICE_DID
+            and all(isinstance(time, int | float) for time in times)
+            and (allow_expired or times[1] <= int(self._clock.now()))
+        )
+
+    def _signed_parts(self, token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Header and claims, if the signature is ours."""
+        parts = token.split(".")
+        if len(parts) != 3:
+            return None
+        header, claims, signature = _decode(parts[0]), _decode(parts[1]), _bytes(parts[2])
+        if header is None or claims is None or signature is None or header.get("alg") not in _DIGESTS:
+            return None
+        expected = self._signature(header["alg"], f"{parts[0]}.{parts[1]}")
+        return (header, claims) if hmac.compare_digest(expected, signature) else None
+
+    def _signature(self, algorithm: str, signed: str) -> bytes:
+        return hmac.new(self._key, signed.encode(), _DIGESTS[algorithm]).digest()
+
+
+def require_jwt(authorization: str | None) -> None:
+    """What uploadBlob does before it looks at a token's signature.
+
+    Raises:
+        Refusal: 500 for a bearer token that is no JWT at all. A PDS means 400, but fails on the way.
+    """
+    header = _parse(authorization)
+    if header is None or header[0] != "bearer":
+        return
+    parts = header[1].split(".")
+    if len(parts) != 3 or _decode(parts[1]) is None:
+        raise server_error()
+
+
+def _parse(authorization: str | None) -> tuple[str, str] | None:
+    if not authorization:
+        return None
+    parts = authorization.split(" ")
+    if len(parts) != 2:
+        raise bad_request("Malformed authorization header", "InvalidToken")
+    if parts[0].lower() not in _SCHEMES:
+        raise bad_request(f"Unsupported authorization type: {parts[0]}", "InvalidToken")
+    return parts[0].lower(), parts[1]
+
+
+def _no_session_under_dpop(token: str) -> Refusal:
+    is_jwt = len(token.split(".")) == 3 and _decode(token.split(".")[1]) is not None
+    message = 'missing required "iss" claim' if is_jwt else "Malformed token"
+    return Refusal(401, "invalid_token", message, {"www-authenticate": 'DPoP algs="ES256", error="invalid_token"'})
+
+
+def _encode(content: Mapping[str, Any]) -> str:
+    return _base64(json.dumps(content, separators=(",", ":")).encode())
+
+
+def _decode(part: str) -> dict[str, Any] | None:
+    raw = _bytes(part)
+    try:
+        content = json.loads(raw) if raw is not None else None
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(part: str) -> bytes | None:
+    part = part.rstrip("=")
+    try:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except ValueError:
+        return None

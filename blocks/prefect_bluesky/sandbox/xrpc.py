@@ -1,0 +1,181 @@
+"""How a call is answered: the checks that come before every method, in a PDS's order, and the form of the answer.
+
+The order is: HTTP method, query parameters, authorization, body. So a bad token is told before a bad body.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .lexicon import Check, Invalid
+from .refusal import Refusal, bad_request
+
+JSON_LIMIT = 150 * 1024
+BLOB_LIMIT = 5 * 1024 * 1024
+
+Claims = dict[str, Any]
+Json = dict[str, Any]
+
+
+@dataclass
+class Call:
+    """An incoming call. `did` is the account that it speaks for, once known."""
+
+    nsid: str
+    verb: str
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str]
+    content: bytes = field(repr=False)
+    did: str | None = None
+
+    @property
+    def authorization(self) -> str | None:
+        """The Authorization header."""
+        return self.headers.get("authorization")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is sent back. A body of None is an empty one."""
+
+    status: int
+    body: Json | None = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "Answer":
+        """A refusal as an answer."""
+        return cls(refusal.status, {"error": refusal.error, "message": refusal.message}, refusal.headers)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a method is called with, after all checks."""
+
+    params: Json
+    claims: Claims = field(repr=False)
+    body: Json = field(repr=False)
+    blob: bytes = field(repr=False)
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One XRPC method.
+
+    Attributes:
+        handle: does it; returns the answer's body or raises `Refusal`.
+        verb: the HTTP method it wants.
+        params: checks the query.
+        auth: turns the Authorization header into the token's claims, or raises `Refusal`.
+        body: checks the JSON body; None for a method without one; "blob" for raw bytes.
+        limit: the most bytes that a JSON body may have.
+    """
+
+    handle: Callable[[Call, Arguments], Json | None]
+    verb: Literal["GET", "POST"] = "GET"
+    params: Check | None = None
+    auth: Callable[[str | None], Claims] | None = None
+    body: Check | Literal["blob"] | None = None
+    limit: int = JSON_LIMIT
+
+
+def answer(methods: Mapping[str, Method], call: Call) -> Answer:
+    """Answer a call, whatever it is."""
+    try:
+        method = methods.get(call.nsid)
+        if method is None:
+            raise bad_request(f"No service configured for {call.nsid}")
+        if call.verb not in ("GET", "HEAD", "POST"):
+            raise bad_request("XRPC requests only supports GET and POST")
+        if call.verb != method.verb:
+            raise bad_request(f"Incorrect HTTP method ({call.verb}) expected {method.verb}")
+        return Answer(200, method.handle(call, _arguments(method, call)))
+    except Refusal as refusal:
+        return Answer.of(refusal)
+
+
+def _arguments(method: Method, call: Call) -> Arguments:
+    params = _params(method.params, call) if method.params else {}
+    claims = method.auth(call.authorization) if method.auth else {}
+    if method.body is None:
+        if call.content:
+            raise bad_request("A request body was provided when none was expected")
+        return Arguments(params, claims, {}, b"", "")
+    content_type = _content_type(call)
+    if method.body == "blob":
+        if len(call.content) > BLOB_LIMIT:
+            raise Refusal(413, "PayloadTooLarge", "request entity too large")
+        return Arguments(params, claims, {}, call.content, content_type)
+    if content_type != "application/json":
+        raise bad_request(f"Wrong request encoding (Content-Type): {content_type}")
+    if len(call.content) > method.limit:
+        raise Refusal(413, "PayloadTooLargeError", "request entity too large")
+    body = _parse_json(call.content)
+    try:
+        method.body(body, ())
+    except Invalid as invalid:
+        raise bad_request(str(invalid)) from None
+    return Arguments(params, claims, body, b"", content_type)
+
+
+def _params(check: Check, call: Call) -> Json:
+    read: Json = {name: value for name, value in call.query.items() if value}
+    if read.get("limit", "").removeprefix("-").isdecimal():
+        read["limit"] = int(read["limit"])
+    if read.get("reverse") in ("true", "false"):
+        read["reverse"] = read["reverse"] == "true"
+    try:
+        check(read, ())
+    except Invalid as invalid:
+        raise bad_request(f"Invalid {call.nsid} params: {invalid.message}") from None
+    return read
+
+
+def _content_type(call: Call) -> str:
+    if "content-length" not in call.headers and "transfer-encoding" not in call.headers:
+        raise bad_request("A request body is expected but none was provided")
+    declared = call.headers.get("content-type", "").split(";")[0].strip()
+    if not declared:
+        raise bad_request("Request encoding (Content-Type) required but not provided")
+    return declared
+
+
+def _parse_json(content: bytes) -> Any:
+    text = content.decode("utf-8", "replace")
+    if not text:
+        return {}
+    try:
+        body = json.loads(text, parse_float=_number, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise _no_json(text, error.pos) from None
+    if not isinstance(body, dict | list):
+        raise _no_json(text, 0)
+    return _without_lone_surrogates(body)
+
+
+def _no_json(text: str, position: int) -> Refusal:
+    """Nearly what JavaScript says, which also tells some cases apart."""
+    what = f"Unexpected token '{text[position]}', \"{text}\"" if position < len(text) else ""
+    return bad_request(f"{what} is not valid JSON" if what else "Unexpected end of JSON input", "SyntaxError")
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number  # 1.0 is a whole number to JavaScript
+
+
+def _no_constant(name: str) -> Any:
+    raise json.JSONDecodeError("not JSON", name, 0)
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    """UTF-8 cannot hold them: JavaScript writes a replacement character instead."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_lone_surrogates(key): _without_lone_surrogates(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,139 @@
+"""A session: the two tokens of an account, and what their claims say."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_bluesky.errors import AuthError, InvalidInput
+from prefect_bluesky.inputs import normal_service_url
+from prefect_bluesky.problems import AuthProblem
+
+# A JWT in compact form (RFC 7519) and nothing else. httpx prints a header that it refuses, token and all, and a PDS
+# answers uploadBlob with 500 where the token is no JWT: so nothing else may become a header.
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Session:
+    """The session of one account. Neither `repr` nor `str` shows a token.
+
+    Args:
+        did: the account's DID.
+        handle: its handle at the time of the last login or refresh.
+        pds_url: where its repository is written, without a trailing slash.
+        access_token: a JWT; 2 hours on a Bluesky PDS.
+        refresh_token: a JWT; 90 days on a Bluesky PDS (both: packages/pds/src/account-manager/helpers/auth.ts).
+        received_at: when this process, or another, received the tokens, by its own clock.
+
+    Raises:
+        AuthError: `malformed_token` if a token is no JWT, `wrong_account` if the access token is for another DID.
+    """
+
+    did: str
+    handle: str
+    pds_url: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    received_at: datetime
+
+    def __post_init__(self) -> None:
+        if not (_JWT.fullmatch(self.access_token) and _JWT.fullmatch(self.refresh_token)):
+            raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
+        if self._claims.get("sub") != self.did:
+            raise AuthError(AuthProblem.WRONG_ACCOUNT, self.handle)
+        if not self.lifetime > timedelta():
+            raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
+
+    @cached_property
+    def _claims(self) -> dict[str, Any]:
+        payload = self.access_token.split(".")[1]
+        try:
+            claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        except (binascii.Error, ValueError):
+            claims = None
+        if not isinstance(claims, dict):
+            raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
+        return claims
+
+    @cached_property
+    def lifetime(self) -> timedelta:
+        """How long the access token lives, as its server means it (`exp - iat`)."""
+        exp, iat = self._claims.get("exp"), self._claims.get("iat")
+        if not (isinstance(exp, int) and isinstance(iat, int)):
+            raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
+        return timedelta(seconds=exp - iat)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the access token expires by the clock that `received_at` was read from.
+
+        Not the token's own `exp`: that is the server's clock, and a drifting one here must not matter.
+        """
+        return self.received_at + self.lifetime
+
+
+class SessionStatus(BaseModel):
+    """What a gate found. Safe to log and to return: it holds no token.
+
+    Example:
+        >>> status = credentials.ensure_session()
+        >>> status.action
+        'reused'
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    did: str = Field(description="The account's DID.")
+    handle: str = Field(description="Its handle.")
+    pds_url: str = Field(description="The PDS that holds its repository.")
+    expires_at: datetime = Field(description="When the access token expires, by this machine's clock.")
+    action: Literal["reused", "refreshed", "logged_in"] = Field(description="What the gate did.")
+
+    def __str__(self) -> str:
+        until = f"{self.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.handle} ({self.did}): session {self.action.replace('_', ' ')}, valid until {until}"
+
+
+def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_at: datetime) -> Session:
+    """The session in an answer of `createSession` or `refreshSession`.
+
+    Args:
+        answer: the answer's JSON.
+        server_url: the server that answered; the PDS, unless the answer's DID document names another.
+        received_at: the moment of receipt.
+    """
+    account = str(answer.get("handle") or answer.get("did") or server_url)
+    try:
+        return Session(
+            did=str(answer["did"]),
+            handle=str(answer["handle"]),
+            pds_url=_pds_of(answer.get("didDoc")) or server_url,
+            access_token=str(answer["accessJwt"]),
+            refresh_token=str(answer["refreshJwt"]),
+            received_at=received_at,
+        )
+    except KeyError as missing:
+        # A server that answers 200 without tokens is no PDS.
+        raise AuthError(AuthProblem.WRONG_SERVICE, account) from missing
+
+
+def _pds_of(did_document: object) -> str | None:
+    """The PDS that a DID document names (https://atproto.com/specs/did)."""
+    services = did_document.get("service") if isinstance(did_document, dict) else None
+    for service in services if isinstance(services, list) else []:
+        if isinstance(service, dict) and str(service.get("id", "")).endswith("#atproto_pds"):
+            try:
+                return normal_service_url(str(service.get("serviceEndpoint")))
+            except InvalidInput:
+                return None  # an address that our tokens must not be sent to, such as plain http
+    return None

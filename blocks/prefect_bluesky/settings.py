@@ -1,0 +1,32 @@
+"""Settings that are rarely changed, by Prefect's convention for integrations.
+
+Each is read from the environment (`PREFECT_INTEGRATIONS_BLUESKY_REQUEST_TIMEOUT=60`), from `prefect.toml` or from
+`[tool.prefect.integrations.bluesky]` in `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import Field
+
+
+class BlueskySettings(PrefectBaseSettings):
+    """How the plugin behaves for every account of this process."""
+
+    model_config = build_settings_config(("integrations", "bluesky"))
+
+    request_timeout: float = Field(
+        default=30, gt=0, description="Seconds that a server may take to answer. The SDK's own 5 s cut uploads short."
+    )
+    min_validity: timedelta = Field(
+        default=timedelta(minutes=10),
+        ge=timedelta(),
+        description="How long a session must still be valid for to be used without a refresh.",
+    )
+    lock_lease: float = Field(
+        default=60,
+        ge=60,
+        description="Seconds until the lock of a worker that died goes to another; Prefect allows no less than 60.",
+    )

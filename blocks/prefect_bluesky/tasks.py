@@ -1,0 +1,81 @@
+"""The tasks: a gate that refreshes, and a publish behind the same gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.errors import BlueskyError
+from prefect_bluesky.post import Post
+from prefect_bluesky.publication import PublishedPost
+from prefect_bluesky.runtime import logger
+from prefect_bluesky.session import SessionStatus
+
+
+def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed task may be tried again, as the error itself says."""
+    return isinstance(state.data, BlueskyError) and state.data.retryable
+
+
+@task(
+    name="ensure-bluesky-session",
+    task_run_name="session of {credentials.handle}",
+    description="Have a valid Bluesky session: reuse it, else refresh it, else sign in.",
+    # A credential is no part of a cache key, and a gate that is not asked is no gate.
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_retryable,
+)
+def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
+    """Have a valid session before anything is published.
+
+    Args:
+        credentials: the account.
+
+    Raises: as `BlueskyCredentials.ensure_session`; what is retryable is retried three times before.
+
+    Example:
+        >>> @flow
+        ... def my_flow(credentials: BlueskyCredentials) -> None:
+        ...     ensure_session(credentials)
+        >>> my_flow(credentials)
+    """
+    status = credentials.ensure_session()
+    logger().info("%s", status)
+    return status
+
+
+@task(
+    name="publish-bluesky-post",
+    task_run_name="post as {credentials.handle}",
+    description="Publish a post to Bluesky exactly once.",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_retryable,
+)
+def publish_post(credentials: BlueskyCredentials, post: Post | str, key: str | None = None) -> PublishedPost:
+    """Publish a post exactly once, gated by the same check as `ensure_session`.
+
+    Args:
+        credentials: the account.
+        post: what to publish; a string is a post of that text.
+        key: see `BlueskyCredentials.publish`.
+
+    Raises: as `BlueskyCredentials.publish`; what is retryable is retried three times before.
+
+    Example:
+        >>> @flow
+        ... def my_flow(credentials: BlueskyCredentials) -> None:
+        ...     publish_post(credentials, "Hello from Prefect")
+        >>> my_flow(credentials)
+    """
+    published = credentials.publish(post, key)
+    logger().info("Published %s as %s", published.url, credentials.handle)
+    return published

@@ -1,0 +1,93 @@
+"""One XRPC call: its JSON, or an error of ours. Nothing here knows sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+
+from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceUnavailable
+from prefect_bluesky.settings import BlueskySettings
+
+
+def query(server_url: str, method: str, params: Mapping[str, str], *, auth: httpx.Auth | None = None) -> dict[str, Any]:
+    """Call an XRPC query (GET).
+
+    Raises:
+        ServiceUnavailable: no answer, or 5xx.
+        RateLimited: 429.
+        RequestRefused: any other answer but success.
+    """
+    return _call("GET", server_url, method, auth=auth, params=params)
+
+
+def procedure(
+    server_url: str, method: str, body: Mapping[str, Any] | None = None, *, auth: httpx.Auth | None = None
+) -> dict[str, Any]:
+    """Call an XRPC procedure (POST); a method without input is sent without a body.
+
+    Raises: as `query`.
+    """
+    return _call("POST", server_url, method, auth=auth, json=body)
+
+
+class BearerToken(httpx.Auth):
+    """Signs a request with one token, whatever the answer. The token's alphabet is the caller's business."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+@cache
+def _http() -> httpx.Client:
+    # One for the whole process: connections are shared between accounts, and a TLS context takes 20 ms to make.
+    # A redirect is never followed: it could carry an app password to another server.
+    return httpx.Client(headers={"User-Agent": f"prefect-bluesky/{version('prefect-bluesky')}"})
+
+
+def _call(verb: str, server_url: str, method: str, **options: Any) -> dict[str, Any]:
+    url = f"{server_url}/xrpc/{method}"
+    try:
+        answer = _http().request(verb, url, timeout=BlueskySettings().request_timeout, **options)
+    except httpx.TransportError as trouble:
+        # Without its cause: httpx puts the text of a header that it refuses, a token's too, into the exception.
+        raise ServiceUnavailable(server_url, method, None, message=type(trouble).__name__) from None
+    content = _json_object(answer)
+    if answer.is_success and content is not None:
+        return content
+    error, message = (_text(content or {}, key) for key in ("error", "message"))
+    if answer.status_code == 429:
+        raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
+    if answer.is_server_error:
+        raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
+    if error is None:
+        message = "It does not answer as a PDS does: is this the right service_url?"
+    raise RequestRefused(server_url, method, answer.status_code, error, message)
+
+
+def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
+    if not answer.content and answer.is_success:
+        return {}
+    try:
+        content = answer.json()
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _text(content: dict[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _retry_after(answer: httpx.Response) -> timedelta | None:
+    seconds = answer.headers.get("retry-after", "")
+    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else None

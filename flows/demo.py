@@ -1,0 +1,142 @@
+"""See a session expire and heal: `uv run flows/demo.py`.
+
+Runs the `publish` flow on a Prefect server and a PDS of its own, both on loopback and gone afterwards. Exits with 0
+only if every step did what it should.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+from publish import publish
+from rich.console import Console
+
+from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, Post, sandbox
+
+LOGIN = "createSession"
+REFRESH = "refreshSession"
+WRITE = "applyWrites"
+
+
+class Demo:
+    """The story, step by step, with what the PDS really saw."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seen: list[tuple[str, int | None]] = []
+        self.replays = 0
+        self.failed_steps = 0
+        self.problem: AuthProblem | None = None
+
+    def on_request(self, request: sandbox.Request) -> None:
+        """Print a request as the PDS answers it."""
+        name = request.nsid.rsplit(".", 1)[1]
+        self.seen.append((name, request.status))
+        colour = "green" if request.status == 200 else "red"
+        self.console.print(f"    [dim]PDS answered[/] {name:<15} [{colour}]{request.status}[/]")
+
+    @contextmanager
+    def step(self, title: str, expected: list[tuple[str, int]], meaning: str) -> Iterator[None]:
+        """Tell a step, and whether exactly the expected requests arrived."""
+        self.console.print(f"\n[bold]{title}[/]")
+        before = len(self.seen)
+        yield
+        seen = self.seen[before:]
+        if seen == expected:
+            self.console.print(f"  [green]✓[/] {meaning}")
+        else:
+            self.failed_steps += 1
+            self.console.print(f"  [red]✗[/] expected {expected}, saw {seen}")
+        writes = Counter(name for name, _ in seen)[WRITE]
+        self.replays += writes - 1 if seen and seen[-1] == (WRITE, 200) else 0
+
+    def run(self) -> dict[str, object]:
+        """Tell the whole story and count what happened."""
+        self.console.print("Starting a Prefect server and a PDS on loopback; nothing leaves this machine.", style="dim")
+        with (
+            temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
+            prefect_test_harness(server_startup_timeout=180),
+            sandbox.run(on_request=self.on_request) as pds,
+        ):
+            alice = pds.create_account("alice.test")
+            credentials = BlueskyCredentials(handle=alice.handle, app_password=alice.app_password, service_url=pds.url)
+            with self.step(
+                "1. Publish a first post",
+                [(LOGIN, 200), (WRITE, 200)],
+                "signed in once, published; the session is kept",
+            ):
+                self._publish(credentials, "Hello from Prefect")
+            with self.step("2. Publish another", [(WRITE, 200)], "the gate reused the session: no login, no refresh"):
+                self._publish(credentials, "The same session, a second post")
+            with self.step(
+                "3. The access token expires under the next one",
+                [(WRITE, 400), (REFRESH, 200), (WRITE, 200)],
+                "one refresh, one replay, published",
+            ):
+                pds.advance(timedelta(hours=3))
+                self._publish(credentials, "Sent through an expired token")
+            with self.step(
+                "4. Somebody revokes the app password, and the token expires again",
+                [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)],
+                "one refresh, one login, and a named cause instead of a loop",
+            ):
+                pds.revoke_app_password(alice)
+                pds.advance(timedelta(hours=3))
+                self._publish(credentials, "This one has to wait")
+            texts = [post["value"]["text"] for post in pds.posts(alice)]
+        counts = Counter(self.seen)
+        return {
+            "published": len(texts),
+            "logins": counts[LOGIN, 200],
+            "refreshes": counts[REFRESH, 200],
+            "replays": self.replays,
+            "duplicates": len(texts) - len(set(texts)),
+            "problem": self.problem.value if self.problem else None,
+        }
+
+    def _publish(self, credentials: BlueskyCredentials, text: str) -> None:
+        try:
+            published = publish(credentials, Post(text=text))
+        except AuthError as failure:
+            self.problem = failure.problem
+            self.console.print(f"  [yellow]{failure.problem.value}[/]: {failure.problem.explanation}")
+            self.console.print(f"  [yellow]What to do:[/] {failure.problem.remedy}")
+        else:
+            self.console.print(f"  [cyan]{text}[/]\n  [dim]{published.uri}[/]")
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON that counts what happened")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # the story is told here; Prefect's own log of it would drown it
+    console = Console(highlight=False)
+    demo = Demo(console)
+    counts = demo.run()
+    expected = {
+        "published": 3,
+        "logins": 1,
+        "refreshes": 1,
+        "replays": 1,
+        "duplicates": 0,
+        "problem": AuthProblem.APP_PASSWORD_REJECTED.value,
+    }
+    if arguments.json:
+        print(json.dumps(counts))
+    else:
+        told = ", ".join(f"{value} {name}" for name, value in counts.items() if name != "problem")
+        console.print(f"\n[bold]{told}[/]")
+    sys.exit(0 if counts == expected and not demo.failed_steps else 1)
+
+
+if __name__ == "__main__":
+    _main()

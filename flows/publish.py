@@ -1,0 +1,84 @@
+"""Publish one post to Bluesky: gate, then publish.
+
+As a deployment it takes a saved `BlueskyCredentials` block and a post. As a script it takes the account from the
+environment: `uv run flows/publish.py "Hello"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact
+from prefect.logging import get_run_logger
+from pydantic import ValidationError
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost, ensure_session, publish_post
+
+
+@flow(
+    name="publish",
+    flow_run_name="publish as {credentials.handle}",
+    description="Publish one post to Bluesky, exactly once, behind a gate that keeps the session alive.",
+)
+def publish(credentials: BlueskyCredentials, post: Post, key: str | None = None) -> PublishedPost:
+    """Publish one post.
+
+    Args:
+        credentials: the account; pick a saved block, so that the run can be repeated.
+        post: what to publish.
+        key: what tells this post from all others of the account: under the same key it is never published twice. Left
+            out, a retry of this run does not publish twice, and another run does.
+    """
+    session = ensure_session(credentials)
+    published = publish_post(credentials, post, key)
+    get_run_logger().info("Published %s. %s", published.uri, session)
+    create_link_artifact(
+        published.url, link_text="See the post", description=f"Published as {session.handle}:\n\n> {post.text}"
+    )
+    return published
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="publish.py",
+        description="Publish one post to Bluesky.",
+        epilog=(
+            "The account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social), BLUESKY_APP_PASSWORD"
+            " (made in the Bluesky app under Settings > Privacy and security > App passwords) and, if it is not"
+            " https://bsky.social, BLUESKY_SERVICE_URL. The session is kept in Prefect, encrypted, so that the next"
+            " call need not sign in again."
+        ),
+    )
+    parser.add_argument("text", help="what the post says; links, @mentions and #hashtags become clickable")
+    parser.add_argument("--key", help="publish under this key at most once, however often this is called")
+    return parser.parse_args()
+
+
+def _credentials() -> BlueskyCredentials:
+    missing = [name for name in ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD") if not os.environ.get(name)]
+    if missing:
+        sys.exit(f"Set {' and '.join(missing)} in the environment; --help explains.")
+    service_url = os.environ.get("BLUESKY_SERVICE_URL")
+    return BlueskyCredentials(
+        handle=os.environ["BLUESKY_HANDLE"],
+        app_password=os.environ["BLUESKY_APP_PASSWORD"],
+        **({"service_url": service_url} if service_url else {}),
+    )
+
+
+def _main() -> None:
+    arguments = _arguments()
+    try:
+        published = publish(_credentials(), Post(text=arguments.text), arguments.key)
+    except ValidationError as unusable:
+        sys.exit("\n".join(f"{error['loc'][0]}: {error['ctx']['error']}" for error in unusable.errors()))
+    except BlueskyError as problem:
+        sys.exit(str(problem))
+    print(published.url)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,326 @@
+"""What a PDS answers, word for word: the sandbox is believed because the real one says the same."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import LOGIN, REFRESH, WRITE, Account, Pds
+
+CREATE = "com.atproto.repo.createRecord"
+GET = "com.atproto.repo.getRecord"
+SESSION = "com.atproto.server.getSession"
+RESOLVE = "com.atproto.identity.resolveHandle"
+POST = "app.bsky.feed.post"
+OK = (200, None, None)
+NO_LOGIN = (401, "AuthenticationRequired", "Invalid identifier or password")
+MALFORMED = (400, "InvalidToken", "Malformed authorization header")
+UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
+BAD_SCOPE = (400, "InvalidToken", "Bad token scope")
+NO_TOKEN = (401, "AuthMissing", "Authentication Required")
+EXPIRED = (400, "ExpiredToken", "Token has expired")
+REVOKED = (400, "ExpiredToken", "Token has been revoked")
+BROKEN = (500, "InternalServerError", "Internal Server Error")
+INVALID = "Invalid app.bsky.feed.post record: "
+
+_HOUR = timedelta(hours=1)
+# A TID has no 0, 1, 8 or 9.
+_DIGITS = str.maketrans("0123456789", "abcdefghij")
+
+
+@dataclass
+class Caller:
+    """One account and how it calls its PDS."""
+
+    pds: Pds
+    account: Account
+    session: dict[str, Any]
+
+    def post(self, method: str, body: Any = None, *, auth: str | None = "", **options: Any) -> httpx.Response:
+        """Call a procedure; with the session's access token unless told otherwise."""
+        header = f"Bearer {self.session['accessJwt']}" if auth == "" else auth
+        headers = {**options.pop("headers", {}), **({} if header is None else {"Authorization": header})}
+        return httpx.post(f"{self.pds.url}/xrpc/{method}", json=body, headers=headers, timeout=30, **options)
+
+    def get(self, method: str, *, auth: str | None = None, **params: str) -> httpx.Response:
+        """Call a query."""
+        headers = {} if auth is None else {"Authorization": auth}
+        return httpx.get(f"{self.pds.url}/xrpc/{method}", params=params, headers=headers, timeout=30)
+
+    def log_in(self, identifier: str | None = None, password: str | None = None) -> httpx.Response:
+        """Log in, with the account's own handle and app password unless told otherwise."""
+        body = {"identifier": self.account.handle, "password": self.account.app_password}
+        given = {"identifier": identifier, "password": password}
+        return self.post(
+            LOGIN, {**body, **{key: value for key, value in given.items() if value is not None}}, auth=None
+        )
+
+    def create(self, record: dict[str, Any], rkey: str | None = None, **options: Any) -> httpx.Response:
+        """Create a post with these fields."""
+        sound = {"$type": POST, "text": "hello", "createdAt": "2026-11-22T10:00:00Z"}
+        record = {key: value for key, value in {**sound, **record}.items() if value is not ...}
+        body = {"repo": self.account.did, "collection": POST, "record": record, **({"rkey": rkey} if rkey else {})}
+        return self.post(CREATE, body, **options)
+
+    def write(self, *rkeys: str, text: str = "hello") -> httpx.Response:
+        """Create several posts at once."""
+        value = {"$type": POST, "text": text, "createdAt": "2026-11-22T10:00:00Z"}
+        kind = "com.atproto.repo.applyWrites#create"
+        creates = [{"$type": kind, "collection": POST, "rkey": rkey, "value": value} for rkey in rkeys]
+        return self.post(WRITE, {"repo": self.account.did, "writes": creates})
+
+    def token(self, kind: str = "access", **claims: Any) -> str:
+        """A header with a token that the PDS has signed."""
+        return "Bearer " + self.pds.mint(self.account, kind, **claims)
+
+
+@pytest.fixture(scope="module", params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
+def caller(request: pytest.FixtureRequest) -> Caller:
+    """An account that has logged in, shared by all cases that leave it as it is."""
+    return fresh_caller(request.getfixturevalue(f"{request.param}_pds"))
+
+
+def fresh_caller(pds: Pds) -> Caller:
+    """An account that has logged in."""
+    account = pds.create_account()
+    caller = Caller(pds, account, {})
+    caller.session = caller.log_in().json()
+    return caller
+
+
+def said(response: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Status, error and message of an answer."""
+    content = response.json() if response.content else {}
+    return response.status_code, content.get("error"), content.get("message")
+
+
+Case = Callable[[Caller], httpx.Response]
+
+CASES: dict[str, tuple[Case, tuple[int, str | None, str | None]]] = {
+    "login by handle": (lambda c: c.log_in(), OK),
+    "login by DID": (lambda c: c.log_in(c.account.did), OK),
+    "login in capitals": (lambda c: c.log_in(c.account.handle.upper()), OK),
+    "login with the main password": (lambda c: c.log_in(password=c.account.password), OK),
+    "login with @": (lambda c: c.log_in("@" + c.account.handle), NO_LOGIN),
+    "login without a domain": (lambda c: c.log_in(c.account.handle.split(".")[0]), NO_LOGIN),
+    "login with a trailing space": (lambda c: c.log_in(c.account.handle + " "), NO_LOGIN),
+    "login of nobody": (lambda c: c.log_in("nobody.test"), NO_LOGIN),
+    "login with a wrong password": (lambda c: c.log_in(password="aaaa-bbbb-cccc-dddd"), NO_LOGIN),
+    "login with a line break": (lambda c: c.log_in(password=c.account.app_password + "\n"), NO_LOGIN),
+    "login without dashes": (lambda c: c.log_in(password=c.account.app_password.replace("-", "")), NO_LOGIN),
+    "login without a password": (
+        lambda c: c.post(LOGIN, {"identifier": c.account.handle}, auth=None),
+        (400, "InvalidRequest", 'Missing required key "password" at $'),
+    ),
+    "no header": (lambda c: c.create({}, auth=None), NO_TOKEN),
+    "no token": (lambda c: c.create({}, auth="Bearer"), MALFORMED),
+    "no scheme": (lambda c: c.create({}, auth=c.session["accessJwt"]), MALFORMED),
+    "two schemes": (lambda c: c.create({}, auth="Bearer Bearer " + c.session["accessJwt"]), MALFORMED),
+    "two spaces": (lambda c: c.create({}, auth="Bearer  " + c.session["accessJwt"]), MALFORMED),
+    "another scheme": (
+        lambda c: c.create({}, auth="Token " + c.session["accessJwt"]),
+        (400, "InvalidToken", "Unsupported authorization type: Token"),
+    ),
+    "lower case": (lambda c: c.create({}, auth="bearer " + c.session["accessJwt"]), OK),
+    "quotes": (lambda c: c.create({}, auth=f'Bearer "{c.session["accessJwt"]}"'), UNVERIFIED),
+    "garbage": (lambda c: c.create({}, auth="Bearer garbage"), UNVERIFIED),
+    "a cut token": (lambda c: c.create({}, auth="Bearer " + c.session["accessJwt"][:-1]), UNVERIFIED),
+    "an app password as token": (lambda c: c.create({}, auth="Bearer " + c.account.app_password), UNVERIFIED),
+    "a refresh token as access token": (lambda c: c.create({}, auth="Bearer " + c.session["refreshJwt"]), UNVERIFIED),
+    "an expired token": (lambda c: c.create({}, auth=c.token()), EXPIRED),
+    "an expired token, reading": (lambda c: c.get(SESSION, auth=c.token()), EXPIRED),
+    "an unknown scope": (lambda c: c.create({}, auth=c.token(expires_in=_HOUR, scope="com.example")), BAD_SCOPE),
+    "a right that app passwords lack": (
+        lambda c: c.post("com.atproto.server.createAppPassword", {"name": "more"}),
+        BAD_SCOPE,
+    ),
+    "uploading with a bad token": (
+        lambda c: httpx.post(
+            f"{c.pds.url}/xrpc/com.atproto.repo.uploadBlob",
+            content=b"x",
+            headers={"Authorization": "Bearer garbage", "Content-Type": "image/png"},
+        ),
+        BROKEN,
+    ),
+    "refreshing without a header": (lambda c: c.post(REFRESH, auth=None), NO_TOKEN),
+    "refreshing with an access token": (lambda c: c.post(REFRESH), UNVERIFIED),
+    "refreshing with an expired token": (lambda c: c.post(REFRESH, auth=c.token("refresh")), EXPIRED),
+    "refreshing with a body": (
+        lambda c: c.post(REFRESH, {}, auth="Bearer " + c.session["refreshJwt"]),
+        (400, "InvalidRequest", "A request body was provided when none was expected"),
+    ),
+    "a known handle": (lambda c: c.get(RESOLVE, handle=c.account.handle), OK),
+    "an unknown handle": (
+        lambda c: c.get(RESOLVE, handle="nobody-at-all.test"),
+        (400, "HandleNotFound", "Unable to resolve handle"),
+    ),
+    "a post": (lambda c: c.create({}), OK),
+    "an empty text": (lambda c: c.create({"text": ""}), OK),
+    "300 graphemes": (lambda c: c.create({"text": "🇩🇪" * 300}), OK),
+    "301 graphemes": (
+        lambda c: c.create({"text": "x" * 301}),
+        (400, "InvalidRequest", INVALID + "grapheme too big (maximum 300, got 301) at $.record.text"),
+    ),
+    "3025 bytes": (
+        lambda c: c.create({"text": "👩‍👩‍👧‍👦" * 121}),
+        (400, "InvalidRequest", INVALID + "string too big (maximum 3000, got 3025) at $.record.text"),
+    ),
+    "no createdAt": (
+        lambda c: c.create({"createdAt": ...}),
+        (400, "InvalidRequest", INVALID + 'Missing required key "createdAt" at $.record'),
+    ),
+    "a createdAt without a zone": (
+        lambda c: c.create({"createdAt": "2026-11-22T10:00:00"}),
+        (400, "InvalidRequest", INVALID + 'Invalid datetime (got "2026-11-22T10:00:00") at $.record.createdAt'),
+    ),
+    "a null": (
+        lambda c: c.create({"langs": None}),
+        (400, "InvalidRequest", INVALID + "Expected array value type (got null) at $.record.langs"),
+    ),
+    "a key that is no TID": (
+        lambda c: c.create({}, rkey="hello-world"),
+        (
+            400,
+            "InvalidRequest",
+            'Invalid record key for app.bsky.feed.post: Invalid TID string (got "hello-world") at $',
+        ),
+    ),
+    "a TID of 2020": (lambda c: c.create({}, rkey="3k22222222222"), OK),
+    "a link that is none": (
+        lambda c: c.create({"facets": [_facet({"$type": "app.bsky.richtext.facet#link", "uri": "not a uri"})]}),
+        (400, "InvalidRequest", INVALID + 'Invalid uri (got "not a uri") at $.record.facets[0].features[0].uri'),
+    ),
+    "a mention by handle": (
+        lambda c: c.create({"facets": [_facet({"$type": "app.bsky.richtext.facet#mention", "did": "alice.test"})]}),
+        (400, "InvalidRequest", INVALID + 'Invalid DID (got "alice.test") at $.record.facets[0].features[0].did'),
+    ),
+    "200 writes": (lambda c: c.write(*(f"3kaaaaaaa{n:04}".translate(_DIGITS) for n in range(200))), OK),
+    "201 writes": (
+        lambda c: c.write(*(f"3kbbbbbbb{n:04}".translate(_DIGITS) for n in range(201))),
+        (400, "InvalidRequest", "Too many writes. Max: 200"),
+    ),
+    "one key twice in one call": (lambda c: c.write("3kccccccccccc", "3kccccccccccc"), BROKEN),
+    "somebody else's repository": (
+        lambda c: Caller(c.pds, c.pds.create_account(), c.session).create({}),
+        (401, "AuthenticationRequired", "Authentication Required"),
+    ),
+    "a repository that is elsewhere": (
+        lambda c: c.post(CREATE, {"repo": "nobody.test", "collection": POST, "record": {}}),
+        (403, "AccountNotFound", "Account not found"),
+    ),
+}
+
+
+def _facet(feature: dict[str, str]) -> dict[str, Any]:
+    return {"index": {"byteStart": 0, "byteEnd": 5}, "features": [feature]}
+
+
+@pytest.mark.parametrize(("call", "expected"), CASES.values(), ids=CASES)
+def test_an_answer(caller: Caller, call: Case, expected: tuple[int, str | None, str | None]) -> None:
+    assert said(call(caller)) == expected
+
+
+class TestSessions:
+    """Rotation, grace and revocation."""
+
+    def test_tokens_live_two_hours_and_ninety_days(self, pds: Pds) -> None:
+        session = fresh_caller(pds).session
+        assert _lifetime(session["accessJwt"]) == 7200
+        assert _lifetime(session["refreshJwt"]) == 7_776_000
+
+    def test_a_used_refresh_token_gives_the_same_next_one_for_a_while(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        first, again = (caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"]).json() for _ in range(2))
+        assert _claims(first["refreshJwt"])["jti"] == _claims(again["refreshJwt"])["jti"]
+
+    def test_an_access_token_outlives_the_refresh_that_replaced_it(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])
+        assert said(caller.create({})) == OK
+
+    def test_a_revoked_app_password_ends_refreshing_but_not_the_access_token(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        pds.revoke_app_password(caller.account)
+        assert said(caller.create({})) == OK
+        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == REVOKED
+        assert said(caller.log_in()) == NO_LOGIN
+
+    def test_a_changed_main_password_ends_refreshing_but_not_the_app_password(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        pds.change_password(caller.account, "another main password")
+        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == REVOKED
+        assert said(caller.log_in()) == OK
+
+    def test_a_deactivated_account_logs_in_but_does_not_write(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        pds.deactivate(caller.account)
+        assert said(caller.create({})) == (401, "AccountDeactivated", "Account is deactivated")
+        assert said(caller.log_in()) == OK
+
+    def test_an_account_that_was_taken_down_does_neither(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        pds.take_down(caller.account)
+        taken_down = (401, "AccountTakedown", "Account has been taken down")
+        assert said(caller.create({})) == taken_down
+        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == taken_down
+        assert said(caller.log_in()) == NO_LOGIN
+
+    @pytest.mark.parametrize(
+        ("main", "privileged", "scope"),
+        [
+            (True, False, "com.atproto.access"),
+            (False, False, "com.atproto.appPass"),
+            (False, True, "com.atproto.appPassPrivileged"),
+        ],
+    )
+    def test_the_scope_says_which_password_it_was(self, pds: Pds, main: bool, privileged: bool, scope: str) -> None:
+        caller = fresh_caller(pds)
+        password = (
+            caller.account.password if main else pds.create_app_password(caller.account, "other", privileged=privileged)
+        )
+        claims = _claims(caller.log_in(password=password).json()["accessJwt"])
+        assert (claims["scope"], claims["sub"]) == (scope, caller.account.did)
+
+
+class TestWrites:
+    """One key, one post."""
+
+    def test_an_existing_key_is_answered_with_500_even_for_the_same_post(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        assert said(caller.write("3kaaaaaaaaaaa")) == OK
+        assert said(caller.write("3kaaaaaaaaaaa")) == BROKEN
+        assert said(caller.create({}, rkey="3kaaaaaaaaaaa")) == BROKEN
+
+    def test_a_batch_is_written_whole_or_not_at_all(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        caller.write("3kaaaaaaaaaaa")
+        assert said(caller.write("3kbbbbbbbbbbb", "3kaaaaaaaaaaa")) == BROKEN
+        assert len(pds.posts(caller.account)) == 1
+
+    def test_a_missing_record_is_said_to_be_missing(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        status, error, _ = said(caller.get(GET, repo=caller.account.did, collection=POST, rkey="3aaaaaaaaaa2a"))
+        assert (status, error) == (400, "RecordNotFound")
+
+    def test_a_record_is_read_without_signing_in(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        uri = caller.write("3kaaaaaaaaaaa").json()["results"][0]["uri"]
+        found = caller.get(GET, repo=caller.account.did, collection=POST, rkey="3kaaaaaaaaaaa").json()
+        assert found["uri"] == uri
+        assert found["value"]["text"] == "hello"
+
+
+def _claims(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
+
+
+def _lifetime(token: str) -> int:
+    claims = _claims(token)
+    return int(claims["exp"] - claims["iat"])

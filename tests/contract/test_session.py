@@ -1,0 +1,151 @@
+"""The life of a session, on the sandbox and on a real PDS."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from prefect_bluesky import AuthError, AuthProblem
+from tests.support import (
+    LOGIN,
+    REFRESH,
+    WRITE,
+    Pds,
+    block,
+    counted,
+    expire_access_token,
+    forget_processes_memory,
+    texts,
+)
+
+
+def test_the_first_gate_signs_in_and_the_next_one_asks_nobody(pds: Pds) -> None:
+    credentials = block(pds, pds.create_account())
+    with counted(pds) as requests:
+        actions = [credentials.ensure_session().action for _ in range(3)]
+    assert actions == ["logged_in", "reused", "reused"]
+    assert requests == {LOGIN: 1}
+
+
+def test_a_status_names_the_account_and_its_pds(pds: Pds) -> None:
+    account = pds.create_account()
+    status = block(pds, account).ensure_session()
+    assert (status.did, status.handle, status.pds_url) == (account.did, account.handle, pds.url)
+
+
+def test_a_session_outlives_the_worker_that_made_it(pds: Pds) -> None:
+    account = pds.create_account()
+    block(pds, account).ensure_session()
+    forget_processes_memory()
+    with counted(pds) as requests:
+        assert block(pds, account).ensure_session().action == "reused"
+    assert requests == {}
+
+
+def test_an_account_may_be_named_by_its_did(pds: Pds) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account).model_copy(update={"handle": account.did})
+    assert credentials.ensure_session().handle == account.handle
+
+
+def test_an_expired_access_token_costs_one_refresh_and_one_replay(pds: Pds) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    expire_access_token(pds, account, credentials)
+    with counted(pds) as requests:
+        credentials.publish("after the expiry")
+    assert requests == {WRITE: 2, REFRESH: 1}
+    assert texts(pds, account) == ["after the expiry"]
+
+
+def test_twenty_threads_at_the_moment_of_expiry_share_one_refresh(pds: Pds) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    expire_access_token(pds, account, credentials)
+    with counted(pds) as requests, ThreadPoolExecutor(20) as threads:
+        list(threads.map(credentials.publish, [f"post {number:02}" for number in range(20)]))
+    assert requests[REFRESH] == 1
+    assert LOGIN not in requests
+    assert texts(pds, account) == [f"post {number:02}" for number in range(20)]
+
+
+def test_a_changed_main_password_ends_the_session_but_not_the_app_password(pds: Pds) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    pds.change_password(account, "a new main password")
+    expire_access_token(pds, account, credentials)
+    with counted(pds) as requests:
+        credentials.publish("still here")
+    assert requests == {WRITE: 2, REFRESH: 1, LOGIN: 1}
+
+
+def test_a_revoked_app_password_is_named_after_one_refresh_and_one_login(pds: Pds) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    pds.revoke_app_password(account)
+    expire_access_token(pds, account, credentials)
+    with counted(pds) as requests, pytest.raises(AuthError) as failure:
+        credentials.publish("never seen")
+    assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+    assert account.handle in str(failure.value)
+    assert requests == {WRITE: 1, REFRESH: 1, LOGIN: 1}
+    assert texts(pds, account) == []
+
+
+def test_a_wrong_app_password_never_gets_the_session_of_the_right_one(pds: Pds) -> None:
+    account = pds.create_account()
+    block(pds, account).ensure_session()
+    with pytest.raises(AuthError) as failure:
+        block(pds, account, app_password="aaaa-bbbb-cccc-dddd").publish("never seen")
+    assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+    assert texts(pds, account) == []
+
+
+def test_a_refused_app_password_leaves_the_stored_session_alone(pds: Pds) -> None:
+    account = pds.create_account()
+    block(pds, account).ensure_session()
+    with pytest.raises(AuthError):
+        block(pds, account, app_password="aaaa-bbbb-cccc-dddd").ensure_session()
+    forget_processes_memory()
+    assert block(pds, account).ensure_session().action == "reused"
+
+
+def test_a_new_app_password_signs_in_and_takes_the_place_of_the_old_one(pds: Pds) -> None:
+    account = pds.create_account()
+    block(pds, account).ensure_session()
+    second = pds.create_app_password(account, "second")
+    assert block(pds, account, app_password=second).ensure_session().action == "logged_in"
+    forget_processes_memory()
+    assert block(pds, account, app_password=second).ensure_session().action == "reused"
+
+
+@pytest.mark.parametrize(
+    ("blow", "problem"),
+    [("take_down", AuthProblem.ACCOUNT_TAKEN_DOWN), ("deactivate", AuthProblem.ACCOUNT_DEACTIVATED)],
+)
+def test_an_account_that_may_not_write_is_told_so(pds: Pds, blow: str, problem: AuthProblem) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    getattr(pds, blow)(account)
+    with counted(pds) as requests, pytest.raises(AuthError) as failure:
+        credentials.publish("never seen")
+    assert failure.value.problem is problem
+    assert requests == {WRITE: 1}
+
+
+def test_a_stored_session_of_another_account_is_not_accepted(pds: Pds) -> None:
+    alice, bob = pds.create_account(), pds.create_account()
+    bobs = block(pds, bob)
+    bobs.ensure_session()
+    found = bobs._store().load()
+    assert found is not None
+    by_did = block(pds, alice).model_copy(update={"handle": alice.did})
+    by_did._store().save(found.document, None)
+    with counted(pds) as requests, pytest.raises(AuthError) as failure:
+        by_did.ensure_session()
+    assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
+    assert requests == {}

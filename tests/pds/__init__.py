@@ -1,0 +1,1 @@
+"""A real Bluesky PDS on loopback, for the tests: see `server.py`."""

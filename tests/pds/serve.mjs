@@ -1,0 +1,126 @@
+// A PDS, a PLC directory and a stub AppView in one process, all on 127.0.0.1.
+//
+//   node serve.mjs --modules FOLDER --data FOLDER [--rate-limits] [--did-doc]
+//
+// Standard output is for server.py: `READY {json}` once everything listens, then one line of JSON for each XRPC request
+// that ended, in that order. The process lives as long as its standard input is open.
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+const { values: options } = parseArgs({
+  options: {
+    modules: { type: "string" },
+    data: { type: "string" },
+    "rate-limits": { type: "boolean", default: false },
+    "did-doc": { type: "boolean", default: false },
+  },
+});
+
+mkdirSync(options.data, { recursive: true });
+// Nothing here outlives the process, so there is nothing to close in order: exit, and sweep the folder on the way out.
+process.on("exit", () => rmSync(options.data, { recursive: true, force: true }));
+process.on("SIGTERM", () => process.exit(0));
+process.on("SIGINT", () => process.exit(0));
+// A killed test run closes our standard input; without this the server would stay behind as an orphan.
+process.stdin.on("end", () => process.exit(0));
+process.stdin.on("error", () => process.exit(0));
+process.stdin.resume();
+
+// The packages lie in a cache and not beside this file, where a bare `import` would look for them.
+const { resolve } = createRequire(path.join(path.resolve(options.modules), "package.json"));
+const { PDS } = await import(pathToFileURL(resolve("@atproto/pds")));
+const { default: plc } = await import(pathToFileURL(resolve("@did-plc/server")));
+
+const secret = () => randomBytes(32).toString("hex");
+const print = (line) => process.stdout.write(`${line}\n`);
+
+async function listen() {
+  const server = createServer();
+  await new Promise((listening, failed) => server.once("error", failed).listen(0, "127.0.0.1", listening));
+  return { server, port: server.address().port };
+}
+
+// Both servers would call `app.listen(port)`: on all interfaces, and on a port that must be known before. Give them one
+// that listens already. (The PDS also hooks its event stream, subscribeRepos, into app.listen; we have no use for it.)
+function serveOn(server, app) {
+  app.listen = () => {
+    server.on("request", app);
+    setImmediate(() => server.emit("listening"));
+    return server;
+  };
+}
+
+const directory = await listen();
+const appView = await listen();
+const front = await listen();
+// By name: the PDS refuses to resolve a DID at a bare IP address, and then leaves the DID document out without a word.
+const plcUrl = `http://localhost:${directory.port}`;
+const jwtSecret = secret();
+const adminPassword = secret();
+const harnessKey = secret();
+
+const plcServer = plc.PlcServer.create({ db: plc.Database.mock(), port: directory.port });
+serveOn(directory.server, plcServer.app);
+await plcServer.start();
+
+const pds = await PDS.fromEnv({
+  // Only with this hostname, and in dev mode, does a PDS accept plain http and name itself http://localhost:PORT.
+  hostname: "localhost",
+  port: front.port,
+  devMode: true,
+  dataDirectory: options.data,
+  blobstoreDiskLocation: path.join(options.data, "blobs"),
+  blobstoreDiskTmpLocation: path.join(options.data, "blobs-tmp"),
+  jwtSecret,
+  adminPassword,
+  plcRotationKeyK256PrivateKeyHex: secret(),
+  didPlcUrl: plcUrl,
+  disableSsrfProtection: true,
+  inviteRequired: false,
+  serviceHandleDomains: [".test"],
+  bskyAppViewUrl: `http://localhost:${appView.port}`,
+  bskyAppViewDid: "did:web:appview.test",
+  rateLimitsEnabled: options["rate-limits"],
+  rateLimitBypassKey: harnessKey,
+  enableDidDocWithSession: options["did-doc"],
+});
+
+// The Python SDK asks for the profile whenever it logs in, and a PDS hands that question to its AppView.
+appView.server.on("request", async (request, response) => {
+  const { pathname, searchParams } = new URL(request.url, "http://appview");
+  const known = pathname === "/xrpc/app.bsky.actor.getProfile";
+  const account = known && (await pds.ctx.accountManager.getAccount(searchParams.get("actor")));
+  const body = account
+    ? { did: account.did, handle: account.handle }
+    : { error: known ? "NotFound" : "MethodNotImplemented", message: "The stub AppView does not know this" };
+  response.writeHead(account ? 200 : known ? 400 : 501, { "content-type": "application/json" });
+  response.end(JSON.stringify(body));
+});
+
+// "close" and not "finish": it comes once for every request, also when the client went away before the answer.
+front.server.on("request", (request, response) => {
+  const { method, url } = request;
+  const nsid = url.match(/^\/xrpc\/([^/?]+)/)?.[1];
+  // What the harness itself asks shall neither be counted nor limited: one header does both.
+  const ours = request.headers["x-ratelimit-bypass"] === harnessKey;
+  const fence = ours && url.match(/[?&]fence=(\w+)/)?.[1];
+  response.on("close", async () => {
+    if (fence) {
+      // That an earlier client hung up takes a few turns of the event loop to get here: let it get here first.
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      print(JSON.stringify({ fence }));
+    }
+    if (nsid && !ours) print(JSON.stringify({ nsid, method, status: response.headersSent ? response.statusCode : null }));
+  });
+});
+
+serveOn(front.server, pds.app);
+await pds.start();
+
+const ready = { plcUrl, jwtSecret, adminPassword, harnessKey, dataDirectory: options.data };
+print(`READY ${JSON.stringify({ url: pds.ctx.cfg.service.publicUrl, did: pds.ctx.cfg.service.did, ...ready })}`);

@@ -1,0 +1,97 @@
+"""What several tests do to an account and its session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from prefect_aws import AwsCredentials
+from pydantic import SecretStr
+
+from prefect_bluesky import BlueskyCredentials
+
+LOGIN = "com.atproto.server.createSession"
+REFRESH = "com.atproto.server.refreshSession"
+WRITE = "com.atproto.repo.applyWrites"
+
+
+class Account(Protocol):
+    """An account on a PDS, with the passwords that it was made with."""
+
+    @property
+    def did(self) -> str: ...
+    @property
+    def handle(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    @property
+    def app_password(self) -> str: ...
+
+
+class Request(Protocol):
+    """A request that arrived at a PDS."""
+
+    @property
+    def nsid(self) -> str: ...
+    @property
+    def status(self) -> int | None: ...
+
+
+class Pds(Protocol):
+    """What the sandbox and the real PDS have in common."""
+
+    url: str
+
+    def create_account(self, handle: str | None = None) -> Any: ...
+    def create_app_password(self, account: Any, name: str, privileged: bool = False) -> str: ...
+    def revoke_app_password(self, account: Any, password: str | None = None) -> None: ...
+    def change_password(self, account: Any, new: str) -> None: ...
+    def deactivate(self, account: Any) -> None: ...
+    def take_down(self, account: Any) -> None: ...
+    def mint(self, account: Any, kind: Any = "access", **claims: Any) -> str: ...
+    def requests(self, nsid: str | None = None) -> Sequence[Request]: ...
+    def posts(self, account: Any) -> list[dict[str, Any]]: ...
+
+
+def block(
+    pds: Pds, account: Account, *, app_password: str | None = None, aws_credentials: AwsCredentials | None = None
+) -> BlueskyCredentials:
+    """The block of an account, or one with another app password."""
+    return BlueskyCredentials(
+        handle=account.handle,
+        app_password=SecretStr(app_password or account.app_password),
+        service_url=pds.url,
+        aws_credentials=aws_credentials,
+    )
+
+
+def texts(pds: Pds, account: Account) -> list[str]:
+    """What an account has posted, in alphabetical order."""
+    return sorted(post["value"]["text"] for post in pds.posts(account))
+
+
+def forget_processes_memory() -> None:
+    """Make this process know nothing of any session, as a worker that has just started."""
+    BlueskyCredentials._authenticators.clear()
+
+
+def expire_access_token(pds: Pds, account: Account, credentials: BlueskyCredentials) -> None:
+    """Let the stored access token be one that its server calls expired, although it looks young here."""
+    store = credentials._store()
+    saved = store.load()
+    assert saved is not None
+    stale = replace(saved.document.session, access_token=pds.mint(account, "access"))
+    store.save(saved.document.renewed(stale), saved)
+    forget_processes_memory()
+
+
+@contextmanager
+def counted(pds: Pds) -> Iterator[dict[str, int]]:
+    """Count the requests that arrive at a PDS meanwhile, by method; filled when the context ends."""
+    before = len(pds.requests())
+    counts: dict[str, int] = {}
+    yield counts
+    for request in pds.requests()[before:]:
+        counts[request.nsid] = counts.get(request.nsid, 0) + 1

@@ -1,0 +1,309 @@
+"""Reuse, else refresh, else log in: what a contract test cannot cause, on the sandbox with its faults and clocks."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from prefect_bluesky import AuthError, AuthProblem, sandbox
+from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.errors import (
+    RateLimited,
+    ServiceUnavailable,
+    StoreConflict,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
+from prefect_bluesky.session import Session
+from prefect_bluesky.session_store import Saved, SessionDocument, SessionStore
+from tests.support import LOGIN, REFRESH, counted
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def pds() -> Iterator[sandbox.Sandbox]:
+    """A sandbox of the test's own: its clock may be moved."""
+    with sandbox.run() as own:
+        yield own
+
+
+@dataclass
+class Shelf(SessionStore):
+    """A store that can be told to fail."""
+
+    place: str = "the shelf"
+    lying: Saved | None = None
+    load_trouble: StoreError | None = None
+    save_trouble: StoreError | None = None
+    overtaken_by: Saved | None = None
+    versions: int = 0
+    calls: list[str] = field(default_factory=list)
+
+    def load(self) -> Saved | None:
+        self.calls.append("load")
+        if self.load_trouble:
+            raise self.load_trouble
+        return self.lying
+
+    def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
+        self.calls.append("save")
+        if self.save_trouble:
+            raise self.save_trouble
+        if self.overtaken_by:
+            self.lying, self.overtaken_by = self.overtaken_by, None
+        if replacing != self.lying:
+            raise StoreConflict(self.place, "overtaken")
+        self.versions += 1
+        self.lying = Saved(document, str(self.versions))
+        return self.lying
+
+    def put(self, session: Session) -> None:
+        """Let another session lie there, made with the same app password."""
+        assert self.lying is not None
+        self.save(self.lying.document.renewed(session), self.lying)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+class Worker:
+    """One account on one worker."""
+
+    def __init__(
+        self, pds: sandbox.Sandbox, shelf: Shelf | None = None, account: sandbox.Account | None = None
+    ) -> None:
+        self.pds = pds
+        self.shelf = shelf or Shelf()
+        self.account = account or pds.create_account()
+        self.clock = Clock()
+        self.authenticator = self.restarted()
+
+    def restarted(self, **changes: Any) -> Authenticator:
+        """The account in a process that knows nothing yet."""
+        options: dict[str, Any] = {
+            "account": self.account.handle,
+            "app_password": self.account.app_password,
+            "service_url": self.pds.url,
+            "store": self.shelf,
+            "lock": nullcontext,
+            "min_validity": 10 * MINUTE,
+            "now": self.clock,
+        }
+        return Authenticator(**{**options, **changes})
+
+    def passes(self, time: timedelta) -> None:
+        """Time goes by, here and on the server."""
+        self.clock.time += time
+        self.pds.advance(time)
+
+
+@pytest.fixture
+def worker(pds: sandbox.Sandbox) -> Worker:
+    """A worker with an account that has signed in."""
+    worker = Worker(pds)
+    worker.authenticator.ensure()
+    return worker
+
+
+class TestTime:
+    """When a session is renewed."""
+
+    def test_in_its_first_two_thirds_a_session_is_reused(self, worker: Worker) -> None:
+        worker.passes(79 * MINUTE)
+        assert worker.authenticator.ensure().action == "reused"
+
+    def test_with_less_than_the_wanted_validity_left_it_is_refreshed(self, worker: Worker) -> None:
+        worker.passes(111 * MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+
+    def test_workers_refresh_at_different_points_of_the_last_third(self, worker: Worker) -> None:
+        points = []
+        for _ in range(30):
+            other = worker.restarted()
+            other.ensure()
+            points.append(other._refresh_at - worker.clock.time)
+        assert 80 * MINUTE <= min(points) < max(points) <= 120 * MINUTE
+        assert len(set(points)) == 30
+
+    def test_a_demand_may_be_stricter_than_the_setting(self, worker: Worker) -> None:
+        worker.passes(30 * MINUTE)
+        assert worker.authenticator.ensure(100 * MINUTE).action == "refreshed"
+
+    def test_a_demand_beyond_the_tokens_life_does_not_refresh_at_every_gate(self, worker: Worker) -> None:
+        assert [worker.authenticator.ensure(timedelta(days=1)).action for _ in range(3)] == ["reused"] * 3
+
+    def test_tokens_that_live_shorter_than_the_setting_are_reused_too(self) -> None:
+        with sandbox.run(access_lifetime=MINUTE) as pds:
+            worker = Worker(pds)
+            assert [worker.authenticator.ensure().action for _ in range(3)] == ["logged_in", "reused", "reused"]
+
+    @pytest.mark.parametrize("drift", [timedelta(hours=-3), timedelta(hours=3)])
+    def test_a_clock_that_is_wrong_all_along_changes_nothing(self, pds: sandbox.Sandbox, drift: timedelta) -> None:
+        worker = Worker(pds)
+        worker.clock.time += drift
+        assert worker.authenticator.ensure().action == "logged_in"
+        assert worker.authenticator.ensure().action == "reused"
+        worker.passes(111 * MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+
+    def test_after_ninety_days_of_silence_the_account_signs_in_anew(self, worker: Worker) -> None:
+        worker.passes(timedelta(days=91))
+        with counted(worker.pds) as requests:
+            assert worker.authenticator.ensure().action == "logged_in"
+        assert requests == {REFRESH: 1, LOGIN: 1}
+
+
+class TestTrouble:
+    """Network trouble, 5xx and 429 never condemn a credential."""
+
+    @pytest.mark.parametrize("status", [429, 500, 502, 503])
+    def test_a_refresh_ahead_of_time_can_wait(self, worker: Worker, status: int) -> None:
+        worker.passes(111 * MINUTE)
+        worker.pds.fail(REFRESH, status=status)
+        with counted(worker.pds) as requests:
+            assert [worker.authenticator.ensure().action for _ in range(5)] == ["reused"] * 5
+        assert requests == {REFRESH: 1}
+        worker.passes(MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+
+    @pytest.mark.parametrize(("status", "error"), [(503, ServiceUnavailable), (429, RateLimited)])
+    def test_a_refresh_that_is_needed_now_says_that_it_may_be_tried_again(
+        self, worker: Worker, status: int, error: type[Exception]
+    ) -> None:
+        worker.passes(timedelta(hours=3))
+        worker.pds.fail(REFRESH, status=status)
+        with counted(worker.pds) as requests, pytest.raises(error) as trouble:
+            worker.authenticator.ensure()
+        assert trouble.value.retryable  # type: ignore[attr-defined]
+        assert requests == {REFRESH: 1}
+        assert worker.authenticator.ensure().action == "refreshed"
+
+    def test_a_login_that_meets_trouble_does_not_blame_the_app_password(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.fail(LOGIN, status=502)
+        with pytest.raises(ServiceUnavailable):
+            worker.authenticator.ensure()
+        assert worker.authenticator.ensure().action == "logged_in"
+
+    def test_a_refresh_whose_answer_is_lost_is_asked_again(self, worker: Worker) -> None:
+        worker.passes(timedelta(hours=3))
+        worker.pds.drop(REFRESH)
+        with pytest.raises(ServiceUnavailable):
+            worker.authenticator.ensure()
+        with counted(worker.pds) as requests:
+            assert worker.authenticator.ensure().action == "refreshed"
+        assert requests == {REFRESH: 1}
+
+    def test_a_sign_in_code_is_named(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.fail(LOGIN, status=401, error="AuthFactorTokenRequired", message="A sign in code has been sent")
+        with pytest.raises(AuthError) as failure:
+            worker.authenticator.ensure()
+        assert failure.value.problem is AuthProblem.SIGN_IN_CODE_REQUIRED
+
+    def test_a_refresh_that_answers_for_another_account_is_not_accepted(self, worker: Worker) -> None:
+        foreign = Worker(worker.pds)
+        foreign.authenticator.ensure()
+        mixed = replace(worker.authenticator.session(), refresh_token=foreign.authenticator.session().refresh_token)
+        worker.shelf.put(mixed)
+        worker.passes(111 * MINUTE)
+        with pytest.raises(AuthError) as failure:
+            worker.restarted().ensure()
+        assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
+
+
+class TestStore:
+    """The store under trouble."""
+
+    def test_once_read_the_store_is_not_asked_again(self, worker: Worker) -> None:
+        other = worker.restarted()
+        worker.shelf.calls.clear()
+        for _ in range(3):
+            other.ensure()
+        assert worker.shelf.calls == ["load"]
+
+    def test_a_store_that_cannot_be_read_costs_no_login(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds, Shelf(load_trouble=StoreUnavailable("the shelf", "gone")))
+        with counted(pds) as requests, pytest.raises(StoreUnavailable):
+            worker.authenticator.ensure()
+        assert requests == {}
+
+    def test_a_damaged_store_costs_no_login(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds, Shelf(load_trouble=StoreDamaged("the shelf", "eaten by mice")))
+        with counted(pds) as requests, pytest.raises(StoreDamaged):
+            worker.authenticator.ensure()
+        assert requests == {}
+        assert worker.shelf.calls == ["load"]
+
+    def test_publishing_goes_on_when_saving_fails_and_is_tried_again(self, worker: Worker) -> None:
+        worker.shelf.save_trouble = StoreUnavailable("the shelf", "gone")
+        worker.passes(111 * MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+        assert worker.authenticator.ensure().action == "reused"
+        worker.shelf.save_trouble = None
+        worker.passes(MINUTE)
+        with counted(worker.pds) as requests:
+            assert worker.authenticator.ensure().action == "reused"
+        assert requests == {}
+        assert worker.shelf.lying is not None
+        assert worker.shelf.lying.document.session == worker.authenticator.session()
+
+    def test_a_worker_that_died_before_saving_is_survived_by_the_older_refresh_token(self, worker: Worker) -> None:
+        before = worker.shelf.lying
+        worker.passes(111 * MINUTE)
+        worker.authenticator.ensure()
+        worker.shelf.lying = before
+        with counted(worker.pds) as requests:
+            assert worker.restarted().ensure().action == "refreshed"
+        assert requests == {REFRESH: 1}
+
+    def test_with_a_session_in_hand_a_refresh_does_not_wait_for_the_store(self, worker: Worker) -> None:
+        worker.shelf.load_trouble = StoreUnavailable("the shelf", "gone")
+        worker.passes(111 * MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+
+    def test_a_session_that_another_worker_renewed_is_adopted(self, worker: Worker) -> None:
+        other = worker.restarted()
+        other.ensure()
+        worker.passes(111 * MINUTE)
+        assert worker.authenticator.ensure().action == "refreshed"
+        with counted(worker.pds) as requests:
+            assert other.ensure().action == "reused"
+        assert requests == {}
+
+    def test_the_slower_of_two_saves_adopts_the_winners_session(self, worker: Worker) -> None:
+        worker.passes(111 * MINUTE)
+        faster = Worker(worker.pds, Shelf(lying=worker.shelf.lying), worker.account)
+        faster.clock.time = worker.clock.time
+        faster.authenticator.ensure()
+        worker.shelf.overtaken_by = faster.shelf.lying
+        worker.authenticator.ensure()
+        assert worker.authenticator.session() == faster.authenticator.session()
+
+
+def test_many_threads_that_start_together_share_one_login(pds: sandbox.Sandbox) -> None:
+    worker = Worker(pds)
+    with counted(pds) as requests, ThreadPoolExecutor(16) as threads:
+        actions = list(threads.map(lambda _: worker.authenticator.ensure().action, range(16)))
+    assert requests == {LOGIN: 1}
+    assert sorted(actions) == ["logged_in"] + ["reused"] * 15
+
+
+def test_no_form_of_it_shows_a_secret(worker: Worker) -> None:
+    shown = f"{worker.authenticator!r} {worker.authenticator}"
+    assert worker.account.handle in shown
+    assert worker.account.app_password not in shown
+    assert "eyJ" not in shown

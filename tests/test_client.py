@@ -1,0 +1,122 @@
+"""Where the token goes, and where it does not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from prefect_bluesky import BlueskyCredentials, sandbox
+from prefect_bluesky.client import BearerAuth
+from tests.support import REFRESH, block, counted, expire_access_token
+
+UPLOAD = "com.atproto.repo.uploadBlob"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def credentials(sandbox_pds: sandbox.Sandbox) -> BlueskyCredentials:
+    """The block of a fresh account that has signed in."""
+    fresh = block(sandbox_pds, sandbox_pds.create_account())
+    fresh.ensure_session()
+    return fresh
+
+
+def sent_with(credentials: BlueskyCredentials, request: httpx.Request) -> str | None:
+    """The Authorization that a request leaves with."""
+    sent = next(BearerAuth(credentials._authenticator()).sync_auth_flow(request))
+    return str(sent.headers["Authorization"]) if "Authorization" in sent.headers else None
+
+
+def test_a_request_to_the_pds_is_signed(credentials: BlueskyCredentials) -> None:
+    sent = sent_with(credentials, httpx.Request("GET", f"{credentials.service_url}/xrpc/x"))
+    assert sent is not None
+    assert sent.startswith("Bearer eyJ")
+
+
+@pytest.mark.parametrize("url", ["https://example.com/xrpc/x", "http://127.0.0.1:1/xrpc/x", "https://127.0.0.1/xrpc/x"])
+def test_the_token_goes_to_no_other_server(credentials: BlueskyCredentials, url: str) -> None:
+    assert sent_with(credentials, httpx.Request("GET", url)) is None
+
+
+def test_an_authorization_of_the_callers_own_is_kept(credentials: BlueskyCredentials) -> None:
+    request = httpx.Request("GET", f"{credentials.service_url}/xrpc/x", headers={"Authorization": "Bearer service"})
+    assert sent_with(credentials, request) == "Bearer service"
+
+
+def test_a_streamed_body_is_replayed_whole(credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox) -> None:
+    account = _account_of(credentials)
+    expire_access_token(sandbox_pds, account, credentials)
+
+    def chunks() -> Iterator[bytes]:
+        yield PNG
+        yield b"rest"
+
+    with counted(sandbox_pds) as requests:
+        answer = httpx.post(
+            f"{sandbox_pds.url}/xrpc/{UPLOAD}",
+            content=chunks(),
+            headers={"Content-Type": "image/png"},
+            auth=BearerAuth(credentials._authenticator()),
+        )
+    assert answer.json()["blob"]["size"] == len(PNG) + 4
+    assert requests == {UPLOAD: 2, REFRESH: 1}
+
+
+def test_an_async_streamed_body_is_replayed_whole(
+    credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox
+) -> None:
+    account = _account_of(credentials)
+    expire_access_token(sandbox_pds, account, credentials)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield PNG
+        yield b"rest"
+
+    async def upload() -> httpx.Response:
+        async with httpx.AsyncClient(auth=BearerAuth(credentials._authenticator())) as client:
+            return await client.post(
+                f"{sandbox_pds.url}/xrpc/{UPLOAD}", content=chunks(), headers={"Content-Type": "image/png"}
+            )
+
+    with counted(sandbox_pds) as requests:
+        assert asyncio.run(upload()).json()["blob"]["size"] == len(PNG) + 4
+    assert requests == {UPLOAD: 2, REFRESH: 1}
+
+
+def test_a_replay_that_is_refused_too_is_not_recovered_again(
+    credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox
+) -> None:
+    method = "com.atproto.server.getSession"
+    sandbox_pds.fail(method, status=400, error="InvalidToken", message="Token could not be verified", times=3)
+    with counted(sandbox_pds) as requests:
+        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=BearerAuth(credentials._authenticator()))
+    assert answer.status_code == 400
+    assert requests == {method: 2, REFRESH: 1}
+    httpx.get(f"{sandbox_pds.url}/xrpc/{method}")  # uses up the third fault
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (400, "InvalidRequest", "no"),
+        (400, "InvalidToken", "Bad token scope"),
+        (401, "AuthenticationRequired", "Authentication Required"),
+        (401, "AccountDeactivated", "Account is deactivated"),
+        (500, "InternalServerError", "Internal Server Error"),
+    ],
+)
+def test_what_another_token_would_not_mend_is_not_recovered(
+    credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox, status: int, error: str, message: str
+) -> None:
+    method = "com.atproto.server.getSession"
+    sandbox_pds.fail(method, status=status, error=error, message=message)
+    with counted(sandbox_pds) as requests:
+        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=BearerAuth(credentials._authenticator()))
+    assert answer.status_code == status
+    assert requests == {method: 1}
+
+
+def _account_of(credentials: BlueskyCredentials) -> sandbox.Account:
+    status = credentials.ensure_session()
+    return sandbox.Account(status.did, status.handle, "", credentials.app_password.get_secret_value())

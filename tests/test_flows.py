@@ -1,0 +1,231 @@
+"""The tasks and the flow on a real Prefect server, and the block as Prefect keeps it."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect import Flow, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import load_flow_from_entrypoint
+
+from prefect_bluesky import (
+    AuthError,
+    AuthProblem,
+    BlueskyCredentials,
+    Post,
+    PublishedPost,
+    ensure_session,
+    publish_post,
+    sandbox,
+)
+from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
+from tests.support import LOGIN, REFRESH, WRITE, block, counted, expire_access_token, forget_processes_memory, texts
+
+FLOWS = Path(__file__).parents[1] / "flows"
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture(scope="module")
+def pds() -> Iterator[sandbox.Sandbox]:
+    """A sandbox whose faults disturb nobody else."""
+    with sandbox.run() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def publish() -> Flow[Any, PublishedPost]:
+    """The flow as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{FLOWS / 'publish.py'}:publish")
+
+
+def run_of(state: State[Any]) -> FlowRun:
+    """The flow run that a state belongs to."""
+    with get_client(sync_client=True) as client:
+        assert state.state_details.flow_run_id is not None
+        return client.read_flow_run(state.state_details.flow_run_id)
+
+
+class TestPublish:
+    """The flow that people deploy."""
+
+    def test_it_gates_publishes_and_links_the_post(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        state = publish(block(pds, account), Post(text="Hello #Prefect"), return_state=True)
+        published, run = state.result(), run_of(state)
+        assert texts(pds, account) == ["Hello #Prefect"]
+        assert run.name == f"publish as {account.handle}"
+        with get_client(sync_client=True) as client:
+            in_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
+            tasks = client.read_task_runs(task_run_filter=in_run)
+            (artifact,) = client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+            )
+        assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
+        assert published.url in str(artifact.data)
+
+    def test_its_log_names_handle_did_and_expiry_and_no_secret(
+        self, publish: Any, pds: sandbox.Sandbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        publish(credentials, Post(text="Hello"))
+        expiry = f"{credentials.ensure_session().expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        lines = [record.getMessage() for record in caplog.records if record.name == "prefect.flow_runs"]
+        assert any(all(part in line for part in (account.handle, account.did, expiry)) for line in lines)
+        assert account.app_password not in caplog.text
+        assert "eyJ" not in caplog.text
+
+    def test_a_later_run_on_another_worker_does_not_sign_in_again(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        with counted(pds) as requests:
+            for number in range(3):
+                publish(block(pds, account), Post(text=f"post {number}"))
+                forget_processes_memory()
+        assert requests == {LOGIN: 1, WRITE: 3}
+
+    def test_an_expired_token_costs_one_refresh_and_one_replay(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        credentials.ensure_session()
+        expire_access_token(pds, account, credentials)
+        with counted(pds) as requests:
+            publish(credentials, Post(text="through an expired token"))
+        assert requests == {WRITE: 2, REFRESH: 1}
+
+    def test_a_saved_block_publishes(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        name = f"account-{uuid4().hex[:8]}"
+        block(pds, account).save(name)
+        publish(BlueskyCredentials.load(name), Post(text="from a saved block"))
+        assert texts(pds, account) == ["from a saved block"]
+
+    def test_a_run_from_masked_parameters_says_how_to_start_it(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        run = run_of(publish(block(pds, account), Post(text="once"), return_state=True))
+        assert account.app_password not in str(run.parameters)
+        with pytest.raises(InvalidInput, match="saved block"):
+            publish(**run.parameters)
+        assert texts(pds, account) == ["once"]
+
+
+class TestTasks:
+    """Retries, as the errors themselves say."""
+
+    def test_passing_trouble_is_retried(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        pds.fail(LOGIN, status=502)
+        pds.fail(WRITE, status=502, times=2)
+
+        @flow
+        def team() -> None:
+            ensure_session.with_options(retry_delay_seconds=0)(block(pds, account))
+            publish_post.with_options(retry_delay_seconds=0)(block(pds, account), "after all")
+
+        with counted(pds) as requests:
+            team()
+        assert requests[LOGIN] == 2
+        assert requests[WRITE] == 3
+        assert texts(pds, account) == ["after all"]
+
+    def test_a_dead_app_password_is_not_retried(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        pds.revoke_app_password(account)
+
+        @flow
+        def team() -> None:
+            ensure_session(block(pds, account))
+
+        with counted(pds) as requests, pytest.raises(AuthError) as failure:
+            team()
+        assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+        assert requests == {LOGIN: 1}
+
+    def test_a_flow_that_is_retried_posts_once(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        attempts: list[int] = []
+
+        @flow(retries=2, retry_delay_seconds=0)
+        def team() -> None:
+            publish_post(block(pds, account), "one and only")
+            publish_post(block(pds, account), "and another")
+            attempts.append(len(attempts))
+            if len(attempts) < 3:
+                raise RuntimeError("the worker stumbles after the posts are out")
+
+        team()
+        assert len(attempts) == 3
+        assert texts(pds, account) == ["and another", "one and only"]
+
+    def test_a_write_whose_answer_is_lost_is_not_repeated_by_the_tasks_retry(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        pds.drop(WRITE)
+        pds.fail("com.atproto.repo.getRecord", status=503)
+
+        @flow
+        def team() -> PublishedPost:
+            return publish_post.with_options(retry_delay_seconds=0)(block(pds, account), "once")
+
+        published = team()
+        assert [post["uri"] for post in pds.posts(account)] == [published.uri]
+
+    def test_a_map_over_accounts_publishes_for_each(self, pds: sandbox.Sandbox) -> None:
+        accounts = [pds.create_account() for _ in range(3)]
+
+        @flow
+        def team() -> None:
+            publish_post.map([block(pds, account) for account in accounts], "to all").wait()
+
+        team()
+        assert [texts(pds, account) for account in accounts] == [["to all"]] * 3
+
+    async def _team(self, credentials: BlueskyCredentials) -> PublishedPost:
+        @flow
+        async def team() -> PublishedPost:
+            await credentials.aensure_session()
+            return await credentials.apublish("from an async flow")
+
+        return await team()
+
+    def test_an_async_flow_publishes(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        published = asyncio.run(self._team(block(pds, account)))
+        assert pds.posts(account)[0]["uri"] == published.uri
+
+
+class TestWorkers:
+    """The lock and the store across workers."""
+
+    def test_workers_at_the_moment_of_expiry_share_one_refresh(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        credentials.ensure_session()
+        expire_access_token(pds, account, credentials)
+        workers = []
+        for _ in range(4):
+            forget_processes_memory()
+            workers.append(credentials._authenticator())
+        for worker in workers:
+            worker.ensure()
+        with counted(pds) as requests, ThreadPoolExecutor(4) as threads:
+            renewals = [threads.submit(copy_context().run, worker.recover, worker.session()) for worker in workers]
+            tokens = {renewal.result().access_token for renewal in renewals}
+        assert requests == {REFRESH: 1}
+        assert len(tokens) == 1
+
+    def test_trouble_is_not_hidden_when_the_server_is_gone(self, pds: sandbox.Sandbox) -> None:
+        credentials = block(pds, pds.create_account()).model_copy(update={"service_url": "http://127.0.0.1:1"})
+        with pytest.raises(ServiceUnavailable, match="did not answer"):
+            credentials.ensure_session()

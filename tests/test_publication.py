@@ -1,0 +1,111 @@
+"""Exactly once, whatever the network does."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_bluesky import sandbox
+from prefect_bluesky.errors import CidMismatch, ServiceUnavailable
+from prefect_bluesky.records import cid, record_key
+from tests.support import WRITE, block, counted, texts
+
+LOOK = "com.atproto.repo.getRecord"
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+MOMENT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
+
+moments = st.datetimes(datetime(2023, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+
+
+@pytest.fixture(scope="module")
+def pds() -> Iterator[sandbox.Sandbox]:
+    """A sandbox whose faults disturb nobody else."""
+    with sandbox.run() as own:
+        yield own
+
+
+@pytest.mark.parametrize("retry_delivers", [True, False], ids=["next", "later"])
+def test_a_write_whose_answer_is_lost_is_found_and_not_repeated(pds: sandbox.Sandbox, retry_delivers: bool) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    credentials.ensure_session()
+    pds.drop(WRITE)
+    if not retry_delivers:
+        pds.fail(LOOK, status=503)
+        with pytest.raises(ServiceUnavailable):
+            credentials.publish("once", key="k")
+    with counted(pds) as requests:
+        credentials.publish("once", key="k")
+    assert requests[WRITE] == 1
+    assert texts(pds, account) == ["once"]
+
+
+def test_a_write_that_never_happened_is_repeated(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    pds.fail(WRITE, status=502)
+    block(pds, account).publish("once")
+    assert texts(pds, account) == ["once"]
+
+
+def test_a_server_that_stays_down_is_retryable_and_nothing_is_out(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    pds.fail(WRITE, status=503, times=2)
+    with pytest.raises(ServiceUnavailable) as trouble:
+        block(pds, account).publish("not yet", key="k")
+    assert trouble.value.retryable
+    assert texts(pds, account) == []
+    block(pds, account).publish("not yet", key="k")
+    assert texts(pds, account) == ["not yet"]
+
+
+def test_a_mention_that_cannot_be_looked_up_now_is_not_sent_as_text(pds: sandbox.Sandbox) -> None:
+    account, friend = pds.create_account(), pds.create_account()
+    pds.fail("com.atproto.identity.resolveHandle", status=502)
+    with pytest.raises(ServiceUnavailable):
+        block(pds, account).publish(f"hi @{friend.handle}")
+    assert texts(pds, account) == []
+
+
+def test_another_cid_than_computed_is_reported(pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = pds.create_account()
+    monkeypatch.setattr("prefect_bluesky.publication.cid", lambda record: cid({**record, "more": 1}))
+    with pytest.raises(CidMismatch) as mismatch:
+        block(pds, account).publish("published all the same")
+    assert mismatch.value.uri == pds.posts(account)[0]["uri"]
+
+
+@given(st.text(), st.none() | moments)
+def test_a_record_key_is_a_tid_and_always_the_same(key: str, planned_at: datetime | None) -> None:
+    rkey = record_key(DID, key.encode(errors="replace").decode(), planned_at)
+    assert len(rkey) == 13
+    assert set(rkey) <= set(TID_ALPHABET)
+    assert rkey[0] in "234567abcdefghij"
+    assert rkey == record_key(DID, key.encode(errors="replace").decode(), planned_at)
+
+
+@given(moments, st.text(st.characters(codec="utf-8")))
+def test_a_planned_time_is_the_time_of_the_key(planned_at: datetime, key: str) -> None:
+    number = 0
+    for character in record_key(DID, key, planned_at):
+        number = number * 32 + TID_ALPHABET.index(character)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=number >> 10)
+    assert planned_at - timedelta(minutes=1) < moment <= planned_at
+
+
+def test_keys_tell_accounts_keys_and_times_apart() -> None:
+    rkeys = {
+        record_key(DID, "a"),
+        record_key(DID, "b"),
+        record_key(DID + "x", "a"),
+        record_key(DID, "a", MOMENT),
+        record_key(DID, "a", MOMENT + timedelta(minutes=2)),
+        record_key(DID, "b", MOMENT),
+    }
+    assert len(rkeys) == 6
+
+
+def test_two_hundred_keys_of_one_moment_do_not_meet() -> None:
+    assert len({record_key(DID, f"post {number}", MOMENT) for number in range(200)}) == 200

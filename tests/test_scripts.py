@@ -1,0 +1,103 @@
+"""The scripts, as a person starts them."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import LOGIN, WRITE, Pds, block, counted, texts
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of flows/ in a process of its own, with nothing of Prefect's or ours in its environment."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "BLUESKY_"))}
+    return subprocess.run(
+        [sys.executable, ROOT / "flows" / name, *arguments],
+        env={**outside, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """What publish.py exits with, run in this process."""
+    path = ROOT / "flows" / "publish.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(str(path), run_name="__main__")
+    return done.value.code
+
+
+class TestPublish:
+    """uv run flows/publish.py "Hello"."""
+
+    def test_help_explains_where_the_account_comes_from(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert exit_of(monkeypatch, "--help") == 0
+        said = capsys.readouterr().out
+        assert all(name in said for name in ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD", "BLUESKY_SERVICE_URL"))
+
+    @pytest.mark.parametrize(
+        ("text", "environment", "said"),
+        [
+            ("Hello", {}, "Set BLUESKY_HANDLE and BLUESKY_APP_PASSWORD in the environment"),
+            (
+                "Hello",
+                {"BLUESKY_HANDLE": "alice", "BLUESKY_APP_PASSWORD": "hunter2"},
+                "handle: 'alice' is not a handle",
+            ),
+            ("", {"BLUESKY_HANDLE": "alice.test", "BLUESKY_APP_PASSWORD": "hunter2"}, "text: the post is empty."),
+        ],
+        ids=["no account", "no handle", "no text"],
+    )
+    def test_bad_input_is_refused_in_a_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, text: str, environment: dict[str, str], said: str
+    ) -> None:
+        for name in ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert str(exit_of(monkeypatch, text)).startswith(said)
+
+    @pytest.mark.pds
+    def test_a_second_process_does_not_sign_in_and_a_wrong_app_password_gets_no_session(
+        self, real_pds: Pds, prefect_api: str
+    ) -> None:
+        pds = real_pds
+        account, friend = pds.create_account(), pds.create_account()
+        environment = {
+            "PREFECT_API_URL": prefect_api,
+            "BLUESKY_HANDLE": account.handle,
+            "BLUESKY_APP_PASSWORD": account.app_password,
+            "BLUESKY_SERVICE_URL": pds.url,
+        }
+        with counted(pds) as requests:
+            first = script("publish.py", f"See https://example.com/é with @{friend.handle} #Prefect", **environment)
+            second = script("publish.py", "From another process", **environment)
+        assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+        assert requests[LOGIN] == 1
+        assert requests[WRITE] == 2
+        assert sorted(_features(post) for post in pds.posts(account)) == [[], ["link", "mention", "tag"]]
+
+        wrong = script("publish.py", "Never seen", **{**environment, "BLUESKY_APP_PASSWORD": "aaaa-bbbb-cccc-dddd"})
+        assert wrong.returncode == 1
+        assert "app_password_rejected" in wrong.stderr.splitlines()[-1]
+        assert len(texts(pds, account)) == 2
+        shown = "".join(done.stdout + done.stderr for done in (first, second, wrong))
+        assert account.app_password not in shown
+        assert "eyJ" not in shown
+        assert block(pds, account).ensure_session().action == "reused"
+
+
+def _features(post: dict[str, Any]) -> list[str]:
+    facets = post["value"].get("facets", [])
+    return [facet["features"][0]["$type"].rsplit("#", 1)[1] for facet in facets]

@@ -1,0 +1,191 @@
+"""The three stores: alike in what they promise."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect_aws import AwsCredentials
+
+from prefect_bluesky.aws_session_store import AwsSessionStore
+from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from prefect_bluesky.prefect_session_store import PrefectSessionStore
+from prefect_bluesky.session_store import MemorySessionStore, SessionDocument, SessionStore
+from tests.test_session import session, token
+
+PASSWORD = "https://bsky.social abcd-efgh-2345-6723"
+DOCUMENT = SessionDocument.made_with(PASSWORD, session())
+RENEWED = DOCUMENT.renewed(session(access_token=token(exp=9000)))
+
+
+@pytest.fixture(params=["memory", "prefect", "aws"])
+def store(request: pytest.FixtureRequest) -> Iterator[SessionStore]:
+    """A place where nothing lies yet, in each of the stores."""
+    name = f"session-{uuid4().hex}"
+    match request.param:
+        case "memory":
+            yield MemorySessionStore(name)
+        case "prefect":
+            request.getfixturevalue("prefect_api")
+            yield PrefectSessionStore(name)
+        case "aws":
+            yield AwsSessionStore(request.getfixturevalue("aws_credentials"), f"prefect-bluesky/{name}/session")
+
+
+def test_nothing_lies_there_at_first(store: SessionStore) -> None:
+    assert store.load() is None
+
+
+def test_what_was_saved_is_loaded(store: SessionStore) -> None:
+    saved = store.save(DOCUMENT, None)
+    assert store.load() == saved
+    assert saved.document == DOCUMENT
+
+
+def test_a_newer_document_replaces_the_one_that_was_read(store: SessionStore) -> None:
+    saved = store.save(DOCUMENT, None)
+    renewed = store.save(RENEWED, saved)
+    assert store.load() == renewed
+    assert renewed.document == RENEWED
+
+
+def test_the_first_of_two_first_saves_wins(store: SessionStore) -> None:
+    store.save(DOCUMENT, None)
+    with pytest.raises(StoreConflict):
+        store.save(RENEWED, None)
+    found = store.load()
+    assert found is not None
+    assert found.document == DOCUMENT
+
+
+def test_the_first_of_two_replacements_wins(store: SessionStore) -> None:
+    read = store.save(DOCUMENT, None)
+    winner = store.save(RENEWED, read)
+    with pytest.raises(StoreConflict):
+        store.save(DOCUMENT.renewed(session(access_token=token(exp=9999))), read)
+    assert store.load() == winner
+
+
+def test_many_replacements_in_a_row_each_name_the_last(store: SessionStore) -> None:
+    saved = store.save(DOCUMENT, None)
+    for number in range(5):
+        saved = store.save(DOCUMENT.renewed(session(access_token=token(exp=9000 + number))), saved)
+    assert store.load() == saved
+
+
+def test_no_message_shows_what_lies_there(store: SessionStore) -> None:
+    store.save(DOCUMENT, None)
+    with pytest.raises(StoreConflict) as conflict:
+        store.save(DOCUMENT, None)
+    assert "eyJ" not in f"{conflict.value} {conflict.value!r} {store!r} {store.load()!r}"
+
+
+class TestDocument:
+    """What is written."""
+
+    def test_it_serves_only_the_app_password_that_made_it(self) -> None:
+        assert DOCUMENT.serves(PASSWORD)
+        assert RENEWED.serves(PASSWORD)
+        assert not DOCUMENT.serves("https://bsky.social zzzz-zzzz-zzzz-zzzz")
+
+    def test_it_does_not_hold_the_app_password(self) -> None:
+        assert "abcd-efgh" not in DOCUMENT.to_json()
+
+    def test_two_fingerprints_of_one_password_differ(self) -> None:
+        assert SessionDocument.made_with(PASSWORD, session()).fingerprint != DOCUMENT.fingerprint
+
+    def test_it_is_read_as_it_was_written(self) -> None:
+        assert SessionDocument.from_json(DOCUMENT.to_json(), place="here") == DOCUMENT
+
+
+def damaged(**changes: Any) -> str:
+    """The document's JSON with some fields changed, or left out if None."""
+    content = {**json.loads(DOCUMENT.to_json()), **changes}
+    return json.dumps({name: value for name, value in content.items() if value is not None})
+
+
+DAMAGES = {
+    "not JSON": ("{", "not JSON"),
+    "empty": ("", "not JSON"),
+    "a list": ("[]", "format"),
+    "somebody else's": ('{"username": "admin", "password": "hunter2"}', "format"),
+    "from the future": (damaged(version=2), "version"),
+    "without a DID": (damaged(did=None), "did"),
+    "with a number for a handle": (damaged(handle=7), "handle"),
+    "without an access token": (damaged(access_token=None), "access_token"),
+    "with a cut access token": (damaged(access_token="eyJhb"), "access_token"),
+    "with a line break in a token": (damaged(refresh_token=token() + "\n"), "refresh_token"),
+    "of another account": (damaged(did="did:plc:somebodyelse"), "access_token"),
+    "without a time": (damaged(received_at="yesterday"), "received_at"),
+    "without a zone": (damaged(received_at="2026-11-22T12:00:00"), "received_at"),
+    "with half a fingerprint": (damaged(fingerprint="abc"), "fingerprint"),
+    "with a broken fingerprint": (damaged(fingerprint="%%%:%%%"), "fingerprint"),
+}
+
+
+@pytest.mark.parametrize(("text", "field"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_document_is_named_with_its_field_and_the_remedy(text: str, field: str) -> None:
+    with pytest.raises(StoreDamaged, match=field) as damage:
+        SessionDocument.from_json(text, place="AWS secret x")
+    said = str(damage.value)
+    assert said.startswith("AWS secret x: ")
+    assert "signs in anew" in said or "Upgrade" in said
+    assert "eyJ" not in said
+    assert "hunter2" not in said
+
+
+class TestAws:
+    """What only Secrets Manager has."""
+
+    @pytest.fixture
+    def name(self) -> str:
+        """A secret's name."""
+        return f"prefect-bluesky/{uuid4().hex}/session"
+
+    def test_a_secret_made_without_a_value_is_filled(self, aws_credentials: AwsCredentials, name: str) -> None:
+        aws_credentials.get_secrets_manager_client().create_secret(Name=name)
+        store = AwsSessionStore(aws_credentials, name)
+        assert store.load() is None
+        assert store.save(DOCUMENT, None) == store.load()
+
+    def test_a_secret_of_somebody_else_is_left_alone(self, aws_credentials: AwsCredentials, name: str) -> None:
+        client = aws_credentials.get_secrets_manager_client()
+        client.create_secret(Name=name, SecretString="theirs")
+        store = AwsSessionStore(aws_credentials, name)
+        with pytest.raises(StoreDamaged):
+            store.load()
+        with pytest.raises(StoreDamaged):
+            store.save(DOCUMENT, None)
+        assert client.get_secret_value(SecretId=name)["SecretString"] == "theirs"
+
+    def test_the_version_before_stays_as_awsprevious(self, aws_credentials: AwsCredentials, name: str) -> None:
+        store = AwsSessionStore(aws_credentials, name)
+        store.save(RENEWED, store.save(DOCUMENT, None))
+        client = aws_credentials.get_secrets_manager_client()
+        previous = client.get_secret_value(SecretId=name, VersionStage="AWSPREVIOUS")["SecretString"]
+        assert json.loads(previous)["access_token"] == DOCUMENT.session.access_token
+
+    def test_an_aws_that_does_not_answer_is_retryable(self, name: str, aws_credentials: AwsCredentials) -> None:
+        parameters = aws_credentials.aws_client_parameters.model_copy(
+            update={"endpoint_url": "http://127.0.0.1:1", "config": {"retries": {"total_max_attempts": 1}}}
+        )
+        store = AwsSessionStore(aws_credentials.model_copy(update={"aws_client_parameters": parameters}), name)
+        with pytest.raises(StoreUnavailable) as trouble:
+            store.load()
+        assert trouble.value.retryable
+
+    def test_what_aws_refuses_is_said_with_its_code(self, aws_credentials: AwsCredentials, name: str) -> None:
+        client = aws_credentials.get_secrets_manager_client()
+        client.create_secret(Name=name, SecretString=DOCUMENT.to_json())
+        client.delete_secret(SecretId=name)
+        with pytest.raises(StoreError, match="InvalidRequestException") as refusal:
+            AwsSessionStore(aws_credentials, name).load()
+        assert not refusal.value.retryable
+
+
+def test_memory_is_shared_by_the_stores_of_one_account_only() -> None:
+    account = uuid4().hex
+    saved = MemorySessionStore(account).save(DOCUMENT, None)
+    assert MemorySessionStore(account).load() == saved
+    assert MemorySessionStore(account + " of somebody else").load() is None
