@@ -47,6 +47,16 @@ def test_an_account_may_be_named_by_its_did(pds: Pds) -> None:
     assert credentials.ensure_session().handle == account.handle
 
 
+def test_what_does_not_look_like_an_app_password_is_warned_about_and_not_shown(
+    pds: Pds, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account, app_password=account.password)
+    assert credentials.ensure_session().action == "logged_in"
+    assert "does not look like an app password" in caplog.text
+    assert account.password not in caplog.text
+
+
 def test_an_expired_access_token_costs_one_refresh_and_one_replay(pds: Pds) -> None:
     account = pds.create_account()
     credentials = block(pds, account)
