@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
 
 from prefect_bluesky import (
@@ -111,6 +112,17 @@ class TestPublish:
         block(pds, account).save(name)
         publish(BlueskyCredentials.load(name), Post(text="from a saved block"))
         assert texts(pds, account) == ["from a saved block"]
+
+    def test_a_run_that_refers_to_a_saved_block_publishes(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        reference = {"$ref": {"block_document_id": str(block(pds, account).save(f"account-{uuid4().hex[:8]}"))}}
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run(
+                publish, parameters={"credentials": reference, "post": {"text": "by reference"}, "key": None}
+            )
+            run = client.read_flow_run(run.id)
+        run_flow(publish, flow_run=run, parameters=run.parameters)
+        assert texts(pds, account) == ["by reference"]
 
     def test_a_run_from_masked_parameters_says_how_to_start_it(self, publish: Any, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()

@@ -81,6 +81,11 @@ def test_no_refusal_shows_the_app_password(given: object) -> None:
     assert "hunter" not in f"{refusal.value} {refusal.value!r}"
 
 
+def test_a_misspelt_field_is_refused_by_its_name() -> None:
+    with pytest.raises(ValidationError, match="service_ulr"):
+        BlueskyCredentials.model_validate({**GOOD, "service_ulr": "https://pds.example.com"})
+
+
 def test_surrounding_space_of_an_app_password_is_dropped() -> None:
     credentials = BlueskyCredentials.model_validate({**GOOD, "app_password": " abcd-efgh-2345-6723\r\n"})
     assert credentials.app_password.get_secret_value() == "abcd-efgh-2345-6723"

@@ -63,7 +63,7 @@ class BlueskyCredentials(CredentialsBlock):
     """
 
     # An error's text must not show what was given: it may be the app password.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
 
     _block_type_name = "Bluesky Credentials"
     _block_type_slug = "bluesky-credentials"
