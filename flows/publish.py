@@ -10,8 +10,10 @@ import argparse
 import os
 import sys
 
+import httpx
 from prefect import flow
 from prefect.artifacts import create_link_artifact
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
@@ -34,10 +36,15 @@ def publish(credentials: BlueskyCredentials, post: Post, key: str | None = None)
     """
     session = ensure_session(credentials)
     published = publish_post(credentials, post, key)
-    get_run_logger().info("Published %s. %s", published.uri, session)
-    create_link_artifact(
-        published.url, link_text="See the post", description=f"Published as {session.handle}:\n\n> {post.text}"
-    )
+    logger = get_run_logger()
+    logger.info("Published %s. %s", published.uri, session)
+    try:
+        create_link_artifact(
+            published.url, link_text="See the post", description=f"Published as {session.handle}:\n\n> {post.text}"
+        )
+    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+        # The post is out: a link that is missing must not fail the run, which somebody would then start again.
+        logger.warning("The artifact with the link could not be made: %s", type(trouble).__name__)
     return published
 
 

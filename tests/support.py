@@ -82,8 +82,10 @@ def expire_access_token(pds: Pds, account: Account, credentials: BlueskyCredenti
     store = credentials._store()
     saved = store.load()
     assert saved is not None
-    stale = replace(saved.document.session, access_token=pds.mint(account, "access"))
-    store.save(saved.document.renewed(stale), saved)
+    document = saved.document
+    assert document.session is not None
+    stale = replace(document.session, access_token=pds.mint(account, "access"))
+    store.save(replace(document, session=stale), saved)
     forget_processes_memory()
 
 

@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
-from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.app_passwords import given
+from prefect_bluesky.authenticator import Authenticator, Limits
 from prefect_bluesky.errors import (
     RateLimited,
     ServiceUnavailable,
     StoreConflict,
     StoreDamaged,
+    StoreDenied,
     StoreError,
     StoreUnavailable,
 )
 from prefect_bluesky.session import Session
-from prefect_bluesky.session_store import Saved, SessionDocument, SessionStore
+from prefect_bluesky.session_document import SessionDocument
+from prefect_bluesky.session_store import Saved, SessionStore
 from tests.support import LOGIN, REFRESH, counted
 
 MINUTE = timedelta(minutes=1)
@@ -66,7 +69,7 @@ class Shelf(SessionStore):
     def put(self, session: Session) -> None:
         """Let another session lie there, made with the same app password."""
         assert self.lying is not None
-        self.save(self.lying.document.renewed(session), self.lying)
+        self.save(replace(self.lying.document, session=session), self.lying)
 
 
 class Clock:
@@ -95,11 +98,11 @@ class Worker:
         """The account in a process that knows nothing yet."""
         options: dict[str, Any] = {
             "account": self.account.handle,
-            "app_password": self.account.app_password,
+            "app_password": given(self.account.app_password),
             "service_url": self.pds.url,
             "store": self.shelf,
             "lock": nullcontext,
-            "min_validity": 10 * MINUTE,
+            "limits": Limits(),
             "now": self.clock,
         }
         return Authenticator(**{**options, **changes})
@@ -169,7 +172,7 @@ class TestTime:
 class TestTrouble:
     """Network trouble, 5xx and 429 never condemn a credential."""
 
-    @pytest.mark.parametrize("status", [429, 500, 502, 503])
+    @pytest.mark.parametrize("status", [403, 404, 408, 429, 500, 502, 503])
     def test_a_refresh_ahead_of_time_can_wait(self, worker: Worker, status: int) -> None:
         worker.passes(111 * MINUTE)
         worker.pds.fail(REFRESH, status=status)
@@ -228,6 +231,32 @@ class TestTrouble:
 class TestStore:
     """The store under trouble."""
 
+    def test_a_session_of_another_account_is_refused_each_time_and_left_alone(self, worker: Worker) -> None:
+        foreign = Worker(worker.pds)
+        foreign.authenticator.ensure()
+        worker.shelf.lying = foreign.shelf.lying
+        by_did = worker.restarted(account=worker.account.did)
+        for _ in range(2):
+            with pytest.raises(AuthError) as failure:
+                by_did.ensure()
+            assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
+        assert worker.shelf.lying == foreign.shelf.lying
+
+    def test_an_expired_session_in_the_store_is_refreshed_and_not_replayed_with(self, worker: Worker) -> None:
+        refused = worker.authenticator.session()
+        worker.passes(timedelta(hours=3))
+        worker.shelf.put(replace(refused, access_token=worker.pds.mint(worker.account, "access")))
+        with counted(worker.pds) as requests:
+            worker.authenticator.recover(refused)
+        assert requests == {REFRESH: 1}
+
+    def test_two_app_passwords_of_one_account_are_warned_about(
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other = worker.restarted(app_password=given(worker.pds.create_app_password(worker.account, "other")))
+        other.ensure()
+        assert "should share one" in caplog.text
+
     def test_once_read_the_store_is_not_asked_again(self, worker: Worker) -> None:
         other = worker.restarted()
         worker.shelf.calls.clear()
@@ -270,8 +299,11 @@ class TestStore:
             assert worker.restarted().ensure().action == "refreshed"
         assert requests == {REFRESH: 1}
 
-    def test_with_a_session_in_hand_a_refresh_does_not_wait_for_the_store(self, worker: Worker) -> None:
-        worker.shelf.load_trouble = StoreUnavailable("the shelf", "gone")
+    @pytest.mark.parametrize("trouble", [StoreUnavailable, StoreDamaged, StoreDenied])
+    def test_with_a_session_in_hand_a_refresh_does_not_wait_for_the_store(
+        self, worker: Worker, trouble: type[StoreError]
+    ) -> None:
+        worker.shelf.load_trouble = trouble("the shelf", "gone")
         worker.passes(111 * MINUTE)
         assert worker.authenticator.ensure().action == "refreshed"
 
@@ -292,6 +324,106 @@ class TestStore:
         worker.shelf.overtaken_by = faster.shelf.lying
         worker.authenticator.ensure()
         assert worker.authenticator.session() == faster.authenticator.session()
+
+
+class TestLogins:
+    """Logins are scarce, and a refused one is not repeated."""
+
+    def test_a_refused_app_password_is_asked_about_once_however_many_gates_come(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.revoke_app_password(worker.account)
+        with counted(pds) as requests:
+            for gate in [worker.authenticator.ensure] * 5 + [worker.restarted().ensure for _ in range(5)]:
+                with pytest.raises(AuthError) as failure:
+                    gate()
+                assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+        assert requests == {LOGIN: 1}
+
+    def test_a_session_whose_app_password_was_refused_since_is_not_used(self, worker: Worker) -> None:
+        worker.pds.revoke_app_password(worker.account)
+        with pytest.raises(AuthError):
+            worker.authenticator.recover(worker.authenticator.session())
+        with counted(worker.pds) as requests, pytest.raises(AuthError):
+            worker.restarted().ensure()
+        assert requests == {}
+
+    def test_after_the_cool_down_it_is_asked_about_once_more(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.revoke_app_password(worker.account)
+        for expected in ({LOGIN: 1}, {}):
+            with counted(pds) as requests, pytest.raises(AuthError):
+                worker.authenticator.ensure()
+            assert requests == expected
+        worker.passes(timedelta(hours=6))
+        with counted(pds) as requests, pytest.raises(AuthError):
+            worker.authenticator.ensure()
+        assert requests == {LOGIN: 1}
+
+    def test_another_app_password_heals_it_with_nothing_to_reset(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.revoke_app_password(worker.account)
+        with pytest.raises(AuthError):
+            worker.authenticator.ensure()
+        healed = worker.restarted(app_password=given(pds.create_app_password(worker.account, "new")))
+        assert healed.ensure().action == "logged_in"
+
+    def test_one_replaced_in_its_secret_is_picked_up_without_a_restart(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        shown = [worker.account.app_password]
+        authenticator = worker.restarted(app_password=lambda: shown[0])
+        pds.revoke_app_password(worker.account)
+        with pytest.raises(AuthError):
+            authenticator.ensure()
+        shown[0] = pds.create_app_password(worker.account, "new")
+        assert authenticator.ensure().action == "logged_in"
+
+    def test_a_wrong_app_password_does_not_disturb_the_right_one(self, worker: Worker) -> None:
+        wrong = worker.restarted(app_password=given("aaaa-bbbb-cccc-dddd"))
+        with counted(worker.pds) as requests:
+            for _ in range(3):
+                with pytest.raises(AuthError):
+                    wrong.ensure()
+            assert worker.restarted().ensure().action == "reused"
+            worker.passes(111 * MINUTE)
+            assert worker.authenticator.ensure().action == "refreshed"
+            with pytest.raises(AuthError):
+                worker.restarted(app_password=given("aaaa-bbbb-cccc-dddd")).ensure()
+        assert requests == {LOGIN: 1, REFRESH: 1}
+
+    def test_the_days_logins_are_counted_across_workers(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        limits = Limits(max_logins_per_day=3)
+        for _ in range(3):
+            pds.fail(LOGIN, status=502)
+            with pytest.raises(ServiceUnavailable):
+                worker.restarted(limits=limits).ensure()
+        with counted(pds) as requests, pytest.raises(AuthError) as failure:
+            worker.restarted(limits=limits).ensure()
+        assert failure.value.problem is AuthProblem.LOGIN_LIMIT_REACHED
+        assert requests == {}
+        worker.passes(timedelta(days=1))
+        assert worker.restarted(limits=limits).ensure().action == "logged_in"
+
+    def test_a_login_that_cannot_be_counted_is_not_sent(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds, Shelf(save_trouble=StoreUnavailable("the shelf", "gone")))
+        with counted(pds) as requests, pytest.raises(StoreUnavailable):
+            worker.authenticator.ensure()
+        assert requests == {}
+
+    def test_a_login_that_another_worker_made_meanwhile_is_not_repeated(self, pds: sandbox.Sandbox) -> None:
+        faster = Worker(pds)
+        faster.authenticator.ensure()
+        slower = Worker(pds, Shelf(overtaken_by=faster.shelf.lying), faster.account)
+        with counted(pds) as requests:
+            assert slower.authenticator.ensure().action == "reused"
+        assert requests == {}
+
+    def test_trouble_at_the_server_is_no_refusal(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds)
+        pds.fail(LOGIN, status=429)
+        with pytest.raises(RateLimited):
+            worker.authenticator.ensure()
+        assert worker.restarted().ensure().action == "logged_in"
 
 
 def test_many_threads_that_start_together_share_one_login(pds: sandbox.Sandbox) -> None:

@@ -118,5 +118,6 @@ def test_what_another_token_would_not_mend_is_not_recovered(
 
 
 def _account_of(credentials: BlueskyCredentials) -> sandbox.Account:
+    assert credentials.app_password is not None
     status = credentials.ensure_session()
     return sandbox.Account(status.did, status.handle, "", credentials.app_password.get_secret_value())

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect import Flow, flow
+from prefect import Flow, flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -180,6 +180,40 @@ class TestTasks:
         team()
         assert len(attempts) == 3
         assert texts(pds, account) == ["and another", "one and only"]
+
+    def test_a_subflow_that_a_retried_parent_starts_again_posts_once(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        attempts: list[int] = []
+
+        @flow
+        def announce() -> None:
+            publish_post(block(pds, account), "from the subflow")
+            attempts.append(len(attempts))
+            if len(attempts) < 2:
+                raise RuntimeError("the subflow stumbles after the post is out")
+
+        @flow(retries=1, retry_delay_seconds=0)
+        def team() -> None:
+            announce()
+
+        team()
+        assert len(attempts) == 2
+        assert texts(pds, account) == ["from the subflow"]
+
+    def test_a_task_within_a_retried_task_posts_once(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        attempts: list[int] = []
+
+        @task(retries=2, retry_delay_seconds=0)
+        def announce() -> None:
+            publish_post(block(pds, account), "from the inner task")
+            attempts.append(len(attempts))
+            if len(attempts) < 3:
+                raise RuntimeError("the outer task stumbles after the post is out")
+
+        announce()
+        assert len(attempts) == 3
+        assert texts(pds, account) == ["from the inner task"]
 
     def test_a_write_whose_answer_is_lost_is_not_repeated_by_the_tasks_retry(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()

@@ -42,6 +42,7 @@ def test_what_is_meant_is_kept_in_one_form(field: str, given: str, kept: str) ->
         ("handle", "alice..social", "Write it in full"),
         ("handle", "alice.123", "Write it in full"),
         ("handle", f"{'a' * 64}.test", "Write it in full"),
+        ("handle", "abcd-efgh-2345-6723", "Put it into app_password"),
         ("handle", "did:plc:", "A DID looks like"),
         ("handle", "did:PLC:abc", "A DID looks like"),
         ("app_password", "", "Create one"),
@@ -59,6 +60,9 @@ def test_what_is_meant_is_kept_in_one_form(field: str, given: str, kept: str) ->
         ("service_url", "https://[::1", "Write it like"),
         ("service_url", "https://bsky.social:port", "Write it like"),
         ("service_url", "https://bsky social", "Write it like"),
+        ("service_url", "https://bücher.example", "in ASCII"),
+        ("service_url", "https://" + "a" * 64 + ".example", "in ASCII"),
+        ("app_password", "abcd-efgh-\ud83d", "in one line"),
         ("service_url", "https://alice:secret@bsky.social", "Write it like"),
         ("service_url", "https://bsky.social/profile/alice", "Write it like"),
         ("service_url", "https://bsky.social?x=1", "Write it like"),
@@ -72,6 +76,20 @@ def test_what_cannot_be_used_is_refused_by_field_with_the_remedy(field: str, giv
     assert refusal.value.field == field
     assert str(refusal.value).startswith(f"{field}: ")
     assert not refusal.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("handle", "abcd-efgh-2345-6723"),
+        ("service_url", "https://alice:abcd-efgh@bsky.social"),
+        ("service_url", "https://bsky.social?password=abcd-efgh"),
+    ],
+)
+def test_a_secret_in_the_wrong_field_is_not_shown(field: str, given: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        BlueskyCredentials.model_validate({**GOOD, field: given})
+    assert "abcd-efgh" not in f"{refusal.value} {refusal.value!r}"
 
 
 @pytest.mark.parametrize("given", ["'hunter-two'", "hunter\ntwo", {"value": "hunter"}, ["hunter"]])
@@ -88,6 +106,7 @@ def test_a_misspelt_field_is_refused_by_its_name() -> None:
 
 def test_surrounding_space_of_an_app_password_is_dropped() -> None:
     credentials = BlueskyCredentials.model_validate({**GOOD, "app_password": " abcd-efgh-2345-6723\r\n"})
+    assert credentials.app_password is not None
     assert credentials.app_password.get_secret_value() == "abcd-efgh-2345-6723"
 
 

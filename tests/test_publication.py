@@ -1,14 +1,19 @@
 """Exactly once, whatever the network does."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import Post, sandbox
 from prefect_bluesky.errors import CidMismatch, ServiceUnavailable
+from prefect_bluesky.publication import Publication
 from prefect_bluesky.records import cid, record_key
 from tests.support import WRITE, block, counted, texts
 
@@ -67,6 +72,60 @@ def test_a_mention_that_cannot_be_looked_up_now_is_not_sent_as_text(pds: sandbox
     with pytest.raises(ServiceUnavailable):
         block(pds, account).publish(f"hi @{friend.handle}")
     assert texts(pds, account) == []
+
+
+def test_a_mention_that_resolves_otherwise_on_the_next_attempt_is_the_same_post(pds: sandbox.Sandbox) -> None:
+    account, friend = pds.create_account(), pds.create_account()
+    first = block(pds, account).publish(f"hi @{friend.handle}", key="k")
+    pds.fail("com.atproto.identity.resolveHandle", status=400, error="HandleNotFound")
+    assert block(pds, account).publish(f"hi @{friend.handle}", key="k") == first
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"results": [{}]}', b"<html>", b"[" * 100_000])
+def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, answer: bytes) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    status = credentials.ensure_session()
+    with httpserver(answer) as nonsense:
+        elsewhere = status.model_copy(update={"pds_url": nonsense})
+        publication = Publication.of(Post(text="out"), elsewhere, key="k", planned_at=None, created_at=MOMENT)
+        with pytest.raises(ServiceUnavailable):
+            publication.send(httpx.Auth(), look_first=False)
+
+
+@contextmanager
+def httpserver(body: bytes) -> Iterator[str]:
+    """A server that answers everything with 200 and the same body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    pds.drop(WRITE)
+    pds.fail(LOOK, status=503)
+    with pytest.raises(ServiceUnavailable) as unknown:
+        block(pds, account).publish("who knows")
+    assert not unknown.value.retryable
 
 
 def test_another_cid_than_computed_is_reported(pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

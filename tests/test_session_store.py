@@ -2,21 +2,35 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect_aws import AwsCredentials
 
+from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from prefect_bluesky.fingerprint import Fingerprint
 from prefect_bluesky.prefect_session_store import PrefectSessionStore
-from prefect_bluesky.session_store import MemorySessionStore, SessionDocument, SessionStore
-from tests.test_session import session, token
+from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.session_document import Refusal, SessionDocument
+from prefect_bluesky.session_store import MemorySessionStore, SessionStore
+from tests.test_session import NOW, session, token
 
 PASSWORD = "https://bsky.social abcd-efgh-2345-6723"
-DOCUMENT = SessionDocument.made_with(PASSWORD, session())
-RENEWED = DOCUMENT.renewed(session(access_token=token(exp=9000)))
+MADE_WITH = Fingerprint.of(PASSWORD)
+DOCUMENT = SessionDocument().with_session(session(), MADE_WITH)
+
+
+def renewed(exp: int) -> SessionDocument:
+    """The document after a refresh."""
+    return DOCUMENT.with_session(session(access_token=token(exp=exp)), MADE_WITH)
+
+
+RENEWED = renewed(9000)
 
 
 @pytest.fixture(params=["memory", "prefect", "aws"])
@@ -30,7 +44,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[SessionStore]:
             request.getfixturevalue("prefect_api")
             yield PrefectSessionStore(name)
         case "aws":
-            yield AwsSessionStore(request.getfixturevalue("aws_credentials"), f"prefect-bluesky/{name}/session")
+            yield AwsSessionStore(
+                AwsSecret(request.getfixturevalue("aws_credentials"), f"prefect-bluesky/{name}/session")
+            )
 
 
 def test_nothing_lies_there_at_first(store: SessionStore) -> None:
@@ -63,14 +79,14 @@ def test_the_first_of_two_replacements_wins(store: SessionStore) -> None:
     read = store.save(DOCUMENT, None)
     winner = store.save(RENEWED, read)
     with pytest.raises(StoreConflict):
-        store.save(DOCUMENT.renewed(session(access_token=token(exp=9999))), read)
+        store.save(renewed(9999), read)
     assert store.load() == winner
 
 
 def test_many_replacements_in_a_row_each_name_the_last(store: SessionStore) -> None:
     saved = store.save(DOCUMENT, None)
     for number in range(5):
-        saved = store.save(DOCUMENT.renewed(session(access_token=token(exp=9000 + number))), saved)
+        saved = store.save(renewed(9000 + number), saved)
     assert store.load() == saved
 
 
@@ -84,25 +100,62 @@ def test_no_message_shows_what_lies_there(store: SessionStore) -> None:
 class TestDocument:
     """What is written."""
 
-    def test_it_serves_only_the_app_password_that_made_it(self) -> None:
-        assert DOCUMENT.serves(PASSWORD)
-        assert RENEWED.serves(PASSWORD)
-        assert not DOCUMENT.serves("https://bsky.social zzzz-zzzz-zzzz-zzzz")
+    FULL = replace(
+        DOCUMENT,
+        logins=(NOW, NOW),
+        refusal=Refusal(AuthProblem.APP_PASSWORD_REJECTED, MADE_WITH, NOW, NOW, 401, "AuthenticationRequired"),
+    )
+
+    def test_a_fingerprint_matches_only_the_credential_it_was_taken_of(self) -> None:
+        assert MADE_WITH.matches(PASSWORD)
+        assert not MADE_WITH.matches("https://bsky.social zzzz-zzzz-zzzz-zzzz")
 
     def test_it_does_not_hold_the_app_password(self) -> None:
         assert "abcd-efgh" not in DOCUMENT.to_json()
 
     def test_two_fingerprints_of_one_password_differ(self) -> None:
-        assert SessionDocument.made_with(PASSWORD, session()).fingerprint != DOCUMENT.fingerprint
+        assert Fingerprint.of(PASSWORD) != MADE_WITH
 
-    def test_it_is_read_as_it_was_written(self) -> None:
-        assert SessionDocument.from_json(DOCUMENT.to_json(), place="here") == DOCUMENT
+    @pytest.mark.parametrize("document", [DOCUMENT, FULL, SessionDocument()], ids=["plain", "full", "empty"])
+    def test_it_is_read_as_it_was_written(self, document: SessionDocument) -> None:
+        assert SessionDocument.from_json(document.to_json(), place="here") == document
+
+    def test_one_that_an_older_release_wrote_is_read(self) -> None:
+        assert SessionDocument.from_json(VERSION_1, place="here") == DOCUMENT
+
+    def test_a_cause_that_only_a_newer_release_knows_is_no_damage(self) -> None:
+        text = self.FULL.to_json().replace("app_password_rejected", "app_password_eaten")
+        assert SessionDocument.from_json(text, place="here") == replace(self.FULL, refusal=None)
+
+    def test_logins_of_the_last_day_count(self) -> None:
+        document = SessionDocument(logins=(NOW - timedelta(hours=25), NOW - timedelta(hours=23)))
+        assert document.with_login(NOW).logins == (NOW - timedelta(hours=23), NOW)
+
+
+VERSION_1 = json.dumps(
+    {
+        "format": "prefect-bluesky/session",
+        "version": 1,
+        "did": session().did,
+        "handle": "alice.test",
+        "pds_url": "https://pds.test",
+        "access_token": token(),
+        "refresh_token": token(jti="r"),
+        "received_at": "2026-11-22T12:00:00+00:00",
+        "fingerprint": MADE_WITH.to_text(),
+    }
+)
 
 
 def damaged(**changes: Any) -> str:
-    """The document's JSON with some fields changed, or left out if None."""
-    content = {**json.loads(DOCUMENT.to_json()), **changes}
-    return json.dumps({name: value for name, value in content.items() if value is not None})
+    """The document's JSON with some fields of it or of its session changed, or left out if None."""
+    content = json.loads(DOCUMENT.to_json())
+    for name, value in changes.items():
+        target = content["session"] if name in content["session"] else content
+        target[name] = value
+        if value is None:
+            del target[name]
+    return json.dumps(content)
 
 
 DAMAGES = {
@@ -110,17 +163,20 @@ DAMAGES = {
     "empty": ("", "not JSON"),
     "a list": ("[]", "format"),
     "somebody else's": ('{"username": "admin", "password": "hunter2"}', "format"),
-    "from the future": (damaged(version=2), "version"),
-    "without a DID": (damaged(did=None), "did"),
-    "with a number for a handle": (damaged(handle=7), "handle"),
-    "without an access token": (damaged(access_token=None), "access_token"),
+    "from the future": (damaged(version=3), "version"),
+    "of no version": (damaged(version="hunter2"), "version"),
+    "without a DID": (damaged(did=None), "session.did"),
+    "with a number for a handle": (damaged(handle=7), "session.handle"),
+    "without an access token": (damaged(access_token=None), "session.access_token"),
     "with a cut access token": (damaged(access_token="eyJhb"), "access_token"),
     "with a line break in a token": (damaged(refresh_token=token() + "\n"), "refresh_token"),
     "of another account": (damaged(did="did:plc:somebodyelse"), "access_token"),
     "without a time": (damaged(received_at="yesterday"), "received_at"),
     "without a zone": (damaged(received_at="2026-11-22T12:00:00"), "received_at"),
-    "with half a fingerprint": (damaged(fingerprint="abc"), "fingerprint"),
-    "with a broken fingerprint": (damaged(fingerprint="%%%:%%%"), "fingerprint"),
+    "with half a fingerprint": (damaged(made_with="abc"), "made_with"),
+    "with a broken fingerprint": (damaged(made_with="%%%:%%%"), "made_with"),
+    "with logins that are none": (damaged(logins="hunter2"), "logins"),
+    "of version 1 without a handle": (json.dumps({**json.loads(VERSION_1), "handle": ""}), "session.handle"),
 }
 
 
@@ -145,14 +201,14 @@ class TestAws:
 
     def test_a_secret_made_without_a_value_is_filled(self, aws_credentials: AwsCredentials, name: str) -> None:
         aws_credentials.get_secrets_manager_client().create_secret(Name=name)
-        store = AwsSessionStore(aws_credentials, name)
+        store = AwsSessionStore(AwsSecret(aws_credentials, name))
         assert store.load() is None
         assert store.save(DOCUMENT, None) == store.load()
 
     def test_a_secret_of_somebody_else_is_left_alone(self, aws_credentials: AwsCredentials, name: str) -> None:
         client = aws_credentials.get_secrets_manager_client()
         client.create_secret(Name=name, SecretString="theirs")
-        store = AwsSessionStore(aws_credentials, name)
+        store = AwsSessionStore(AwsSecret(aws_credentials, name))
         with pytest.raises(StoreDamaged):
             store.load()
         with pytest.raises(StoreDamaged):
@@ -160,17 +216,19 @@ class TestAws:
         assert client.get_secret_value(SecretId=name)["SecretString"] == "theirs"
 
     def test_the_version_before_stays_as_awsprevious(self, aws_credentials: AwsCredentials, name: str) -> None:
-        store = AwsSessionStore(aws_credentials, name)
+        store = AwsSessionStore(AwsSecret(aws_credentials, name))
         store.save(RENEWED, store.save(DOCUMENT, None))
         client = aws_credentials.get_secrets_manager_client()
         previous = client.get_secret_value(SecretId=name, VersionStage="AWSPREVIOUS")["SecretString"]
-        assert json.loads(previous)["access_token"] == DOCUMENT.session.access_token
+        assert json.loads(previous)["session"]["access_token"] == session().access_token
 
     def test_an_aws_that_does_not_answer_is_retryable(self, name: str, aws_credentials: AwsCredentials) -> None:
         parameters = aws_credentials.aws_client_parameters.model_copy(
             update={"endpoint_url": "http://127.0.0.1:1", "config": {"retries": {"total_max_attempts": 1}}}
         )
-        store = AwsSessionStore(aws_credentials.model_copy(update={"aws_client_parameters": parameters}), name)
+        store = AwsSessionStore(
+            AwsSecret(aws_credentials.model_copy(update={"aws_client_parameters": parameters}), name)
+        )
         with pytest.raises(StoreUnavailable) as trouble:
             store.load()
         assert trouble.value.retryable
@@ -180,7 +238,7 @@ class TestAws:
         client.create_secret(Name=name, SecretString=DOCUMENT.to_json())
         client.delete_secret(SecretId=name)
         with pytest.raises(StoreError, match="InvalidRequestException") as refusal:
-            AwsSessionStore(aws_credentials, name).load()
+            AwsSessionStore(AwsSecret(aws_credentials, name)).load()
         assert not refusal.value.retryable
 
 

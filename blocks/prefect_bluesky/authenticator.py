@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Literal
 
 from prefect_bluesky import events, xrpc
+from prefect_bluesky.app_passwords import AppPassword
 from prefect_bluesky.errors import (
     AuthError,
     RateLimited,
@@ -19,17 +21,35 @@ from prefect_bluesky.errors import (
     ServiceUnavailable,
     StoreConflict,
     StoreError,
-    StoreUnavailable,
 )
-from prefect_bluesky.problems import AuthProblem, classify
+from prefect_bluesky.fingerprint import Fingerprint
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
 from prefect_bluesky.runtime import logger
 from prefect_bluesky.session import Session, SessionStatus, session_from_answer
-from prefect_bluesky.session_store import Saved, SessionDocument, SessionStore
+from prefect_bluesky.session_document import Refusal, SessionDocument
+from prefect_bluesky.session_store import Saved, SessionStore
 
 Action = Literal["reused", "refreshed", "logged_in"]
 
 _PAUSE = timedelta(seconds=30)
 """How long a refresh or a save that failed for a passing reason is left alone while the session still serves."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an authenticator may do.
+
+    Args:
+        min_validity: how long a session must still be valid for to be reused.
+        max_logins_per_day: logins of one account in 24 hours, counted in its store.
+        refusal_cool_down: how long a refused app password is not tried again.
+    """
+
+    min_validity: timedelta = timedelta(minutes=10)
+    max_logins_per_day: int = 10
+    refusal_cool_down: timedelta = timedelta(hours=6)
 
 
 class Authenticator:
@@ -37,11 +57,11 @@ class Authenticator:
 
     Args:
         account: handle or DID, normalised: what logs in, and what the messages name.
-        app_password: the app password.
+        app_password: reads the app password.
         service_url: where to log in.
         store: where the session lies between runs.
         lock: held across workers while a session is renewed.
-        min_validity: how long a session must still be valid for to be reused.
+        limits: what it may do.
         now: the clock.
 
     Example:
@@ -53,28 +73,30 @@ class Authenticator:
         self,
         *,
         account: str,
-        app_password: str,
+        app_password: AppPassword,
         service_url: str,
         store: SessionStore,
         lock: Callable[[], AbstractContextManager[None]],
-        min_validity: timedelta,
+        limits: Limits,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._account = account
-        self._app_password = app_password
+        self._read_app_password = app_password
         self._service_url = service_url
         self._store = store
         self._worker_lock = lock
-        self._min_validity = min_validity
+        self._limits = limits
         self._now = now
 
         self._thread_lock = Lock()
         self._did = account if account.startswith("did:") else None
         self._session: Session | None = None
-        self._refresh_at = self._paused_until = datetime.min.replace(tzinfo=UTC)
-        self._saved: Saved | None = None  # what lies in the store, whoever's it is
-        self._own: SessionDocument | None = None  # the last one known to be made with our app password
+        self._refresh_at = self._refresh_paused_until = self._save_paused_until = _NEVER
         self._unsaved = False
+        self._saved: Saved | None = None  # what lies in the store, whoever's session it is
+        self._app_password: str | None = None  # as last read
+        self._made_with: Fingerprint | None = None  # the fingerprint of that one, once it is known
+        self._refusal: Refusal | None = None
 
     def __repr__(self) -> str:
         return f"Authenticator({self._account!r}, {self._session!r})"
@@ -90,7 +112,7 @@ class Authenticator:
             ServiceUnavailable, RateLimited: the server cannot be asked now, and no valid session is left.
             StoreError: the stored session cannot be read, so it is not known whether a login is needed.
         """
-        wanted = self._min_validity if min_validity is None else min_validity
+        wanted = self._limits.min_validity if min_validity is None else min_validity
         session = self._session
         if session is not None and not self._is_due(session, wanted) and not self._must_save():
             return self._status(session, "reused")
@@ -102,9 +124,9 @@ class Authenticator:
         Raises: as `ensure`.
         """
         session = self._session
-        if session is not None and not self._is_due(session, self._min_validity):
+        if session is not None and not self._is_due(session, self._limits.min_validity):
             return session
-        return self._renew(lambda session: not self._is_due(session, self._min_validity))[0]
+        return self._renew(lambda session: not self._is_due(session, self._limits.min_validity))[0]
 
     def recover(self, refused: Session) -> Session:
         """Another session than one whose access token a server has refused.
@@ -114,11 +136,13 @@ class Authenticator:
 
         Raises: as `ensure`.
         """
-        return self._renew(lambda session: session.access_token != refused.access_token)[0]
+        return self._renew(
+            lambda session: session.received_at > refused.received_at and self._now() < session.expires_at
+        )[0]
 
     def _is_due(self, session: Session, wanted: timedelta) -> bool:
         now = self._now()
-        if now < self._paused_until:
+        if now < self._refresh_paused_until:
             return now >= session.expires_at
         # What the server's tokens can never give is not insisted on: each gate would refresh.
         needed = wanted if wanted < session.lifetime else session.lifetime / 3
@@ -134,7 +158,7 @@ class Authenticator:
         )
 
     def _must_save(self) -> bool:
-        return self._unsaved and self._now() >= self._paused_until
+        return self._unsaved and not self._now() < self._save_paused_until <= self._now() + _PAUSE
 
     def _renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         """Renew in a thread of its own: what ends the caller, a timeout or Ctrl-C, must not abandon a refresh halfway.
@@ -155,34 +179,71 @@ class Authenticator:
                 self._save(self._session)
             if self._session is not None and suffices(self._session):
                 return self._session, "reused"
+            self._stop_if_refused()
             with self._worker_lock():
                 self._read_again()
                 if self._session is not None and suffices(self._session):
                     return self._session, "reused"
+                self._stop_if_refused()
                 return self._refresh_or_log_in(suffices)
 
     def _read_again(self) -> None:
         """Another worker may have renewed the session while this one waited for the lock."""
         try:
             self._adopt(self._store.load())
-        except StoreUnavailable:
-            # With a session in hand it can be refreshed, and saved when the store is back. Without one, a login
-            # would spend what is scarce although a session may lie there.
+        except StoreError:
+            # With a session in hand it can be refreshed, and saved when the store is well. Without one, a login would
+            # spend what is scarce although a session may lie there.
             if self._session is None:
                 raise
 
     def _adopt(self, saved: Saved | None) -> None:
-        """Use what lies in the store, if our app password made it and we do not know it yet."""
+        """Take over what lies in the store and is not known yet; the session, if our app password made it."""
         if saved == self._saved:
             return
+        if saved is not None:
+            self._check_did(saved.document.did)
         self._saved = saved
-        if saved is None:
+        document = saved.document if saved else SessionDocument()
+        self._refusal = document.refusal
+        if document.made_with is None:
             return
-        self._check_did(saved.document.session)
-        if saved.document.serves(self._credential):
-            self._own = saved.document
+        if not self._is_ours(document.made_with):
+            if document.session is not None:
+                logger().warning(
+                    "%s: the stored session was made with another app password. Blocks of one account should share one:"
+                    " otherwise each signs in over the other.",
+                    self._account,
+                )
+            return
+        self._made_with = document.made_with
+        if document.session is not None:
             self._unsaved = False
-            self._use(saved.document.session)
+            self._use(document.session)
+
+    def _is_ours(self, fingerprint: Fingerprint) -> bool:
+        if fingerprint == self._made_with:
+            return True
+        return fingerprint.matches(self._credential()) or (
+            # The app password may have been replaced since it was last read.
+            self._app_password != self._read_app_password() and fingerprint.matches(self._credential(anew=True))
+        )
+
+    def _credential(self, *, anew: bool = False) -> str:
+        """The app password with the service that it is for."""
+        if anew or self._app_password is None:
+            app_password = self._read_app_password()
+            if app_password != self._app_password:
+                self._app_password, self._made_with = app_password, None
+        return f"{self._service_url} {self._app_password}"
+
+    def _stop_if_refused(self) -> None:
+        """Fail at once while what was refused has not changed: asking again would spend a login and tell nothing."""
+        refusal = self._refusal
+        if refusal is None or not timedelta() <= self._now() - refusal.last_seen < self._limits.refusal_cool_down:
+            return
+        if refusal.credential.matches(self._credential(anew=True)):
+            raise AuthError(refusal.problem, self._account)
 
     def _use(self, session: Session) -> None:
         self._session = session
@@ -190,26 +251,24 @@ class Authenticator:
         # is no worse than that: the server has the last word.
         self._refresh_at = session.expires_at - session.lifetime / 3 * random.random()
 
-    @property
-    def _credential(self) -> str:
-        return f"{self._service_url} {self._app_password}"
-
     def _refresh_or_log_in(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         session = self._session
-        if session is None:
-            return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
-        try:
-            refreshed = self._refresh(session)
-        except (ServiceUnavailable, RateLimited) as trouble:
-            # A refresh ahead of time can wait; one after a refusal, or after the end, cannot.
-            self._paused_until = self._now() + _PAUSE
-            if suffices(session):
-                logger().warning("%s: the session could not be refreshed yet (%s)", self._account, trouble)
-                return session, "reused"
-            raise
-        if refreshed is None:
-            return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
-        return self._keep(refreshed, events.SESSION_REFRESHED), "refreshed"
+        if session is not None:
+            try:
+                refreshed = self._refresh(session)
+            except (ServiceUnavailable, RateLimited) as trouble:
+                # A refresh ahead of time can wait; one after a refusal, or after the end, cannot.
+                self._refresh_paused_until = self._now() + _PAUSE
+                if suffices(session):
+                    logger().warning("%s: the session could not be refreshed yet (%s)", self._account, trouble)
+                    return session, "reused"
+                raise
+            if refreshed is not None:
+                return self._keep(refreshed, events.SESSION_REFRESHED), "refreshed"
+        saved_meanwhile = self._claim_login(suffices)
+        if saved_meanwhile is not None:
+            return saved_meanwhile, "reused"
+        return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
 
     def _refresh(self, session: Session) -> Session | None:
         """A new session for the refresh token, or None if the server refuses the token."""
@@ -220,34 +279,89 @@ class Authenticator:
             problem = classify(error=refused.error, message=refused.message)
             if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
                 raise AuthError(problem, self._account) from refused
+            if not _ends_session(refused):
+                # Only the server's explicit word ends a session; a proxy's page or a firewall's 403 does not.
+                raise ServiceUnavailable(
+                    refused.server_url, method, refused.status, refused.error, refused.message
+                ) from refused
             logger().info("%s: the session has ended (%s), signing in anew", self._account, refused)
             return None
+        if "accessJwt" not in answer:
+            raise ServiceUnavailable(session.pds_url, method, 200, message="an answer without a session")
         return self._received(answer, session.pds_url)
+
+    def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
+        """Count a login in the store before it is sent, so that one counts whose worker dies in it.
+
+        Returns:
+            the session that another worker saved meanwhile, which makes the login needless; None if it was counted.
+
+        Raises:
+            AuthError: the day's logins are spent.
+            StoreError: it cannot be counted.
+        """
+        while True:
+            known = self._saved.document if self._saved else SessionDocument()
+            if len(known.logins_of_the_day(self._now())) >= self._limits.max_logins_per_day:
+                raise AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self._account)
+            try:
+                self._saved = self._store.save(known.with_login(self._now()), self._saved)
+            except StoreConflict:
+                self._adopt(self._store.load())
+                if self._session is not None and suffices(self._session):
+                    return self._session
+                self._stop_if_refused()
+            else:
+                return None
 
     def _log_in(self) -> Session:
         method = "com.atproto.server.createSession"
+        credential = self._credential(anew=True)
         body = {"identifier": self._account, "password": self._app_password}
         try:
             answer = xrpc.procedure(self._service_url, method, body)
         except RequestRefused as refused:
-            if refused.error == "AuthenticationRequired":
-                raise AuthError(AuthProblem.APP_PASSWORD_REJECTED, self._account) from refused
             problem = classify(error=refused.error, message=refused.message)
+            if refused.error == "AuthenticationRequired":
+                problem = AuthProblem.APP_PASSWORD_REJECTED
             if problem is None:
                 raise
+            self._remember_refusal(problem, credential, refused)
             raise AuthError(problem, self._account) from refused
+        self._refusal = None
         return self._received(answer, self._service_url)
+
+    def _remember_refusal(self, problem: AuthProblem, credential: str, refused: RequestRefused) -> None:
+        known = self._saved.document if self._saved else SessionDocument()
+        before = known.refusal if known.refusal and known.refusal.credential.matches(credential) else None
+        self._refusal = Refusal(
+            problem=problem,
+            credential=before.credential if before else Fingerprint.of(credential),
+            first_seen=before.first_seen if before else self._now(),
+            last_seen=self._now(),
+            http_status=refused.status,
+            xrpc_error=refused.error,
+        )
+        # The session that this app password made is dead; one that another app password made is not ours to end.
+        ended = known.made_with is not None and self._is_ours(known.made_with)
+        self._session = None
+        document = replace(known, session=None if ended else known.session, refusal=self._refusal)
+        try:
+            self._saved = self._store.save(document, self._saved)
+        except StoreError as trouble:
+            logger().warning("%s: the refusal is remembered by this process only: %s", self._account, trouble)
 
     def _received(self, answer: dict[str, object], server_url: str) -> Session:
         session = session_from_answer(answer, server_url=server_url, received_at=self._now())
-        self._check_did(session)
+        self._check_did(session.did)
         return session
 
-    def _check_did(self, session: Session) -> None:
+    def _check_did(self, did: str | None) -> None:
         """The DID of the first login stays: a handle can be given to somebody else."""
-        if self._did not in {None, session.did}:
+        stored = self._saved.document.did if self._saved else None
+        known = self._did or (self._session.did if self._session else None) or stored
+        if did is not None and known is not None and did != known:
             raise AuthError(AuthProblem.WRONG_ACCOUNT, self._account)
-        self._did = session.did
 
     def _keep(self, session: Session, event: str) -> Session:
         """Save a new session over the stale one, then use it; or the one of a worker that was faster."""
@@ -255,28 +369,45 @@ class Authenticator:
         if self._session is not session and self._session is not None:
             return self._session
         done = "session refreshed" if event == events.SESSION_REFRESHED else "signed in"
-        until = session.expires_at.astimezone(UTC)
-        logger().info(
-            "%s (%s): %s, valid until %s UTC", session.handle, session.did, done, f"{until:%Y-%m-%d %H:%M:%S}"
-        )
+        until = f"{session.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        logger().info("%s (%s): %s, valid until %s UTC", session.handle, session.did, done, until)
         events.emit(event, session)
         return session
 
     def _save(self, session: Session) -> None:
-        document = self._own.renewed(session) if self._own else SessionDocument.made_with(self._credential, session)
+        known = self._saved.document if self._saved else SessionDocument()
+        if self._made_with is None:
+            self._made_with = Fingerprint.of(self._credential())
+        # A refusal is over if its app password has signed in, and not if it was another block's.
+        document = replace(known.with_session(session, self._made_with), refusal=self._refusal)
         try:
             self._saved = self._store.save(document, self._saved)
         except StoreConflict:
             self._use(session)
-            with suppress(StoreUnavailable):
-                self._adopt(self._store.load())
+            self._unsaved = True
+            self._adopt_winner()
         except StoreError as trouble:
             # The older refresh token, which lies in the store, works for 2 more hours: time for the store to return.
             self._use(session)
             self._unsaved = True
-            self._paused_until = self._now() + _PAUSE
+            self._save_paused_until = self._now() + _PAUSE
             logger().error("%s: the session could not be saved, publishing goes on: %s", self._account, trouble)
             events.emit(events.SESSION_UNSAVED, session, reason=str(trouble))
         else:
+            self._unsaved = False
             self._use(session)
-            self._own, self._unsaved = document, False
+
+    def _adopt_winner(self) -> None:
+        try:
+            self._adopt(self._store.load())
+        except StoreError as trouble:
+            logger().warning("%s: the session of a faster worker could not be read: %s", self._account, trouble)
+
+
+def _ends_session(refused: RequestRefused) -> bool:
+    """Whether a refused refresh is the server's word that the session is over."""
+    if is_token_refusal(error=refused.error, message=refused.message):
+        return True
+    # What a PDS says of a deleted account.
+    deleted = refused.error == "InvalidRequest" and "user info" in (refused.message or "")
+    return deleted or refused.error in {"AccountNotFound", "AuthenticationRequired", "AuthMissing", "MissingTokenId"}

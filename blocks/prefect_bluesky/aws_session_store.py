@@ -5,27 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
-from prefect_aws import AwsCredentials
+from prefect_bluesky.aws_secret import EXISTS, OVERTAKEN, AwsSecret, Refused
+from prefect_bluesky.errors import StoreConflict, StoreError
+from prefect_bluesky.session_document import SessionDocument
+from prefect_bluesky.session_store import Saved, SessionStore
+from prefect_bluesky.settings import BlueskySettings
 
-from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
-from prefect_bluesky.session_store import Saved, SessionDocument, SessionStore
-
-_CURRENT = "AWSCURRENT"
 # One label for all: PutSecretValue moves it from the version before, so versions without a label can be cleaned up.
 _PENDING = "prefect-bluesky-pending"
-
-# Codes, not statuses: they are the same everywhere
-# (https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html).
-_PASSING = {
-    "InternalFailure",
-    "InternalServiceError",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
+# https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+_MAX_BYTES = 65_536
 
 
 class AwsSessionStore(SessionStore):
@@ -35,94 +24,68 @@ class AwsSessionStore(SessionStore):
     read. AWS refuses the move if another worker was faster, so no session is ever overwritten unread.
 
     Args:
-        credentials: the prefect-aws block; its client is shared by all accounts.
-        name: the secret's name, such as `prefect-bluesky/alice.bsky.social/session`.
+        secret: the secret.
     """
 
-    def __init__(self, credentials: AwsCredentials, name: str) -> None:
-        self._credentials = credentials
-        self._name = name
-        self.place = f"AWS secret {name}"
+    def __init__(self, secret: AwsSecret) -> None:
+        self._secret = secret
+        self.place = secret.place
 
     def load(self) -> Saved | None:
-        try:
-            # Without the stage, some implementations answer with the version last put.
-            found = self._call("get_secret_value", VersionStage=_CURRENT)
-        except _Refused as refused:
-            if refused.code == "ResourceNotFoundException":
-                return None
-            raise self._error(refused) from None
-        text = found.get("SecretString")
-        if not isinstance(text, str):
-            raise StoreDamaged(
-                self.place, "SecretString: it is missing. Delete the secret: the next run signs in anew."
-            )
-        return Saved(SessionDocument.from_json(text, place=self.place), found["VersionId"])
+        found = self._secret.read()
+        if found is None:
+            return None
+        text, version = found
+        return Saved(SessionDocument.from_json(text, place=self.place), version)
 
     def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
         text = document.to_json()
+        if len(text.encode()) > _MAX_BYTES:
+            raise StoreError(self.place, f"the session takes more than the {_MAX_BYTES} bytes that a secret may have.")
         try:
             version = self._create(text) if replacing is None else self._replace(text, replacing.version)
-        except _Refused as refused:
-            raise self._error(refused) from None
+        except Refused as refused:
+            raise refused.error from None
         return Saved(document, version)
 
     def _create(self, text: str) -> str:
+        settings = BlueskySettings()
+        options: dict[str, Any] = {"KmsKeyId": settings.aws_kms_key_id} if settings.aws_kms_key_id else {}
+        if settings.aws_tags:
+            options["Tags"] = [{"Key": key, "Value": value} for key, value in settings.aws_tags.items()]
         try:
-            created = self._call(
+            created = self._secret.call(
                 "create_secret",
                 name_key="Name",
                 SecretString=text,
                 ClientRequestToken=str(uuid4()),
                 Description="The Bluesky session of one account; written by prefect-bluesky, not by people.",
+                **options,
             )
             return str(created["VersionId"])
-        except _Refused as refused:
-            if refused.code != "ResourceExistsException":
+        except Refused as refused:
+            if refused.code != EXISTS:
                 raise
         if self.load() is not None:
             raise StoreConflict(self.place, "another worker saved first.")
         # The secret was made without a value, as Terraform does: the first version becomes the current one by itself.
-        return str(self._call("put_secret_value", SecretString=text, ClientRequestToken=str(uuid4()))["VersionId"])
+        put = self._secret.call("put_secret_value", SecretString=text, ClientRequestToken=str(uuid4()))
+        return str(put["VersionId"])
 
     def _replace(self, text: str, read_version: str) -> str:
-        put = self._call(
+        put = self._secret.call(
             "put_secret_value", SecretString=text, ClientRequestToken=str(uuid4()), VersionStages=[_PENDING]
         )
         version = str(put["VersionId"])
         try:
-            self._call(
+            self._secret.call(
                 "update_secret_version_stage",
-                VersionStage=_CURRENT,
+                VersionStage="AWSCURRENT",
                 MoveToVersionId=version,
                 RemoveFromVersionId=read_version,
             )
-        except _Refused as refused:
-            if refused.code == "InvalidParameterException":
+        except Refused as refused:
+            if refused.code == OVERTAKEN:
                 raise StoreConflict(self.place, "another worker saved first.") from None
             raise
         return version
-
-    def _call(self, operation: str, *, name_key: str = "SecretId", **parameters: Any) -> dict[str, Any]:
-        try:
-            client = self._credentials.get_secrets_manager_client()
-            answer: dict[str, Any] = getattr(client, operation)(**{name_key: self._name}, **parameters)
-        except ClientError as refused:
-            raise _Refused(refused) from None
-        except BotoCoreError as trouble:
-            raise StoreUnavailable(self.place, f"AWS gave no answer ({type(trouble).__name__}).") from None
-        return answer
-
-    def _error(self, refused: _Refused) -> StoreError:
-        kind = StoreUnavailable if refused.code in _PASSING else StoreError
-        return kind(self.place, f"AWS refused {refused.operation}: {refused.code}: {refused.message}")
-
-
-class _Refused(Exception):
-    """A ClientError by its code."""
-
-    def __init__(self, error: ClientError) -> None:
-        said = error.response.get("Error", {})
-        self.code = said.get("Code", "")
-        self.message = said.get("Message", "")
-        self.operation = error.operation_name

@@ -11,17 +11,20 @@ from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_bluesky import events
-from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.app_passwords import AppPassword, from_secret, given
+from prefect_bluesky.authenticator import Authenticator, Limits
+from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import BearerAuth, async_sdk_client, sdk_client
+from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
 from prefect_bluesky.inputs import (
     looks_like_app_password,
     normal_account,
@@ -76,9 +79,13 @@ class BlueskyCredentials(CredentialsBlock):
         description="The account's handle, such as alice.bsky.social, or its DID.",
         examples=["alice.bsky.social"],
     )
-    app_password: SecretStr = Field(
+    app_password: SecretStr | None = Field(
+        default=None,
         title="App password",
-        description="An app password, made in the Bluesky app under Settings > Privacy and security > App passwords.",
+        description=(
+            "An app password, made in the Bluesky app under Settings > Privacy and security > App passwords. Left out,"
+            " it is read from AWS Secrets Manager."
+        ),
         examples=["xxxx-xxxx-xxxx-xxxx"],
     )
     service_url: str = Field(
@@ -94,7 +101,7 @@ class BlueskyCredentials(CredentialsBlock):
     secret_prefix: str = Field(
         default="prefect-bluesky",
         title="Secret prefix",
-        description="With AWS credentials: the session is the secret named PREFIX/ACCOUNT/session.",
+        description="With AWS credentials: the secrets are PREFIX/ACCOUNT/session and PREFIX/ACCOUNT/app-password.",
     )
 
     _authenticators: ClassVar[dict[Hashable, Authenticator]] = {}
@@ -108,8 +115,8 @@ class BlueskyCredentials(CredentialsBlock):
 
     @field_validator("app_password")
     @classmethod
-    def _normal_app_password(cls, password: SecretStr) -> SecretStr:
-        return SecretStr(normal_app_password(password.get_secret_value()))
+    def _normal_app_password(cls, password: SecretStr | None) -> SecretStr | None:
+        return None if password is None else SecretStr(normal_app_password(password.get_secret_value()))
 
     @field_validator("service_url")
     @classmethod
@@ -120,6 +127,16 @@ class BlueskyCredentials(CredentialsBlock):
     @classmethod
     def _normal_secret_prefix(cls, prefix: str) -> str:
         return normal_secret_prefix(prefix)
+
+    @model_validator(mode="after")
+    def _has_an_app_password(self) -> Self:
+        if self.app_password is None and self.aws_credentials is None:
+            raise InvalidInput(
+                "app_password",
+                "it is missing, and without AWS credentials it cannot be read from Secrets Manager.",
+                "Fill in the one or the other.",
+            )
+        return self
 
     def ensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
         """Have a valid session: the gate before a publish.
@@ -175,7 +192,8 @@ class BlueskyCredentials(CredentialsBlock):
 
         Raises:
             KeyConflict: the key is taken by another post.
-            AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again.
+            AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again:
+                it posts once. Without a key and outside a run, a post whose answer was lost is not retryable.
 
         Example:
             >>> credentials.publish("Release 2.0 is out", key="release-2.0").url
@@ -188,13 +206,18 @@ class BlueskyCredentials(CredentialsBlock):
         publication = Publication.of(
             post,
             account,
-            key=key or f"{attempt.key} {post.model_dump_json()}",
+            key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
             # A key of the caller's own stands for the same post in a later run, which has another planned time.
             planned_at=None if key else attempt.planned_at,
             created_at=attempt.created_at,
         )
-        published = publication.send(BearerAuth(authenticator), look_first=not attempt.is_first)
-        events.emit(events.POST_PUBLISHED, authenticator.session(), uri=published.uri, cid=published.cid)
+        try:
+            published = publication.send(BearerAuth(authenticator), look_first=not attempt.is_first)
+        except ServiceUnavailable as unknown:
+            # Nobody could find this post again: the next call would have another key.
+            unknown.retryable = attempt.is_repeatable or key is not None
+            raise
+        events.emit(events.POST_PUBLISHED, account, uri=published.uri, cid=published.cid)
         return published
 
     async def apublish(self, post: Post | str, key: str | None = None) -> PublishedPost:
@@ -203,14 +226,14 @@ class BlueskyCredentials(CredentialsBlock):
 
     def _authenticator(self) -> Authenticator:
         """The one of this process for this account, app password and store: blocks come and go, sessions stay."""
-        password = self.app_password.get_secret_value()
-        digest = hmac.digest(self._digest_key, password.encode(), "sha256")
+        password = self.app_password.get_secret_value() if self.app_password else None
+        digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
         identity = (place, self.service_url, self.handle, digest)
         with self._authenticators_lock:
             if identity not in self._authenticators:
                 settings = BlueskySettings()
-                if not looks_like_app_password(password):
+                if password and not looks_like_app_password(password):
                     self.logger.warning(
                         "app_password of %s does not look like an app password (xxxx-xxxx-xxxx-xxxx). If it is the"
                         " account's main password, create an app password instead: it can be revoked on its own.",
@@ -218,21 +241,33 @@ class BlueskyCredentials(CredentialsBlock):
                     )
                 self._authenticators[identity] = Authenticator(
                     account=self.handle,
-                    app_password=password,
+                    app_password=self._app_password(),
                     service_url=self.service_url,
                     store=self._store(),
                     lock=partial(worker_lock, self._name, lease=settings.lock_lease),
-                    min_validity=settings.min_validity,
+                    limits=Limits(
+                        min_validity=settings.min_validity,
+                        max_logins_per_day=settings.max_logins_per_day,
+                        refusal_cool_down=settings.refusal_cool_down,
+                    ),
                 )
             return self._authenticators[identity]
 
+    def _app_password(self) -> AppPassword:
+        if self.app_password is None and self.aws_credentials is not None:
+            return from_secret(self._secret(self.aws_credentials, "app-password"))
+        return given(self.app_password.get_secret_value() if self.app_password else "")
+
     def _store(self) -> SessionStore:
         if self.aws_credentials:
-            account = self.handle.replace(":", "_").replace("%", "=")  # AWS allows neither in a name
-            return AwsSessionStore(self.aws_credentials, f"{self.secret_prefix}/{account}/session")
+            return AwsSessionStore(self._secret(self.aws_credentials, "session"))
         if api_at_hand():
             return PrefectSessionStore(self._name)
         return MemorySessionStore((self.service_url, self.handle))
+
+    def _secret(self, credentials: AwsCredentials, part: str) -> AwsSecret:
+        account = self.handle.replace(":", "_").replace("%", "=")  # AWS allows neither in a name
+        return AwsSecret(credentials, f"{self.secret_prefix}/{account}/{part}")
 
     @property
     def _name(self) -> str:

@@ -10,6 +10,8 @@
     ├── StoreError                 the place where sessions are kept
     │   ├── StoreUnavailable       retryable: no answer, throttled, or failing
     │   ├── StoreConflict          somebody else saved first
+    │   ├── StoreDenied            no access
+    │   ├── StorePendingDeletion   the secret is scheduled for deletion
     │   └── StoreDamaged           what lies there is not a session of ours
     └── PublishError
         ├── KeyConflict            the record key is taken by another post
@@ -30,6 +32,9 @@ class BlueskyError(Exception):
 
     retryable: bool = False
     """Whether the same call may succeed a little later with nothing changed."""
+
+    problem: AuthProblem | None = None
+    """Why the account cannot sign in or be used, if that is what happened."""
 
 
 class InvalidInput(BlueskyError):
@@ -56,13 +61,20 @@ class InvalidInput(BlueskyError):
 class AuthError(BlueskyError):
     """The account cannot sign in.
 
+    Attributes:
+        problem: the cause; never None.
+
     Args:
         problem: the cause, with its explanation and remedy.
         account: the handle or DID that it concerns.
+        retryable: whether another attempt may succeed all the same.
     """
 
-    def __init__(self, problem: AuthProblem, account: str) -> None:
+    problem: AuthProblem
+
+    def __init__(self, problem: AuthProblem, account: str, *, retryable: bool = False) -> None:
         super().__init__(problem, account)
+        self.retryable = retryable
         self.problem = problem
         self.account = account
 
@@ -108,6 +120,7 @@ class ServiceUnavailable(ServiceError):
     """No answer, or an answer of the 500 kind. What was asked may or may not have happened."""
 
     retryable = True
+    problem = AuthProblem.SERVICE_UNAVAILABLE
 
     def __str__(self) -> str:
         if self.status:
@@ -150,14 +163,29 @@ class StoreUnavailable(StoreError):
     """The store did not answer, is throttled, or fails."""
 
     retryable = True
+    problem = AuthProblem.STORE_UNAVAILABLE
 
 
 class StoreConflict(StoreError):
     """Somebody else saved between our reading and our saving."""
 
 
+class StoreDenied(StoreError):
+    """The store refuses access."""
+
+    problem = AuthProblem.STORE_DENIED
+
+
+class StorePendingDeletion(StoreError):
+    """The secret is scheduled for deletion and can be neither read nor written."""
+
+    problem = AuthProblem.SECRET_PENDING_DELETION
+
+
 class StoreDamaged(StoreError):
     """What lies in the store is not a session of ours, or is damaged. It is left as it is."""
+
+    problem = AuthProblem.STORE_UNREADABLE
 
 
 class PublishError(BlueskyError):

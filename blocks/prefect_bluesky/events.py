@@ -7,7 +7,7 @@ from datetime import UTC
 from prefect.events import emit_event
 
 from prefect_bluesky.runtime import api_at_hand
-from prefect_bluesky.session import Session
+from prefect_bluesky.session import Session, SessionStatus
 
 SESSION_CREATED = "bluesky.session.created"
 SESSION_REFRESHED = "bluesky.session.refreshed"
@@ -15,12 +15,12 @@ SESSION_UNSAVED = "bluesky.session.unsaved"
 POST_PUBLISHED = "bluesky.post.published"
 
 
-def emit(event: str, session: Session, **payload: str) -> None:
+def emit(event: str, account: Session | SessionStatus, **payload: str) -> None:
     """Emit an event about an account, where an API is at hand.
 
     Args:
         event: one of the names above.
-        session: the account's session; its DID names the resource. No token is sent.
+        account: whose; its DID names the resource. No token is sent.
         payload: what else to tell; nothing secret.
     """
     if not api_at_hand():
@@ -28,12 +28,12 @@ def emit(event: str, session: Session, **payload: str) -> None:
     emit_event(
         event,
         resource={
-            "prefect.resource.id": f"bluesky.account.{session.did}",
-            "prefect.resource.name": session.handle,
-            "handle": session.handle,
-            "did": session.did,
-            "pds": session.pds_url,
-            "expires_at": session.expires_at.astimezone(UTC).isoformat(),
+            "prefect.resource.id": f"bluesky.account.{account.did}",
+            "prefect.resource.name": account.handle,
+            "handle": account.handle,
+            "did": account.did,
+            "pds": account.pds_url,
+            "expires_at": account.expires_at.astimezone(UTC).isoformat(),
         },
         payload=payload,
     )

@@ -17,6 +17,7 @@ from prefect_bluesky.errors import InvalidInput
 _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
 _APP_PASSWORD = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}")
+_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*|[0-9a-f:.]+")
 _SECRET_PREFIX = re.compile(r"[A-Za-z0-9/_+=.@-]{1,256}")
 
 # What Prefect shows, and stores in a run's parameters, in place of a secret.
@@ -36,6 +37,8 @@ def normal_account(handle: str) -> str:
     # Copied from a profile page, a handle often brings invisible direction marks along.
     visible = "".join(character for character in handle if unicodedata.category(character) not in {"Cf", "Cc"})
     account = visible.strip().removeprefix("@").strip()
+    if looks_like_app_password(account.lower()):
+        raise InvalidInput("handle", "an app password stands here.", "Put it into app_password, and the handle here.")
     if account.startswith("did:"):
         if _DID.fullmatch(account) and len(account) <= 2048:
             return account
@@ -64,7 +67,7 @@ def normal_app_password(password: str) -> str:
         )
     if password[0] in "\"'`" or password[-1] in "\"'`":
         raise InvalidInput("app_password", "it is wrapped in quotes.", "Give only what is between them.")
-    if any(unicodedata.category(character) in {"Cc", "Cf"} for character in password):
+    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs"} for character in password):
         raise InvalidInput(
             "app_password", "it holds a line break or another invisible character.", "Copy it again, in one line."
         )
@@ -92,11 +95,15 @@ def normal_service_url(url: str) -> str:
     except ValueError:
         host, port, parts = "", None, urlsplit("")
     remedy = "Write it like https://bsky.social."
+    if "@" in url or "?" in url:
+        raise InvalidInput("service_url", "it holds more than a server, perhaps a password.", remedy)
     if parts.scheme not in {"http", "https"} or not host or any(character.isspace() for character in url.strip()):
         raise InvalidInput("service_url", f"{url!r} is not the URL of a server.", remedy)
-    if parts.username is not None or parts.password is not None:
-        raise InvalidInput("service_url", "it holds a user name or password.", remedy)
-    if parts.path.rstrip("/") not in {"", "/xrpc"} or parts.query or parts.fragment:
+    if not _HOST.fullmatch(host):
+        raise InvalidInput(
+            "service_url", f"{host!r} is no host name.", "Write it in ASCII (xn--… where it has accents)."
+        )
+    if parts.path.rstrip("/") not in {"", "/xrpc"} or parts.fragment:
         raise InvalidInput("service_url", f"{url!r} names a page, not a server.", remedy)
     if parts.scheme == "http" and not _is_loopback(host):
         raise InvalidInput(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 
 from prefect_bluesky.runtime import api_at_hand, logger
 
@@ -30,8 +30,8 @@ def worker_lock(name: str, *, lease: float) -> Iterator[None]:
     held = ExitStack()
     if api_at_hand():
         try:
-            with get_client(sync_client=True) as client:
-                # A missing limit would let everyone in.
+            # A missing limit would let everyone in. Workers that meet here for the first time all try to make it.
+            with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
                 client.upsert_global_concurrency_limit_by_name(name, 1)
             held.enter_context(
                 concurrency(

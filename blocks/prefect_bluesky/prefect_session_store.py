@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
-from prefect_bluesky.session_store import Saved, SessionDocument, SessionStore
+from prefect_bluesky.session_document import SessionDocument
+from prefect_bluesky.session_store import Saved, SessionStore
 
 
 class PrefectSessionStore(SessionStore):
@@ -44,7 +45,7 @@ class PrefectSessionStore(SessionStore):
                 if self._read() is None:
                     raise StoreError(self.place, f"it could not be created ({type(taken).__name__}).") from None
                 raise StoreConflict(self.place, "another worker saved first.") from None
-            except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+            except _API_TROUBLE as trouble:
                 raise self._trouble(trouble) from None
             return self._saved(text)
         found = self._read()
@@ -55,7 +56,9 @@ class PrefectSessionStore(SessionStore):
                 client.update_block_document(
                     found.id, BlockDocumentUpdate(data={"value": text}, merge_existing_data=False)
                 )
-        except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+        except ObjectNotFound:
+            raise StoreConflict(self.place, "it was deleted meanwhile.") from None
+        except _API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
         return self._saved(text)
 
@@ -65,8 +68,12 @@ class PrefectSessionStore(SessionStore):
                 return client.read_block_document_by_name(self._name, "secret", include_secrets=True)
         except ObjectNotFound:
             return None
-        except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+        except _API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
+        except ValueError as nonsense:  # a proxy's page where JSON was expected
+            raise StoreUnavailable(
+                self.place, f"the Prefect API answered no JSON ({type(nonsense).__name__})."
+            ) from None
 
     def _saved(self, text: str) -> Saved:
         return Saved(SessionDocument.from_json(text, place=self.place), sha256(text.encode()).hexdigest())
@@ -76,6 +83,8 @@ class PrefectSessionStore(SessionStore):
             return StoreError(self.place, f"the Prefect API answered {trouble.response.status_code}.")
         return StoreUnavailable(self.place, f"the Prefect API gave no good answer ({type(trouble).__name__}).")
 
+
+_API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 
 # A block's methods turn into coroutines inside an async flow, from a thread too; we are always synchronous here.
 _SYNC: dict[str, Any] = {"_sync": True}

@@ -14,9 +14,9 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky import xrpc
-from prefect_bluesky.errors import AuthError, CidMismatch, KeyConflict, RequestRefused, ServiceUnavailable
+from prefect_bluesky.errors import AuthError, CidMismatch, KeyConflict, RateLimited, RequestRefused, ServiceUnavailable
 from prefect_bluesky.post import Post
-from prefect_bluesky.problems import classify
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
 from prefect_bluesky.records import cid, record_key
 from prefect_bluesky.richtext import detect_facets
 from prefect_bluesky.session import SessionStatus
@@ -95,7 +95,7 @@ class Publication:
             AuthError: the account cannot sign in, or may not write.
             RequestRefused: the server refuses the post.
             ServiceUnavailable: it is not known whether it is out; the same publication may be sent again.
-            RateLimited: it is not out.
+            RateLimited: likewise.
         """
         if look_first and (found := self._find()):
             return found
@@ -107,12 +107,14 @@ class Publication:
                 return found
         try:
             return self._write(auth)
-        except ServiceUnavailable:
+        except (ServiceUnavailable, RateLimited):
+            # The first write may have landed after the look.
             if found := self._find():
                 return found
             raise
 
     def _write(self, auth: httpx.Auth) -> PublishedPost:
+        method = "com.atproto.repo.applyWrites"
         create = {
             "$type": "com.atproto.repo.applyWrites#create",
             "collection": _COLLECTION,
@@ -121,38 +123,49 @@ class Publication:
         }
         body = {"repo": self.account.did, "writes": [create]}
         try:
-            answer = xrpc.procedure(self.account.pds_url, "com.atproto.repo.applyWrites", body, auth=auth)
+            answer = xrpc.procedure(self.account.pds_url, method, body, auth=auth)
         except RequestRefused as refused:
+            if is_token_refusal(error=refused.error, message=refused.message):
+                # It refuses even the token that the recovery brought. That one may have come from another worker, and
+                # an attempt of its own will refresh it.
+                raise AuthError(AuthProblem.WRONG_SERVICE, self.account.handle, retryable=True) from refused
             problem = classify(error=refused.error, message=refused.message)
             if problem is None:
                 raise
             raise AuthError(problem, self.account.handle) from refused
-        found = str(answer["results"][0]["cid"])
+        try:
+            found = answer["results"][0]["cid"]
+        except (KeyError, IndexError, TypeError):
+            raise ServiceUnavailable(self.account.pds_url, method, 200, message="no results") from None
         if found != self.cid:
-            raise CidMismatch(self.uri, self.cid, found)
+            raise CidMismatch(self.uri, self.cid, str(found))
         return self._published(found)
 
     def _find(self) -> PublishedPost | None:
         """The post, if it is out."""
+        method = "com.atproto.repo.getRecord"
         params = {"repo": self.account.did, "collection": _COLLECTION, "rkey": self.rkey}
         try:
-            found = xrpc.query(self.account.pds_url, "com.atproto.repo.getRecord", params)
+            found = xrpc.query(self.account.pds_url, method, params)
         except RequestRefused as refused:
             if refused.error == "RecordNotFound":
                 return None
             raise
-        if found.get("cid") != self.cid and _undated(found.get("value")) != _undated(self.record):
+        record, cid = found.get("value"), found.get("cid")
+        if not isinstance(record, dict) or not isinstance(cid, str):
+            raise ServiceUnavailable(self.account.pds_url, method, 200, message="no record")
+        if cid != self.cid and _as_written(record) != _as_written(self.record):
             raise KeyConflict(self.uri)
-        return self._published(str(found["cid"]))
+        return self._published(cid)
 
     def _published(self, cid: str) -> PublishedPost:
         url = f"https://bsky.app/profile/{self.account.handle}/post/{self.rkey}"
         return PublishedPost(uri=self.uri, cid=cid, url=url)
 
 
-def _undated(record: Any) -> Any:
-    # A later attempt is the same post with a later createdAt.
-    return {**record, "createdAt": None} if isinstance(record, dict) else record
+def _as_written(record: dict[str, Any]) -> dict[str, Any]:
+    """What the person wrote of it: a later attempt has a later time, and may resolve a mention otherwise."""
+    return {name: value for name, value in record.items() if name not in {"createdAt", "facets"}}
 
 
 def _timestamp(moment: datetime) -> str:
@@ -161,9 +174,15 @@ def _timestamp(moment: datetime) -> str:
 
 def _resolver(pds_url: str) -> Callable[[str], str | None]:
     def resolve(handle: str) -> str | None:
+        method = "com.atproto.identity.resolveHandle"
         try:
-            return str(xrpc.query(pds_url, "com.atproto.identity.resolveHandle", {"handle": handle})["did"])
-        except RequestRefused:
-            return None  # nobody has it
+            did = xrpc.query(pds_url, method, {"handle": handle}).get("did")
+        except RequestRefused as refused:
+            if refused.error in {"HandleNotFound", "InvalidRequest"}:
+                return None  # nobody has it
+            raise
+        if not isinstance(did, str) or not did.startswith("did:"):
+            raise ServiceUnavailable(pds_url, method, 200, message="no DID")
+        return did
 
     return resolve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
@@ -38,15 +38,17 @@ class Attempt:
 
     Args:
         key: the same for each attempt of one run, another for another run.
-        planned_at: when the run was to start; the same for each attempt.
+        planned_at: when the run was to start; the same for each attempt. None where only the key stays the same.
         created_at: when this post's turn came: a run may publish many over hours, and a feed shows a post at this time.
         is_first: whether nothing can have been sent under this key yet.
+        is_repeatable: whether another attempt would have the same key.
     """
 
     key: str
-    planned_at: datetime
+    planned_at: datetime | None
     created_at: datetime
     is_first: bool
+    is_repeatable: bool
 
 
 def current_attempt() -> Attempt:
@@ -57,13 +59,22 @@ def current_attempt() -> Attempt:
     now = datetime.now(UTC)
     run = flow_run or task_run
     if run is None:
-        return Attempt(key=uuid4().hex, planned_at=now, created_at=now, is_first=True)
+        return Attempt(uuid4().hex, planned_at=now, created_at=now, is_first=True, is_repeatable=False)
+    parent = _parent_of(run)
     return Attempt(
-        key=str(run.id),
-        planned_at=_start_of(run) or now,
+        # A parent that is retried starts its subflows and subtasks anew, as other runs.
+        key=str(parent or run.id),
+        planned_at=None if parent else _start_of(run),
         created_at=_start_of(task_run) or now,
-        is_first=max(run.run_count, task_run.run_count if task_run else 0) <= 1,
+        is_first=parent is None and max(run.run_count, task_run.run_count if task_run else 0) <= 1,
+        is_repeatable=True,
     )
+
+
+def _parent_of(run: FlowRun | TaskRun) -> UUID | None:
+    if isinstance(run, FlowRun):
+        return run.parent_task_run_id
+    return next((parent.id for parent in run.task_inputs.get("__parents__", []) if hasattr(parent, "id")), None)
 
 
 def _start_of(run: FlowRun | TaskRun | None) -> datetime | None:

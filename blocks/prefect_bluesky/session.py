@@ -22,6 +22,9 @@ from prefect_bluesky.problems import AuthProblem
 # answers uploadBlob with 500 where the token is no JWT: so nothing else may become a header.
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
+# What claims more is damaged, and would overflow a date.
+_LONGEST_LIFE = timedelta(days=3650)
+
 
 @dataclass(frozen=True)
 class Session:
@@ -51,7 +54,7 @@ class Session:
             raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
         if self._claims.get("sub") != self.did:
             raise AuthError(AuthProblem.WRONG_ACCOUNT, self.handle)
-        if not self.lifetime > timedelta():
+        if not timedelta() < self.lifetime < _LONGEST_LIFE:
             raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
 
     @cached_property
@@ -71,7 +74,7 @@ class Session:
         exp, iat = self._claims.get("exp"), self._claims.get("iat")
         if not (isinstance(exp, int) and isinstance(iat, int)):
             raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
-        return timedelta(seconds=exp - iat)
+        return timedelta(seconds=min(max(exp - iat, 0), _LONGEST_LIFE.total_seconds()))
 
     @property
     def expires_at(self) -> datetime:

@@ -30,3 +30,18 @@ class BlueskySettings(PrefectBaseSettings):
         ge=60,
         description="Seconds until the lock of a worker that died goes to another; Prefect allows no less than 60.",
     )
+    max_logins_per_day: int = Field(
+        default=10,
+        ge=1,
+        description="Logins per account and 24 hours; Bluesky has been seen to allow no more than 10 to 100.",
+    )
+    refusal_cool_down: timedelta = Field(
+        default=timedelta(hours=6),
+        gt=timedelta(),
+        description="How long an app password that was refused is not tried again.",
+    )
+    aws_kms_key_id: str | None = Field(
+        default=None,
+        description="The KMS key that encrypts new secrets; left out, the account's own for Secrets Manager.",
+    )
+    aws_tags: dict[str, str] = Field(default={}, description="Tags of new secrets, as JSON.")

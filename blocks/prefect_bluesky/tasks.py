@@ -18,8 +18,8 @@ from prefect_bluesky.session import SessionStatus
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed task may be tried again, as the error itself says."""
-    return isinstance(state.data, BlueskyError) and state.data.retryable
+    """Whether a failed task may be tried again, as the error itself says; one that timed out always may."""
+    return state.name == "TimedOut" or (isinstance(state.data, BlueskyError) and state.data.retryable)
 
 
 @task(
@@ -64,7 +64,7 @@ def publish_post(credentials: BlueskyCredentials, post: Post | str, key: str | N
     """Publish a post exactly once, gated by the same check as `ensure_session`.
 
     Args:
-        credentials: the account.
+        credentials: the account. To `.map` over posts, wrap it in `prefect.unmapped`.
         post: what to publish; a string is a post of that text.
         key: see `BlueskyCredentials.publish`.
 

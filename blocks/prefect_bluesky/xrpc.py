@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
@@ -46,6 +47,10 @@ class BearerToken(httpx.Auth):
         yield request
 
 
+# Request Timeout and Too Early: proxies say these, and mean "again".
+_PASSING = {408, 425}
+
+
 @cache
 def _http() -> httpx.Client:
     # One for the whole process: connections are shared between accounts, and a TLS context takes 20 ms to make.
@@ -53,23 +58,27 @@ def _http() -> httpx.Client:
     return httpx.Client(headers={"User-Agent": f"prefect-bluesky/{version('prefect-bluesky')}"})
 
 
+# A forked child must not read from its parent's connections.
+os.register_at_fork(after_in_child=_http.cache_clear)
+
+
 def _call(verb: str, server_url: str, method: str, **options: Any) -> dict[str, Any]:
     url = f"{server_url}/xrpc/{method}"
     try:
         answer = _http().request(verb, url, timeout=BlueskySettings().request_timeout, **options)
-    except httpx.TransportError as trouble:
+    except (httpx.RequestError, httpx.InvalidURL) as trouble:
         # Without its cause: httpx puts the text of a header that it refuses, a token's too, into the exception.
         raise ServiceUnavailable(server_url, method, None, message=type(trouble).__name__) from None
     content = _json_object(answer)
     if answer.is_success and content is not None:
         return content
     error, message = (_text(content or {}, key) for key in ("error", "message"))
-    if answer.status_code == 429:
-        raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
-    if answer.is_server_error:
-        raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
     if error is None:
         message = "It does not answer as a PDS does: is this the right service_url?"
+    if answer.status_code == 429:
+        raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
+    if answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
+        raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
     raise RequestRefused(server_url, method, answer.status_code, error, message)
 
 
@@ -78,7 +87,7 @@ def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
         return {}
     try:
         content = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -90,4 +99,4 @@ def _text(content: dict[str, Any], key: str) -> str | None:
 
 def _retry_after(answer: httpx.Response) -> timedelta | None:
     seconds = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
+    return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 10 else None

@@ -33,7 +33,7 @@ def test_the_secret_is_named_after_the_account_and_holds_the_session(pds: Pds, a
     account = pds.create_account()
     block(pds, account, aws_credentials=aws_credentials).ensure_session()
     found = aws_credentials.get_secrets_manager_client().get_secret_value(
-        SecretId=f"prefect-bluesky/{account.handle}/session"
+        SecretId=f"prefect-bluesky/{account.handle}/session", VersionStage="AWSCURRENT"
     )
     assert json.loads(found["SecretString"])["did"] == account.did
     assert account.app_password not in found["SecretString"]

@@ -1,6 +1,7 @@
 """The life of a session, on the sandbox and on a real PDS."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
@@ -74,7 +75,10 @@ def test_twenty_threads_at_the_moment_of_expiry_share_one_refresh(pds: Pds) -> N
     credentials.ensure_session()
     expire_access_token(pds, account, credentials)
     with counted(pds) as requests, ThreadPoolExecutor(20) as threads:
-        list(threads.map(credentials.publish, [f"post {number:02}" for number in range(20)]))
+        # A plain thread has no context, and would see another Prefect API than the test.
+        posts = [threads.submit(copy_context().run, credentials.publish, f"post {number:02}") for number in range(20)]
+        for post in posts:
+            post.result()
     assert requests[REFRESH] == 1
     assert LOGIN not in requests
     assert texts(pds, account) == [f"post {number:02}" for number in range(20)]

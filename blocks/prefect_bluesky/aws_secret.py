@@ -1,0 +1,121 @@
+"""One secret of AWS Secrets Manager, and what its refusals mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
+from prefect_aws import AwsCredentials
+
+from prefect_bluesky.errors import StoreDenied, StoreError, StorePendingDeletion, StoreUnavailable
+
+MISSING = "ResourceNotFoundException"
+EXISTS = "ResourceExistsException"
+OVERTAKEN = "InvalidParameterException"
+
+# Codes, not statuses: a status may differ
+# (https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html).
+_PASSING = {
+    "InternalFailure",
+    "InternalServiceError",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+_DENIED = {
+    "AccessDeniedException",
+    "DecryptionFailure",
+    "EncryptionFailure",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "MissingAuthenticationToken",
+    "NotAuthorized",
+    "OptInRequired",
+    "UnrecognizedClientException",
+}
+
+
+class Refused(Exception):
+    """A refusal that the caller may know what to do with.
+
+    Args:
+        code: the AWS error code.
+        error: what it is for everybody else.
+    """
+
+    def __init__(self, code: str, error: StoreError) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+
+
+@dataclass(frozen=True)
+class AwsSecret:
+    """A secret by its name.
+
+    Args:
+        credentials: the prefect-aws block; its client is shared by all accounts.
+        name: the secret's name, such as `prefect-bluesky/alice.bsky.social/session`.
+    """
+
+    credentials: AwsCredentials
+    name: str
+
+    @property
+    def place(self) -> str:
+        """What a person calls it, for messages."""
+        return f"AWS secret {self.name}"
+
+    def read(self) -> tuple[str, str] | None:
+        """The current value and its version, or None if there is no secret or no value yet.
+
+        Raises:
+            StoreError: AWS refuses; see its subclasses.
+        """
+        try:
+            # Without the stage, some implementations answer with the version last put.
+            found = self.call("get_secret_value", VersionStage="AWSCURRENT")
+        except Refused as refused:
+            if refused.code == MISSING:
+                return None
+            raise refused.error from None
+        if "VersionId" not in found:
+            raise StoreUnavailable(self.place, "something answered that is not AWS.")
+        text = found.get("SecretString")
+        return (text if isinstance(text, str) else ""), str(found["VersionId"])
+
+    def call(self, operation: str, *, name_key: str = "SecretId", **parameters: Any) -> dict[str, Any]:
+        """Call an operation of Secrets Manager for this secret.
+
+        Raises:
+            Refused: AWS answered with an error.
+            StoreUnavailable: it did not answer.
+            StoreDenied: there are no AWS credentials to call it with.
+        """
+        try:
+            client = self.credentials.get_secrets_manager_client()
+            answer: dict[str, Any] = getattr(client, operation)(**{name_key: self.name}, **parameters)
+        except ClientError as refusal:
+            raise self._refused(refusal) from None
+        except (HTTPClientError, AwsConnectionError) as trouble:
+            raise StoreUnavailable(self.place, f"AWS gave no answer ({type(trouble).__name__}).") from None
+        except BotoCoreError as lack:  # no credentials, no region, no such profile
+            raise StoreDenied(self.place, f"AWS cannot be called: {lack}") from None
+        return answer
+
+    def _refused(self, refusal: ClientError) -> Refused:
+        said = refusal.response.get("Error", {})
+        code, message = said.get("Code", ""), said.get("Message", "")
+        kind: type[StoreError] = StoreError
+        if code in _PASSING or refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            kind = StoreUnavailable
+        elif code in _DENIED:
+            kind = StoreDenied
+        elif code == "InvalidRequestException" and "deletion" in message:
+            kind = StorePendingDeletion
+        return Refused(code, kind(self.place, f"AWS refused {refusal.operation_name}: {code}: {message}"))
