@@ -7,7 +7,6 @@ environment: `uv run flows/publish.py "Hello"`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 import httpx
@@ -64,22 +63,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _credentials() -> BlueskyCredentials:
-    missing = [name for name in ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD") if not os.environ.get(name)]
-    if missing:
-        sys.exit(f"Set {' and '.join(missing)} in the environment; --help explains.")
-    service_url = os.environ.get("BLUESKY_SERVICE_URL")
-    return BlueskyCredentials(
-        handle=os.environ["BLUESKY_HANDLE"],
-        app_password=os.environ["BLUESKY_APP_PASSWORD"],
-        **({"service_url": service_url} if service_url else {}),
-    )
-
-
 def _main() -> None:
     arguments = _arguments()
     try:
-        published = publish(_credentials(), Post(text=arguments.text), arguments.key)
+        published = publish(BlueskyCredentials.from_environment(), Post(text=arguments.text), arguments.key)
     except ValidationError as unusable:
         sys.exit("\n".join(f"{error['loc'][0]}: {error['ctx']['error']}" for error in unusable.errors()))
     except BlueskyError as problem:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any, Protocol
 
 from prefect_aws import AwsCredentials
@@ -50,6 +52,7 @@ class Pds(Protocol):
     def change_password(self, account: Any, new: str) -> None: ...
     def deactivate(self, account: Any) -> None: ...
     def take_down(self, account: Any) -> None: ...
+    def delete_account(self, account: Any) -> None: ...
     def mint(self, account: Any, kind: Any = "access", **claims: Any) -> str: ...
     def requests(self, nsid: str | None = None) -> Sequence[Request]: ...
     def posts(self, account: Any) -> list[dict[str, Any]]: ...
@@ -97,3 +100,29 @@ def counted(pds: Pds) -> Iterator[dict[str, int]]:
     yield counts
     for request in pds.requests()[before:]:
         counts[request.nsid] = counts.get(request.nsid, 0) + 1
+
+
+@contextmanager
+def web_page(body: bytes) -> Iterator[str]:
+    """A server that answers everything with 200 and the same body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -133,6 +133,32 @@ class TestPublish:
         assert texts(pds, account) == ["once"]
 
 
+class TestDiagnose:
+    """The flow that finds out why."""
+
+    @pytest.fixture(scope="class")
+    def diagnose(self) -> Flow[Any, Any]:
+        """The flow as a deployment loads it."""
+        return load_flow_from_entrypoint(f"{FLOWS / 'diagnose.py'}:diagnose")
+
+    def test_it_ends_in_a_table_and_the_one_problem_that_explains_the_rest(
+        self, diagnose: Any, pds: sandbox.Sandbox
+    ) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        credentials.ensure_session()
+        pds.revoke_app_password(account)
+        state = diagnose(credentials, log_in=True, return_state=True)
+        assert state.result().problem is AuthProblem.APP_PASSWORD_REVOKED
+        in_run = ArtifactFilterFlowRunId(any_=[run_of(state).id])
+        with get_client(sync_client=True) as client:
+            (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=in_run))
+        report = str(artifact.data)
+        assert "| check | found | verdict | remedy |" in report
+        assert AuthProblem.APP_PASSWORD_REVOKED.remedy in report
+        assert account.app_password not in report
+
+
 class TestTasks:
     """Retries, as the errors themselves say."""
 

@@ -1,10 +1,7 @@
 """Exactly once, whatever the network does."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import httpx
 import pytest
@@ -15,7 +12,7 @@ from prefect_bluesky import Post, sandbox
 from prefect_bluesky.errors import CidMismatch, ServiceUnavailable
 from prefect_bluesky.publication import Publication
 from prefect_bluesky.records import cid, record_key
-from tests.support import WRITE, block, counted, texts
+from tests.support import WRITE, block, counted, texts, web_page
 
 LOOK = "com.atproto.repo.getRecord"
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
@@ -86,37 +83,11 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
     account = pds.create_account()
     credentials = block(pds, account)
     status = credentials.ensure_session()
-    with httpserver(answer) as nonsense:
+    with web_page(answer) as nonsense:
         elsewhere = status.model_copy(update={"pds_url": nonsense})
         publication = Publication.of(Post(text="out"), elsewhere, key="k", planned_at=None, created_at=MOMENT)
         with pytest.raises(ServiceUnavailable):
             publication.send(httpx.Auth(), look_first=False)
-
-
-@contextmanager
-def httpserver(body: bytes) -> Iterator[str]:
-    """A server that answers everything with 200 and the same body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815 - the standard library's name
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: sandbox.Sandbox) -> None:

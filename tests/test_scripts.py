@@ -49,7 +49,7 @@ class TestPublish:
     @pytest.mark.parametrize(
         ("text", "environment", "said"),
         [
-            ("Hello", {}, "Set BLUESKY_HANDLE and BLUESKY_APP_PASSWORD in the environment"),
+            ("Hello", {}, "BLUESKY_HANDLE and BLUESKY_APP_PASSWORD: missing in the environment."),
             (
                 "Hello",
                 {"BLUESKY_HANDLE": "alice", "BLUESKY_APP_PASSWORD": "hunter2"},

@@ -10,6 +10,7 @@ Example:
 from importlib.metadata import version
 
 from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
 from prefect_bluesky.post import Post
 from prefect_bluesky.problems import AuthProblem
@@ -22,6 +23,7 @@ __all__ = [
     "AuthProblem",
     "BlueskyCredentials",
     "BlueskyError",
+    "Diagnosis",
     "Post",
     "PublishedPost",
     "SessionStatus",

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prefect_bluesky import events, xrpc
 from prefect_bluesky.app_passwords import AppPassword
@@ -30,6 +30,7 @@ from prefect_bluesky.session_document import Refusal, SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
 
 Action = Literal["reused", "refreshed", "logged_in"]
+Result = TypeVar("Result")
 
 _PAUSE = timedelta(seconds=30)
 """How long a refresh or a save that failed for a passing reason is left alone while the session still serves."""
@@ -140,6 +141,35 @@ class Authenticator:
             lambda session: session.received_at > refused.received_at and self._now() < session.expires_at
         )[0]
 
+    def refresh(self) -> SessionStatus:
+        """Refresh the stored session now, whether it is due or not, and never sign in: for a diagnosis.
+
+        Raises:
+            RequestRefused: the server has ended the session.
+            AuthError, ServiceUnavailable, RateLimited, StoreError: as `ensure`.
+        """
+        return self._unabandoned(self._refresh_now)
+
+    def log_in(self) -> SessionStatus:
+        """Sign in now, even if the app password was refused a moment ago: for a person who asks for it.
+
+        Raises: as `ensure`; the day's logins are counted.
+        """
+        return self._unabandoned(self._log_in_now)
+
+    def _refresh_now(self) -> SessionStatus:
+        with self._thread_lock, self._worker_lock():
+            self._read_again()
+            if self._session is None:
+                raise AuthError(AuthProblem.SESSION_REVOKED, self._account)
+            return self._status(self._keep(self._refresh(self._session), events.SESSION_REFRESHED), "refreshed")
+
+    def _log_in_now(self) -> SessionStatus:
+        with self._thread_lock, self._worker_lock():
+            self._read_again()
+            self._claim_login(lambda session: False)
+            return self._status(self._keep(self._log_in(), events.SESSION_CREATED), "logged_in")
+
     def _is_due(self, session: Session, wanted: timedelta) -> bool:
         now = self._now()
         if now < self._refresh_paused_until:
@@ -161,13 +191,17 @@ class Authenticator:
         return self._unsaved and not self._now() < self._save_paused_until <= self._now() + _PAUSE
 
     def _renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
-        """Renew in a thread of its own: what ends the caller, a timeout or Ctrl-C, must not abandon a refresh halfway.
+        return self._unabandoned(self._renew_one_at_a_time, suffices)
+
+    @staticmethod
+    def _unabandoned(work: Callable[..., Result], *arguments: object) -> Result:
+        """Work in a thread of its own: what ends the caller, a timeout or Ctrl-C, must not end a refresh halfway.
 
         The run's context goes along: the logger, the API and the lock are found through it.
         """
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bluesky-session")
         try:
-            return thread.submit(copy_context().run, self._renew_one_at_a_time, suffices).result()
+            return thread.submit(copy_context().run, work, *arguments).result()
         finally:
             thread.shutdown(wait=False)
 
@@ -255,7 +289,9 @@ class Authenticator:
         session = self._session
         if session is not None:
             try:
-                refreshed = self._refresh(session)
+                return self._keep(self._refresh(session), events.SESSION_REFRESHED), "refreshed"
+            except RequestRefused as ended:
+                logger().info("%s: the session has ended (%s), signing in anew", self._account, ended)
             except (ServiceUnavailable, RateLimited) as trouble:
                 # A refresh ahead of time can wait; one after a refusal, or after the end, cannot.
                 self._refresh_paused_until = self._now() + _PAUSE
@@ -263,15 +299,13 @@ class Authenticator:
                     logger().warning("%s: the session could not be refreshed yet (%s)", self._account, trouble)
                     return session, "reused"
                 raise
-            if refreshed is not None:
-                return self._keep(refreshed, events.SESSION_REFRESHED), "refreshed"
         saved_meanwhile = self._claim_login(suffices)
         if saved_meanwhile is not None:
             return saved_meanwhile, "reused"
         return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
 
-    def _refresh(self, session: Session) -> Session | None:
-        """A new session for the refresh token, or None if the server refuses the token."""
+    def _refresh(self, session: Session) -> Session:
+        """A new session for the refresh token; `RequestRefused` if the server has ended the session."""
         method = "com.atproto.server.refreshSession"
         try:
             answer = xrpc.procedure(session.pds_url, method, auth=xrpc.BearerToken(session.refresh_token))
@@ -284,8 +318,7 @@ class Authenticator:
                 raise ServiceUnavailable(
                     refused.server_url, method, refused.status, refused.error, refused.message
                 ) from refused
-            logger().info("%s: the session has ended (%s), signing in anew", self._account, refused)
-            return None
+            raise
         if "accessJwt" not in answer:
             raise ServiceUnavailable(session.pds_url, method, 200, message="an answer without a session")
         return self._received(answer, session.pds_url)

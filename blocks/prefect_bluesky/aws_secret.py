@@ -116,6 +116,6 @@ class AwsSecret:
             kind = StoreUnavailable
         elif code in _DENIED:
             kind = StoreDenied
-        elif code == "InvalidRequestException" and "deletion" in message:
+        elif code == "InvalidRequestException" and "delet" in message:
             kind = StorePendingDeletion
         return Refused(code, kind(self.place, f"AWS refused {refusal.operation_name}: {code}: {message}"))

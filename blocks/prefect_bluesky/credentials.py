@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import re
 import secrets
 from collections.abc import Hashable
@@ -24,6 +25,7 @@ from prefect_bluesky.authenticator import Authenticator, Limits
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import BearerAuth, async_sdk_client, sdk_client
+from prefect_bluesky.diagnosis import Diagnosis, Examination
 from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
 from prefect_bluesky.inputs import (
     looks_like_app_password,
@@ -179,6 +181,44 @@ class BlueskyCredentials(CredentialsBlock):
     async def aget_client(self) -> atproto.AsyncClient:
         """The SDK's async client, signed in; see `get_client`."""
         return await async_sdk_client(self._authenticator())
+
+    def diagnose(self, *, log_in: bool = False) -> Diagnosis:
+        """Find out why the account cannot publish, by the checks that a person would make.
+
+        It refreshes the session, which is saved as each refresh is, and writes nothing to the account.
+
+        Args:
+            log_in: whether to sign in too, which spends one of the day's logins.
+
+        Example:
+            >>> print(credentials.diagnose().problem)
+            None
+        """
+        settings = BlueskySettings()
+        return Examination(
+            account=self.handle,
+            service_url=self.service_url,
+            read_app_password=self._app_password(),
+            store=self._store(),
+            authenticator=self._authenticator(),
+            directory_url=settings.did_directory_url,
+            max_logins_per_day=settings.max_logins_per_day,
+        ).make(log_in=log_in)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The account in `BLUESKY_HANDLE`, `BLUESKY_APP_PASSWORD` and, optionally, `BLUESKY_SERVICE_URL`.
+
+        Raises:
+            InvalidInput: one is missing or cannot be used.
+        """
+        names = ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD")
+        missing = [name for name in names if not os.environ.get(name)]
+        if missing:
+            raise InvalidInput(" and ".join(missing), "missing in the environment.", "Set them; --help explains.")
+        given = {"handle": os.environ[names[0]], "app_password": os.environ[names[1]]}
+        service_url = os.environ.get("BLUESKY_SERVICE_URL")
+        return cls.model_validate({**given, "service_url": service_url} if service_url else given)
 
     def publish(self, post: Post | str, key: str | None = None) -> PublishedPost:
         """Publish a post exactly once.

@@ -183,9 +183,17 @@ class StorePendingDeletion(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """What lies in the store is not a session of ours, or is damaged. It is left as it is."""
+    """What lies in the store is not a session of ours, or is damaged. It is left as it is.
 
-    problem = AuthProblem.STORE_UNREADABLE
+    Args:
+        place: as `StoreError`.
+        reason: as `StoreError`.
+        problem: what is wrong with it, if it is known better than that it cannot be read.
+    """
+
+    def __init__(self, place: str, reason: str, problem: AuthProblem = AuthProblem.STORE_UNREADABLE) -> None:
+        super().__init__(place, reason)
+        self.problem = problem
 
 
 class PublishError(BlueskyError):

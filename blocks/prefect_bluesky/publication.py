@@ -5,9 +5,9 @@ The account's own repository is the ledger: whether a post is out is decided by 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky import xrpc
 from prefect_bluesky.errors import AuthError, CidMismatch, KeyConflict, RateLimited, RequestRefused, ServiceUnavailable
+from prefect_bluesky.identity import resolve_handle
 from prefect_bluesky.post import Post
 from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
 from prefect_bluesky.records import cid, record_key
@@ -72,7 +73,7 @@ class Publication:
             ServiceUnavailable, RateLimited: a mention could not be looked up.
         """
         record: dict[str, Any] = {"$type": _COLLECTION, "text": post.text, "createdAt": _timestamp(created_at)}
-        facets = detect_facets(post.text, _resolver(account.pds_url))
+        facets = detect_facets(post.text, partial(resolve_handle, account.pds_url))
         if facets:
             record["facets"] = facets
         return cls(account, record_key(account.did, key, planned_at), record, cid(record))
@@ -170,19 +171,3 @@ def _as_written(record: dict[str, Any]) -> dict[str, Any]:
 
 def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _resolver(pds_url: str) -> Callable[[str], str | None]:
-    def resolve(handle: str) -> str | None:
-        method = "com.atproto.identity.resolveHandle"
-        try:
-            did = xrpc.query(pds_url, method, {"handle": handle}).get("did")
-        except RequestRefused as refused:
-            if refused.error in {"HandleNotFound", "InvalidRequest"}:
-                return None  # nobody has it
-            raise
-        if not isinstance(did, str) or not did.startswith("did:"):
-            raise ServiceUnavailable(pds_url, method, 200, message="no DID")
-        return did
-
-    return resolve

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_bluesky.errors import AuthError, InvalidInput
-from prefect_bluesky.inputs import normal_service_url
+from prefect_bluesky.errors import AuthError
+from prefect_bluesky.identity import pds_in
 from prefect_bluesky.problems import AuthProblem
 
 # A JWT in compact form (RFC 7519) and nothing else. httpx prints a header that it refuses, token and all, and a PDS
@@ -50,8 +50,11 @@ class Session:
     received_at: datetime
 
     def __post_init__(self) -> None:
-        if not (_JWT.fullmatch(self.access_token) and _JWT.fullmatch(self.refresh_token)):
-            raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
+        for token, other_type in ((self.access_token, "refresh+jwt"), (self.refresh_token, "at+jwt")):
+            if not _JWT.fullmatch(token):
+                raise AuthError(_fault_of(token), self.handle)
+            if (self._part(token, 0) or {}).get("typ") == other_type:
+                raise AuthError(AuthProblem.WRONG_TOKEN_TYPE, self.handle)
         if self._claims.get("sub") != self.did:
             raise AuthError(AuthProblem.WRONG_ACCOUNT, self.handle)
         if not timedelta() < self.lifetime < _LONGEST_LIFE:
@@ -59,14 +62,24 @@ class Session:
 
     @cached_property
     def _claims(self) -> dict[str, Any]:
-        payload = self.access_token.split(".")[1]
-        try:
-            claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        except (binascii.Error, ValueError):
-            claims = None
-        if not isinstance(claims, dict):
+        claims = self._part(self.access_token, 1)
+        if claims is None:
             raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
         return claims
+
+    @staticmethod
+    def _part(token: str, number: int) -> dict[str, Any] | None:
+        part = token.split(".")[number]
+        try:
+            content = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        except (binascii.Error, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    @property
+    def scope(self) -> str:
+        """What the session may do: `com.atproto.access` with the main password, `com.atproto.appPass` without."""
+        return str(self._claims.get("scope", ""))
 
     @cached_property
     def lifetime(self) -> timedelta:
@@ -83,6 +96,12 @@ class Session:
         Not the token's own `exp`: that is the server's clock, and a drifting one here must not matter.
         """
         return self.received_at + self.lifetime
+
+
+def _fault_of(token: str) -> AuthProblem:
+    """What is wrong with a text that is no token: a piece of a header, or no token at all."""
+    looks_like_header = any(character.isspace() or character in "\"'`" for character in token)
+    return AuthProblem.MALFORMED_HEADER if looks_like_header else AuthProblem.MALFORMED_TOKEN
 
 
 class SessionStatus(BaseModel):
@@ -120,7 +139,7 @@ def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_
         return Session(
             did=str(answer["did"]),
             handle=str(answer["handle"]),
-            pds_url=_pds_of(answer.get("didDoc")) or server_url,
+            pds_url=pds_in(answer.get("didDoc")) or server_url,
             access_token=str(answer["accessJwt"]),
             refresh_token=str(answer["refreshJwt"]),
             received_at=received_at,
@@ -128,15 +147,3 @@ def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_
     except KeyError as missing:
         # A server that answers 200 without tokens is no PDS.
         raise AuthError(AuthProblem.WRONG_SERVICE, account) from missing
-
-
-def _pds_of(did_document: object) -> str | None:
-    """The PDS that a DID document names (https://atproto.com/specs/did)."""
-    services = did_document.get("service") if isinstance(did_document, dict) else None
-    for service in services if isinstance(services, list) else []:
-        if isinstance(service, dict) and str(service.get("id", "")).endswith("#atproto_pds"):
-            try:
-                return normal_service_url(str(service.get("serviceEndpoint")))
-            except InvalidInput:
-                return None  # an address that our tokens must not be sent to, such as plain http
-    return None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from prefect_bluesky.errors import BlueskyError, InvalidInput, StoreDamaged
+from prefect_bluesky.errors import AuthError, InvalidInput, StoreDamaged
 from prefect_bluesky.fingerprint import Fingerprint
 from prefect_bluesky.inputs import normal_service_url
 from prefect_bluesky.problems import AuthProblem
@@ -131,8 +131,9 @@ class SessionDocument:
             first = damage.errors(include_input=False, include_url=False, include_context=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise StoreDamaged(place, f"{field}: {first['msg']}. {_REMEDY}") from None
-        except BlueskyError as damage:
-            raise StoreDamaged(place, f"access_token or refresh_token: {damage} {_REMEDY}") from None
+        except AuthError as damage:
+            what = f"session: {damage.problem.explanation} {_REMEDY}"
+            raise StoreDamaged(place, what, problem=damage.problem) from None
 
 
 def _of_version_1(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ class BlueskySettings(PrefectBaseSettings):
 
     model_config = build_settings_config(("integrations", "bluesky"))
 
+    did_directory_url: str = Field(
+        default="https://plc.directory", description="The directory of did:plc accounts; a test network has its own."
+    )
     request_timeout: float = Field(
         default=30, gt=0, description="Seconds that a server may take to answer. The SDK's own 5 s cut uploads short."
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -36,6 +37,28 @@ def procedure(
     return _call("POST", server_url, method, auth=auth, json=body)
 
 
+def get_json(url: str) -> dict[str, Any]:
+    """A JSON object from anywhere, such as a DID document.
+
+    Raises: as `query`.
+    """
+    return _result(_send("GET", url), url, "GET")
+
+
+def server_time(server_url: str) -> datetime:
+    """What a server's clock says, to the second.
+
+    Raises:
+        ServiceUnavailable: no answer, or one without a date.
+    """
+    method = "com.atproto.server.describeServer"
+    answer = _send("GET", f"{server_url}/xrpc/{method}")
+    try:
+        return parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        raise ServiceUnavailable(server_url, method, answer.status_code, message="no Date header") from None
+
+
 class BearerToken(httpx.Auth):
     """Signs a request with one token, whatever the answer. The token's alphabet is the caller's business."""
 
@@ -63,12 +86,19 @@ os.register_at_fork(after_in_child=_http.cache_clear)
 
 
 def _call(verb: str, server_url: str, method: str, **options: Any) -> dict[str, Any]:
-    url = f"{server_url}/xrpc/{method}"
+    return _result(_send(verb, f"{server_url}/xrpc/{method}", **options), server_url, method)
+
+
+def _send(verb: str, url: str, **options: Any) -> httpx.Response:
     try:
-        answer = _http().request(verb, url, timeout=BlueskySettings().request_timeout, **options)
+        return _http().request(verb, url, timeout=BlueskySettings().request_timeout, **options)
     except (httpx.RequestError, httpx.InvalidURL) as trouble:
         # Without its cause: httpx puts the text of a header that it refuses, a token's too, into the exception.
-        raise ServiceUnavailable(server_url, method, None, message=type(trouble).__name__) from None
+        server_url, _, method = url.partition("/xrpc/")
+        raise ServiceUnavailable(server_url, method or "GET", None, message=type(trouble).__name__) from None
+
+
+def _result(answer: httpx.Response, server_url: str, method: str) -> dict[str, Any]:
     content = _json_object(answer)
     if answer.is_success and content is not None:
         return content

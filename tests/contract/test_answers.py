@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from prefect_bluesky.diagnosis import _NO_COMMIT
 from tests.support import LOGIN, REFRESH, WRITE, Account, Pds
 
 CREATE = "com.atproto.repo.createRecord"
 GET = "com.atproto.repo.getRecord"
 SESSION = "com.atproto.server.getSession"
+STATUS = "com.atproto.sync.getRepoStatus"
 RESOLVE = "com.atproto.identity.resolveHandle"
 POST = "app.bsky.feed.post"
 OK = (200, None, None)
@@ -255,6 +257,29 @@ class TestSessions:
         pds.change_password(caller.account, "another main password")
         assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == REVOKED
         assert said(caller.log_in()) == OK
+
+    @pytest.mark.parametrize(("blow", "status"), [("deactivate", "deactivated"), ("take_down", "takendown")])
+    def test_an_accounts_status_is_told_without_a_password(self, pds: Pds, blow: str, status: str) -> None:
+        caller = fresh_caller(pds)
+        assert caller.get(STATUS, did=caller.account.did).json()["active"] is True
+        getattr(pds, blow)(caller.account)
+        found = caller.get(STATUS, did=caller.account.did).json()
+        assert (found["active"], found["status"]) == (False, status)
+
+    def test_a_deleted_account_has_no_status(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        pds.delete_account(caller.account)
+        status, error, _ = said(caller.get(STATUS, did=caller.account.did))
+        assert (status, error) == (400, "RepoNotFound")
+
+    def test_a_write_against_another_commit_is_checked_and_not_made(self, pds: Pds) -> None:
+        caller = fresh_caller(pds)
+        caller.create({})
+        record = {"$type": POST, "text": "a check", "createdAt": "2026-01-01T00:00:00Z"}
+        body = {"repo": caller.account.did, "collection": POST, "record": record, "swapCommit": _NO_COMMIT}
+        status, error, _ = said(caller.post(CREATE, body))
+        assert (status, error) == (400, "InvalidSwap")
+        assert len(pds.posts(caller.account)) == 1
 
     def test_a_deactivated_account_logs_in_but_does_not_write(self, pds: Pds) -> None:
         caller = fresh_caller(pds)

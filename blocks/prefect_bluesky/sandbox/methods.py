@@ -62,6 +62,7 @@ def methods(accounts: Accounts, tokens: Tokens, did_document: DidDocument, *, in
         "com.atproto.repo.describeRepo": Method(identity.describe_repo, params=schemas.DESCRIBE_REPO),
         "com.atproto.repo.uploadBlob": Method(repo.upload_blob, "POST", auth=blob_auth, body="blob"),
         "com.atproto.identity.resolveHandle": Method(identity.resolve_handle, params=schemas.RESOLVE_HANDLE),
+        "com.atproto.sync.getRepoStatus": Method(identity.get_repo_status, params=schemas.GET_REPO_STATUS),
         "app.bsky.actor.getProfile": Method(identity.get_profile, params=schemas.GET_PROFILE, auth=session),
     }
 
@@ -270,6 +271,13 @@ class _Identity:
             "collections": holder.repo.collections(),
             "handleIsCorrect": True,
         }
+
+    def get_repo_status(self, call: Call, args: Arguments) -> Json:
+        did = args.params["did"]
+        holder = self._accounts.find(did)
+        if holder is None:
+            raise bad_request(f"Could not find repo for DID: {did}", "RepoNotFound")
+        return {"did": did, **holder.status}
 
     def get_profile(self, call: Call, args: Arguments) -> Json:
         holder = _visible(self._accounts, args.params["actor"].lower())

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class Sandbox:
         """Register an account.
 
         Args:
-            handle: its handle; left out, it is a fresh one such as "user1.test".
+            handle: its handle; left out, it is a fresh one such as "user1f8008a9.test".
 
         Raises:
             ValueError: the handle is taken or is not one.
@@ -93,8 +94,8 @@ class Sandbox:
         with self._service.lock:
             taken = {holder.handle for holder in self._service.accounts}
             if handle is None:
-                number = next(n for n in range(1, len(taken) + 2) if f"user{n}.test" not in taken)
-                handle = f"user{number}.test"
+                # Unlike those of any other sandbox: a store may outlive one.
+                handle = f"user{secrets.token_hex(4)}.test"
             handle = handle.lower()
             if not _HANDLE.fullmatch(handle):
                 raise ValueError(f"not a handle: {handle!r}")

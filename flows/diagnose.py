@@ -1,0 +1,58 @@
+"""Find out why an account cannot publish: `uv run flows/diagnose.py`.
+
+As a deployment it takes a saved `BlueskyCredentials` block. As a script it takes the account from the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+from rich.console import Console
+from rich.markdown import Markdown
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
+
+
+@flow(
+    name="diagnose",
+    flow_run_name="diagnose {account.handle}",
+    description="Find out why an account cannot publish, and what to do about it.",
+)
+def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
+    """Check an account as a person would.
+
+    It refreshes the session, which is saved as each refresh is, and writes nothing to the account.
+
+    Args:
+        account: the account; pick a saved block.
+        log_in: whether to sign in too, which spends one of the day's logins.
+    """
+    diagnosis = account.diagnose(log_in=log_in)
+    problem = diagnosis.problem
+    get_run_logger().info("%s: %s", account.handle, f"{problem}: {problem.remedy}" if problem else "all well")
+    create_markdown_artifact(diagnosis.to_markdown(), description=f"Diagnosis of {account.handle}")
+    return diagnosis
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="diagnose.py",
+        description="Find out why a Bluesky account cannot publish, and what to do about it.",
+        epilog="The account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally, BLUESKY_SERVICE_URL.",
+    )
+    parser.add_argument("--log-in", action="store_true", help="sign in too, which spends one of the day's logins")
+    arguments = parser.parse_args()
+    try:
+        diagnosis = diagnose(BlueskyCredentials.from_environment(), arguments.log_in)
+    except BlueskyError as problem:
+        sys.exit(str(problem))
+    Console().print(Markdown(diagnosis.to_markdown()))
+    sys.exit(1 if diagnosis.problem else 0)
+
+
+if __name__ == "__main__":
+    _main()
