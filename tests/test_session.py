@@ -49,13 +49,27 @@ def test_no_form_of_it_shows_a_token(show: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "opaque", "a.b", "a.b.c.d", "{}\n", " {}", '"{}"', "Bearer {}", "{}\r\nX: y", "é{}"]
+    ("damage", "problem"),
+    [
+        ("", AuthProblem.MALFORMED_TOKEN),
+        ("opaque", AuthProblem.MALFORMED_TOKEN),
+        ("a.b", AuthProblem.MALFORMED_TOKEN),
+        ("a.b.c.d", AuthProblem.MALFORMED_TOKEN),
+        ("é{}", AuthProblem.MALFORMED_TOKEN),
+        ("{}\n", AuthProblem.MALFORMED_HEADER),
+        (" {}", AuthProblem.MALFORMED_HEADER),
+        ('"{}"', AuthProblem.MALFORMED_HEADER),
+        ("Bearer {}", AuthProblem.MALFORMED_HEADER),
+        ("{}\r\nX: y", AuthProblem.MALFORMED_HEADER),
+    ],
 )
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
-def test_a_token_that_could_not_be_a_header_is_refused_and_not_shown(name: str, damage: str) -> None:
+def test_a_token_that_could_not_be_a_header_is_refused_and_not_shown(
+    name: str, damage: str, problem: AuthProblem
+) -> None:
     with pytest.raises(AuthError) as failure:
         session(**{name: damage.format(token())})
-    assert failure.value.problem is AuthProblem.MALFORMED_TOKEN
+    assert failure.value.problem is problem
     assert "eyJ" not in f"{failure.value} {failure.value!r}"
 
 

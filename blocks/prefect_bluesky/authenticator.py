@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Literal, TypeVar
 
-from prefect_bluesky import events, xrpc
+from prefect_bluesky import events
 from prefect_bluesky.app_passwords import AppPassword
 from prefect_bluesky.errors import (
     AuthError,
@@ -23,9 +23,10 @@ from prefect_bluesky.errors import (
     StoreError,
 )
 from prefect_bluesky.fingerprint import Fingerprint
-from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
+from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.runtime import logger
-from prefect_bluesky.session import Session, SessionStatus, session_from_answer
+from prefect_bluesky.server_sessions import create_session, problem_of_login, refresh_session
+from prefect_bluesky.session import Session, SessionStatus
 from prefect_bluesky.session_document import Refusal, SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
 
@@ -305,23 +306,9 @@ class Authenticator:
         return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
 
     def _refresh(self, session: Session) -> Session:
-        """A new session for the refresh token; `RequestRefused` if the server has ended the session."""
-        method = "com.atproto.server.refreshSession"
-        try:
-            answer = xrpc.procedure(session.pds_url, method, auth=xrpc.BearerToken(session.refresh_token))
-        except RequestRefused as refused:
-            problem = classify(error=refused.error, message=refused.message)
-            if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
-                raise AuthError(problem, self._account) from refused
-            if not _ends_session(refused):
-                # Only the server's explicit word ends a session; a proxy's page or a firewall's 403 does not.
-                raise ServiceUnavailable(
-                    refused.server_url, method, refused.status, refused.error, refused.message
-                ) from refused
-            raise
-        if "accessJwt" not in answer:
-            raise ServiceUnavailable(session.pds_url, method, 200, message="an answer without a session")
-        return self._received(answer, session.pds_url)
+        refreshed = refresh_session(session, received_at=self._now())
+        self._check_did(refreshed.did)
+        return refreshed
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
         """Count a login in the store before it is sent, so that one counts whose worker dies in it.
@@ -348,21 +335,20 @@ class Authenticator:
                 return None
 
     def _log_in(self) -> Session:
-        method = "com.atproto.server.createSession"
         credential = self._credential(anew=True)
-        body = {"identifier": self._account, "password": self._app_password}
         try:
-            answer = xrpc.procedure(self._service_url, method, body)
+            session = create_session(
+                self._service_url, self._account, self._app_password or "", received_at=self._now()
+            )
         except RequestRefused as refused:
-            problem = classify(error=refused.error, message=refused.message)
-            if refused.error == "AuthenticationRequired":
-                problem = AuthProblem.APP_PASSWORD_REJECTED
+            problem = problem_of_login(refused)
             if problem is None:
                 raise
             self._remember_refusal(problem, credential, refused)
             raise AuthError(problem, self._account) from refused
+        self._check_did(session.did)
         self._refusal = None
-        return self._received(answer, self._service_url)
+        return session
 
     def _remember_refusal(self, problem: AuthProblem, credential: str, refused: RequestRefused) -> None:
         known = self._saved.document if self._saved else SessionDocument()
@@ -383,11 +369,6 @@ class Authenticator:
             self._saved = self._store.save(document, self._saved)
         except StoreError as trouble:
             logger().warning("%s: the refusal is remembered by this process only: %s", self._account, trouble)
-
-    def _received(self, answer: dict[str, object], server_url: str) -> Session:
-        session = session_from_answer(answer, server_url=server_url, received_at=self._now())
-        self._check_did(session.did)
-        return session
 
     def _check_did(self, did: str | None) -> None:
         """The DID of the first login stays: a handle can be given to somebody else."""
@@ -435,12 +416,3 @@ class Authenticator:
             self._adopt(self._store.load())
         except StoreError as trouble:
             logger().warning("%s: the session of a faster worker could not be read: %s", self._account, trouble)
-
-
-def _ends_session(refused: RequestRefused) -> bool:
-    """Whether a refused refresh is the server's word that the session is over."""
-    if is_token_refusal(error=refused.error, message=refused.message):
-        return True
-    # What a PDS says of a deleted account.
-    deleted = refused.error == "InvalidRequest" and "user info" in (refused.message or "")
-    return deleted or refused.error in {"AccountNotFound", "AuthenticationRequired", "AuthMissing", "MissingTokenId"}

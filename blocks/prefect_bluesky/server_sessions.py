@@ -1,0 +1,65 @@
+"""The two calls that make a session, and what a server's refusal of them means."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect_bluesky import xrpc
+from prefect_bluesky.errors import AuthError, RequestRefused, ServiceUnavailable
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
+from prefect_bluesky.session import Session, session_from_answer
+
+_REFRESH = "com.atproto.server.refreshSession"
+_LOGIN = "com.atproto.server.createSession"
+
+
+def refresh_session(session: Session, *, received_at: datetime) -> Session:
+    """A new session for a session's refresh token.
+
+    Raises:
+        RequestRefused: the server's word that the session is over.
+        AuthError: the account is taken down or deactivated.
+        ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer as a PDS does.
+    """
+    try:
+        answer = xrpc.procedure(session.pds_url, _REFRESH, auth=xrpc.BearerToken(session.refresh_token))
+    except RequestRefused as refused:
+        problem = classify(error=refused.error, message=refused.message)
+        if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
+            raise AuthError(problem, session.handle) from refused
+        if not _ends_session(refused):
+            # Only the server's explicit word ends a session; a proxy's page or a firewall's 403 does not.
+            raise ServiceUnavailable(
+                refused.server_url, _REFRESH, refused.status, refused.error, refused.message
+            ) from refused
+        raise
+    if "accessJwt" not in answer:
+        raise ServiceUnavailable(session.pds_url, _REFRESH, 200, message="an answer without a session")
+    return session_from_answer(answer, server_url=session.pds_url, received_at=received_at)
+
+
+def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> Session:
+    """Sign in.
+
+    Raises:
+        RequestRefused: the server refuses; `problem_of_login` says why.
+        AuthError: `wrong_service` if it answers without a session.
+        ServiceUnavailable, RateLimited: it cannot be asked now.
+    """
+    answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
+    return session_from_answer(answer, server_url=service_url, received_at=received_at)
+
+
+def problem_of_login(refused: RequestRefused) -> AuthProblem | None:
+    """Why a login was refused, or None if the refusal is not about the account."""
+    if refused.error == "AuthenticationRequired":
+        return AuthProblem.APP_PASSWORD_REJECTED  # with whatever message: there are others, as for one that is too long
+    return classify(error=refused.error, message=refused.message)
+
+
+def _ends_session(refused: RequestRefused) -> bool:
+    if is_token_refusal(error=refused.error, message=refused.message):
+        return True
+    # What a PDS says of a deleted account.
+    deleted = refused.error == "InvalidRequest" and "user info" in (refused.message or "")
+    return deleted or refused.error in {"AccountNotFound", "AuthenticationRequired", "AuthMissing", "MissingTokenId"}
