@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from prefect import Flow, flow, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -32,6 +33,7 @@ from prefect_bluesky import (
     sandbox,
 )
 from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
+from prefect_bluesky.locks import worker_lock
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, expire_access_token, forget_processes_memory, texts
 
 FLOWS = Path(__file__).parents[1] / "flows"
@@ -296,6 +298,17 @@ class TestWorkers:
             tokens = {renewal.result().access_token for renewal in renewals}
         assert requests == {REFRESH: 1}
         assert len(tokens) == 1
+
+    def test_a_lock_that_a_server_left_closed_is_opened(self, caplog: pytest.LogCaptureFixture) -> None:
+        name = f"bluesky-session-{uuid4().hex}"
+        with get_client(sync_client=True) as client:
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+            client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=1))
+        with worker_lock(name, lease=60, patience=-59):
+            assert "its holder is dead" in caplog.text
+        caplog.clear()
+        with worker_lock(name, lease=60, patience=-59):
+            assert caplog.text == ""
 
     def test_trouble_is_not_hidden_when_the_server_is_gone(self, pds: sandbox.Sandbox) -> None:
         credentials = block(pds, pds.create_account()).model_copy(update={"service_url": "http://127.0.0.1:1"})

@@ -9,6 +9,8 @@ from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.inputs import normal_app_password
 
+_FORMS = 'Store {"app_password": "xxxx-xxxx-xxxx-xxxx"}, or the app password alone.'
+
 AppPassword = Callable[[], str]
 """Reads the app password as it is now."""
 
@@ -41,6 +43,8 @@ def _password_in(text: str) -> str:
     try:
         content = json.loads(text)
     except ValueError:
+        if text.lstrip().startswith("{"):  # sent as it is, it would cost a login and be called a wrong app password
+            raise InvalidInput("app_password", "the secret's JSON is damaged.", _FORMS) from None
         return text
     if not isinstance(content, dict):
         return text
@@ -49,6 +53,6 @@ def _password_in(text: str) -> str:
         raise InvalidInput(
             "app_password",
             "the secret's JSON has no text under the key app_password.",
-            'Store {"app_password": "xxxx-xxxx-xxxx-xxxx"}, or the app password alone.',
+            _FORMS,
         )
     return password

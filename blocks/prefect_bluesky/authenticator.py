@@ -319,7 +319,9 @@ class Authenticator:
         Raises:
             AuthError: the day's logins are spent.
             StoreError: it cannot be counted.
+            InvalidInput: there is no app password to sign in with; nothing was counted.
         """
+        self._credential(anew=True)
         while True:
             known = self._saved.document if self._saved else SessionDocument()
             if len(known.logins_of_the_day(self._now())) >= self._limits.max_logins_per_day:
@@ -335,7 +337,7 @@ class Authenticator:
                 return None
 
     def _log_in(self) -> Session:
-        credential = self._credential(anew=True)
+        credential = self._credential()
         try:
             session = create_session(
                 self._service_url, self._account, self._app_password or "", received_at=self._now()

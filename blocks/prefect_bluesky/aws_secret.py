@@ -84,8 +84,6 @@ class AwsSecret:
             if refused.code == MISSING:
                 return None
             raise refused.error from None
-        if "VersionId" not in found:
-            raise StoreUnavailable(self.place, "something answered that is not AWS.")
         text = found.get("SecretString")
         return (text if isinstance(text, str) else ""), str(found["VersionId"])
 
@@ -94,7 +92,7 @@ class AwsSecret:
 
         Raises:
             Refused: AWS answered with an error.
-            StoreUnavailable: it did not answer.
+            StoreUnavailable: it did not answer, or something else did.
             StoreDenied: there are no AWS credentials to call it with.
         """
         try:
@@ -106,6 +104,8 @@ class AwsSecret:
             raise StoreUnavailable(self.place, f"AWS gave no answer ({type(trouble).__name__}).") from None
         except BotoCoreError as lack:  # no credentials, no region, no such profile
             raise StoreDenied(self.place, f"AWS cannot be called: {lack}") from None
+        if "ARN" not in answer:  # a proxy's page, of which botocore makes an empty answer
+            raise StoreUnavailable(self.place, "something answered that is not AWS.")
         return answer
 
     def _refused(self, refusal: ClientError) -> Refused:

@@ -132,7 +132,7 @@ class SessionDocument:
             field = ".".join(str(part) for part in first["loc"])
             raise StoreDamaged(place, f"{field}: {first['msg']}. {_REMEDY}") from None
         except AuthError as damage:
-            what = f"session: {damage.problem.explanation} {_REMEDY}"
+            what = f"session.access_token or session.refresh_token: {damage.problem.explanation} {_REMEDY}"
             raise StoreDamaged(place, what, problem=damage.problem) from None
 
 

@@ -1,0 +1,371 @@
+"""A whole life with marked secrets, and then a search for each of them everywhere that anything was written."""
+
+import base64
+import json
+import logging
+import sqlite3
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
+from uuid import uuid4
+
+import pytest
+from prefect import Flow, flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.flow_engine import run_flow
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import (
+    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_RESULTS_PERSIST_BY_DEFAULT,
+    PREFECT_SERVER_DATABASE_CONNECTION_URL,
+    temporary_settings,
+)
+from prefect.variables import Variable
+from prefect_aws import AwsCredentials
+from pydantic import SecretStr
+
+from prefect_bluesky import BlueskyCredentials, Post, ensure_session, publish_post, sandbox
+from prefect_bluesky.sandbox.tokens import Tokens
+from tests.support import LOGIN, WRITE, forget_processes_memory, texts
+
+pytestmark = pytest.mark.slow
+
+FLOWS = Path(__file__).parents[1] / "flows"
+LOGGERS = {
+    "botocore": logging.INFO,  # first: caplog's own level is that of the last
+    **dict.fromkeys(["prefect", "prefect.flow_runs", "prefect.task_runs", "prefect_bluesky"], logging.DEBUG),
+    **dict.fromkeys(["httpx", "httpcore"], logging.DEBUG),
+}
+DEADLINE = 60
+
+
+def forms(mark: str) -> set[bytes]:
+    """A secret as it is, and in the encodings that it may have met on its way."""
+    escaped = json.dumps(mark)[1:-1]
+    texts = {mark, escaped, json.dumps(escaped)[1:-1], repr(mark)[1:-1], quote(mark, safe=""), quote_plus(mark)}
+    found = {text.encode() for text in texts}
+    raw = mark.encode()
+    for shift, first in enumerate((0, 2, 3)):
+        # Only the characters that do not depend on what stands before and after it.
+        core = base64.b64encode(bytes(shift) + raw)[first : (shift + len(raw)) // 3 * 4]
+        found |= {core, core.translate(bytes.maketrans(b"+/", b"-_"))}
+    return found
+
+
+def search(marks: dict[str, str], places: dict[str, bytes]) -> set[tuple[str, str]]:
+    """The names of the marks that were found, each with its place; never the marks themselves."""
+    wanted = {name: forms(mark) for name, mark in marks.items()}
+    return {
+        (name, place)
+        for place, content in places.items()
+        for name, encoded in wanted.items()
+        if any(form in content for form in encoded)
+    }
+
+
+def parts(token: str) -> dict[str, str]:
+    """What makes a token this one: its claims and its signature. The header is the same for all."""
+    _, claims, signature = token.split(".")
+    return {"claims": claims, "signature": signature}
+
+
+def shown(error: BaseException) -> Iterator[str]:
+    """All that may be printed of an exception, of its causes, and of what it hides."""
+    yield from ("".join(traceback.format_exception(error)), str(error), repr(error), repr(error.args))
+    for other in {error.__cause__, error.__context__} - {None}:
+        assert other is not None
+        yield from shown(other)
+
+
+def database() -> Path:
+    """The file of the Prefect server of this test session."""
+    url = PREFECT_SERVER_DATABASE_CONNECTION_URL.value()
+    return Path(str(url).removeprefix("sqlite+aiosqlite:///"))
+
+
+def tables() -> dict[str, bytes]:
+    """All text and bytes in the Prefect server's database, by table."""
+    found: dict[str, bytes] = {}
+    with closing(sqlite3.connect(f"file:{database()}?mode=ro", uri=True)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in names:
+            rows: Iterable[tuple[Any, ...]] = connection.execute(f'SELECT * FROM "{name}"')
+            values = (value for row in rows for value in row if isinstance(value, str | bytes))
+            found[f"table {name}"] = b"\n".join(v.encode() if isinstance(v, str) else v for v in values)
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder; also without line breaks, which some base64 is wrapped with."""
+    found: dict[str, bytes] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            found[path.name] = content + b"\n" + content.replace(b"\\n", b"").replace(b"\n", b"")
+    return found
+
+
+def settle() -> None:
+    """Wait until the logs and events of this process lie in the server's database."""
+    mark = f"last-{uuid4().hex}"
+
+    @flow
+    def last() -> None:
+        get_run_logger().info(mark)
+        emit_event(mark, resource={"prefect.resource.id": mark})
+
+    last()
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        found = tables()
+        if all(mark.encode() in found[f"table {table}"] for table in ("log", "events")):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"logs and events did not arrive within {DEADLINE} s")
+
+
+class Life(NamedTuple):
+    """What was secret in it, what it raised, and what its objects show of themselves."""
+
+    account: sandbox.Account
+    marks: dict[str, str]
+    errors: list[BaseException]
+    shown: list[str]
+
+
+@pytest.fixture(scope="module")
+def pds() -> Iterator[sandbox.Sandbox]:
+    """A sandbox whose clock and faults disturb nobody else."""
+    with sandbox.run() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def publish() -> Flow[Any, Any]:
+    """The flow as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{FLOWS / 'publish.py'}:publish")
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every token that the sandbox signs from now on."""
+    signed: list[str] = []
+    sign = Tokens.sign
+
+    def keep(self: Tokens, kind: str, claims: Any) -> str:
+        signed.append(sign(self, kind, claims))
+        return signed[-1]
+
+    monkeypatch.setattr(Tokens, "sign", keep)
+    return signed
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Path]:
+    """The folder in which every result is kept, those of failures too."""
+    with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True, PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        yield tmp_path
+
+
+@pytest.fixture(params=["prefect", "aws"])
+def aws(request: pytest.FixtureRequest) -> AwsCredentials | None:
+    """Where the session is kept: the AWS block with a marked key, or none."""
+    if request.param == "prefect":
+        return None
+    found: AwsCredentials = request.getfixturevalue("aws_credentials")
+    return found.model_copy(
+        update={"aws_access_key_id": uuid4().hex, "aws_secret_access_key": SecretStr(f'k/+ "&\\é{uuid4().hex}=')}
+    )
+
+
+@pytest.fixture
+def life(
+    pds: sandbox.Sandbox, publish: Flow[Any, Any], tokens: list[str], storage: Path, aws: AwsCredentials | None
+) -> Life:
+    """Sign in, publish, refresh, stumble, fail, recover; with blocks saved, loaded, referred to and passed along."""
+    account = pds.create_account(f"a{uuid4().hex}.test")
+    main_password = f'main/+ "&\\é{uuid4().hex}='
+    pds.change_password(account, main_password)
+    second = pds.create_app_password(account)
+    marks = {"main password": main_password, "app password": account.app_password, "second app password": second}
+    errors: list[BaseException] = []
+    shows: list[str] = []
+
+    def block(password: str) -> BlueskyCredentials:
+        made = BlueskyCredentials(
+            handle=account.handle, app_password=SecretStr(password), service_url=pds.url, aws_credentials=aws
+        )
+        shows.extend((repr(made), str(made), made.model_dump_json(), repr(made.model_dump()), repr(made._store())))
+        return made
+
+    def fails(call: Any, *args: Any, **kwargs: Any) -> None:
+        with pytest.raises(BaseException) as failure:  # noqa: PT011
+            call(*args, **kwargs)
+        errors.append(failure.value)
+
+    def read_store(credentials: BlueskyCredentials) -> None:
+        saved = credentials._store().load()
+        assert saved is not None
+        shows.extend((repr(saved), str(saved.document), repr(credentials._authenticator())))
+        session = saved.document.session
+        assert session is None or {session.access_token, session.refresh_token} <= set(tokens)
+
+    @flow(retries=1, retry_delay_seconds=0)
+    def team(credentials: BlueskyCredentials, stumbles: list[int]) -> str:
+        ensure_session.with_options(retry_delay_seconds=0)(credentials)
+        published = publish_post.with_options(retry_delay_seconds=0)(credentials, "by a team")
+        if not stumbles:
+            stumbles.append(1)
+            raise RuntimeError(f"stumbled over {credentials} and {credentials._authenticator()!r}")
+        return published.uri
+
+    # The first life: saved, loaded, passed as an object, retried, expired and refreshed.
+    name = f"canary-{uuid4().hex[:8]}"
+    reference = {"$ref": {"block_document_id": str(block(account.app_password).save(name))}}
+    credentials: Any = BlueskyCredentials.load(name)
+    pds.fail(LOGIN, status=502)
+    pds.fail(WRITE, status=502)
+    team(credentials, [])
+    read_store(credentials)
+    publish(credentials, Post(text="1: as an object"))
+    pds.advance(timedelta(hours=3))
+    publish(credentials, Post(text="2: refreshed"))
+    read_store(credentials)
+    forget_processes_memory()
+    pds.advance(timedelta(hours=3))
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(
+            publish, parameters={"credentials": reference, "post": {"text": "3: by reference"}, "key": None}
+        )
+        run = client.read_flow_run(run.id)
+    run_flow(publish, flow_run=run, parameters=run.parameters)
+    client_of_sdk = credentials.get_client()
+    client_of_sdk.send_post("4: through the SDK")
+    shows.extend((repr(client_of_sdk), str(vars(client_of_sdk))))
+    fails(client_of_sdk.com.atproto.repo.delete_record, {"repo": "x", "collection": "y", "rkey": "z"})
+
+    # Other passwords of the account: the main one, which is warned about, and a second one.
+    block(main_password).publish("5: with the main password")
+    read_store(credentials)
+    block(second).publish("6: with a second app password")
+    read_store(credentials)
+
+    # The end: everything revoked, and each way to fail.
+    for password in (account.app_password, second):
+        pds.revoke_app_password(account, password)
+    pds.advance(timedelta(hours=3))
+    fails(publish, credentials, Post(text="never"))
+    fails(team, block(second), [1])
+    fails(block(second).publish, "never")
+    forget_processes_memory()
+    fails(block(second).get_client)
+    pds.fail(LOGIN, status=500, message="out of order")
+    fails(block(main_password).ensure_session)
+    read_store(credentials)
+    given = {"handle": account.handle, "service_url": pds.url}
+    fails(BlueskyCredentials, **{**given, "handle": second, "app_password": main_password})
+    fails(BlueskyCredentials, **given, app_password=f"'{second}'")
+    fails(BlueskyCredentials, **given, app_password=f"{second}\n{main_password}")
+    fails(BlueskyCredentials, **given, app_password=second, app_pasword=main_password)
+    fails(BlueskyCredentials, **given, app_password=[second])
+    fails(BlueskyCredentials.model_validate_json, json.dumps({**given, "app_password": f'"{second}"'}))
+
+    assert [text for text in texts(pds, account) if text[0].isdigit()] == sorted(
+        f"{number}: {text}"
+        for number, text in enumerate(
+            [
+                "as an object",
+                "refreshed",
+                "by reference",
+                "through the SDK",
+                "with the main password",
+                "with a second app password",
+            ],
+            1,
+        )
+    )
+    marks |= {
+        f"{part} of token {number}": text for number, token in enumerate(tokens) for part, text in parts(token).items()
+    }
+    if aws is not None and aws.aws_secret_access_key is not None:
+        marks["AWS secret key"] = aws.aws_secret_access_key.get_secret_value()
+    return Life(account, marks, errors, shows)
+
+
+@pytest.fixture
+def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The log, at the levels at which a leak would show."""
+    for name, level in LOGGERS.items():
+        caplog.set_level(level, logger=name)
+    return caplog
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_no_secret_of_a_whole_life_is_found_anywhere(
+    listening: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], life: Life, storage: Path
+) -> None:
+    settle()
+    said = capfd.readouterr()
+    records = [*listening.get_records("setup"), *listening.get_records("call")]
+    results = files(storage)
+    places = {
+        **tables(),
+        **{f"file {path.name}": path.read_bytes() for path in database().parent.glob("*")},
+        **{f"result {name}": content for name, content in results.items()},
+        "log": "\n".join(f"{r.getMessage()} {r.args!r} {r.exc_text}" for r in records).encode(),
+        "stdout": said.out.encode(),
+        "stderr": said.err.encode(),
+        "exceptions": "\n".join(text for error in life.errors for text in shown(error)).encode(),
+        "objects": "\n".join(life.shown).encode(),
+    }
+    assert search(life.marks, places) == set()
+    # There was something to search, and the account is in it.
+    assert len(life.marks) >= 20
+    assert results
+    seen = {place for _, place in search({"handle": life.account.handle, "did": life.account.did}, places)}
+    assert {"log", "exceptions", "objects", "table flow_run", "table log", "table events", "table artifact"} <= seen
+    assert {"httpx", "httpcore"} <= {record.name.split(".")[0] for record in records}
+
+
+MARK = 'abcd-efgh/+ "&\\é?>~2345'
+FORMS = {
+    "raw": f"x{MARK}x",
+    "in JSON": json.dumps({"a": MARK}),
+    "in JSON in JSON": json.dumps(json.dumps([MARK])),
+    "in a URL": f"https://x.test/?a={quote(MARK, safe='')}&b=c",
+    "in a form": f"a={quote_plus(MARK)}",
+    "in Python": repr({"a": [MARK]}),
+    "in base64": base64.b64encode(f"{MARK}tail".encode()).decode(),
+    "in base64 after one byte": base64.b64encode(f"x{MARK}tail".encode()).decode(),
+    "in base64 after two bytes": base64.b64encode(f"xx{MARK}tail".encode()).decode(),
+    "in base64 for URLs": base64.urlsafe_b64encode(f"xx{MARK}tail".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+def test_the_search_finds_a_secret_in_each_form(text: str) -> None:
+    assert search({"mark": MARK, "other": MARK[::-1]}, {"here": text.encode()}) == {("mark", "here")}
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_search_finds_what_is_planted_in_the_database_and_the_log(listening: pytest.LogCaptureFixture) -> None:
+    variable, line = (f"planted-{uuid4().hex}" for _ in range(2))
+    Variable.set(f"v{uuid4().hex}", {"deep": variable})
+
+    @flow
+    def careless() -> None:
+        get_run_logger().debug("the secret is %s", line)
+
+    careless()
+    settle()
+    places = {**tables(), "log": listening.text.encode()}
+    found = search({"variable": variable, "line": line}, places)
+    assert {("variable", "table variable"), ("line", "table log"), ("line", "log")} <= found
+    raw = {path.name: path.read_bytes() for path in database().parent.glob("*")}
+    assert {name for name, _ in search({"variable": variable}, raw)} == {"variable"}

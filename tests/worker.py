@@ -1,0 +1,158 @@
+"""Worker processes: each has a memory of its own and may be killed, as a worker on another machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, xrpc
+from prefect_bluesky.aws_secret import AwsSecret
+from tests.support import REFRESH
+
+# Importing Prefect takes seconds: one process does it, and each worker is forked from that one, which runs nothing.
+_PROCESSES = get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["prefect_bluesky", __name__])
+
+_PATIENCE = 120.0
+"""Seconds until a worker that says nothing is taken for stuck: longer than a dead worker's lock is waited for."""
+
+Deed = Callable[..., Any]
+
+
+class Worker:
+    """A process that does one deed after another, in the Prefect API that is at hand where it is told to.
+
+    What it is told, app passwords too, goes through a pipe, and nobody else sees it.
+    """
+
+    def __init__(self) -> None:
+        self._pipe, theirs = _PROCESSES.Pipe()
+        self._process = _PROCESSES.Process(target=_work, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def prepare(self, deed: Deed, *arguments: Any) -> None:
+        """Tell it what to do, and wait until it has understood."""
+        self._pipe.send((PREFECT_API_URL.value(), deed, arguments))
+        assert self._hear() == "ready"
+
+    def go(self) -> None:
+        """Let it do what it was told."""
+        self._pipe.send("go")
+
+    def outcome(self) -> Any:
+        """What the deed returned; a `BlueskyError` that it raised is returned by the name of its class."""
+        return self._hear()
+
+    def do(self, deed: Deed, *arguments: Any) -> Any:
+        """Do a deed, and return its outcome."""
+        return together([self], deed, [arguments])[0]
+
+    def kill(self) -> None:
+        """Kill it as `kill -9` does."""
+        self._process.kill()
+        self._process.join()
+
+    def exit_code(self) -> int | None:
+        """Wait until it has ended."""
+        self._process.join(_PATIENCE)
+        return self._process.exitcode
+
+    def close(self) -> None:
+        """Have no more of it."""
+        self.kill()
+        self._process.close()
+        self._pipe.close()
+
+    def _hear(self) -> Any:
+        assert self._pipe.poll(_PATIENCE), "a worker is stuck"
+        return self._pipe.recv()
+
+
+def together(workers: Sequence[Worker], deed: Deed, arguments: Sequence[Sequence[Any]]) -> list[Any]:
+    """Let workers do the same at the same moment, each with arguments of its own; what they returned."""
+    for worker, own in zip(workers, arguments, strict=True):
+        worker.prepare(deed, *own)
+    for worker in workers:
+        worker.go()
+    return [worker.outcome() for worker in workers]
+
+
+def _work(pipe: Connection) -> None:
+    while True:
+        api_url, deed, arguments = pipe.recv()
+        pipe.send("ready")
+        pipe.recv()
+        api = {PREFECT_API_URL: api_url} if api_url else {}
+        with temporary_settings(
+            {PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False, **api}, restore_defaults={PREFECT_API_URL}
+        ):
+            try:
+                outcome = deed(*arguments)
+            except BlueskyError as error:
+                outcome = type(error).__name__
+        pipe.send(outcome)
+
+
+def gate(credentials: BlueskyCredentials) -> str:
+    """Pass the gate; what it took."""
+    return credentials.ensure_session().action
+
+
+def gates(credentials: BlueskyCredentials, count: int) -> list[str]:
+    """Pass the gate in many threads at once; what each took."""
+    with ThreadPoolExecutor(count) as threads:
+        passing = [threads.submit(copy_context().run, gate, credentials) for _ in range(count)]
+        return [each.result() for each in passing]
+
+
+def publish(credentials: BlueskyCredentials, text: str) -> str:
+    """Publish a post; its URI."""
+    return credentials.publish(text).uri
+
+
+def timed_publish(credentials: BlueskyCredentials, text: str) -> float:
+    """Publish a post; the seconds that it took."""
+    start = time.monotonic()
+    publish(credentials, text)
+    return time.monotonic() - start
+
+
+def publish_later(credentials: BlueskyCredentials, ahead: timedelta, text: str) -> str:
+    """Publish a post by a clock that is ahead; its URI."""
+    credentials._authenticator()._now = lambda: datetime.now(UTC) + ahead
+    return publish(credentials, text)
+
+
+DEATHS: dict[str, tuple[Any, str, str, bool]] = {
+    "before the refresh is sent": (xrpc, "procedure", REFRESH, False),
+    "before PutSecretValue": (AwsSecret, "call", "put_secret_value", False),
+    "before UpdateSecretVersionStage": (AwsSecret, "call", "update_secret_version_stage", False),
+    "after UpdateSecretVersionStage": (AwsSecret, "call", "update_secret_version_stage", True),
+}
+"""Where a worker may die: the function, the call of it, and whether it is done by then."""
+
+
+def publish_and_die(credentials: BlueskyCredentials, text: str, death: str) -> str:
+    """Publish a post, and get killed on the way."""
+    place, name, call, is_done = DEATHS[death]
+    function = getattr(place, name)
+
+    def deadly(*arguments: Any, **options: Any) -> Any:
+        answer = function(*arguments, **options) if is_done or call not in arguments else None
+        if call in arguments:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    setattr(place, name, deadly)
+    return publish(credentials, text)
