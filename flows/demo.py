@@ -133,7 +133,7 @@ def _main() -> None:
     if arguments.json:
         print(json.dumps(counts))
     else:
-        told = ", ".join(f"{value} {name}" for name, value in counts.items() if name != "problem")
+        told = ", ".join(f"{name} {value}" for name, value in counts.items())
         console.print(f"\n[bold]{told}[/]")
     sys.exit(0 if counts == expected and not demo.failed_steps else 1)
 

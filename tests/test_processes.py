@@ -39,7 +39,7 @@ from tests.worker import Worker, gate, gates, publish, publish_and_die, publish_
 pytestmark = pytest.mark.slow
 
 DAY = timedelta(days=1)
-POSTS_A_DAY = 200
+POSTS_A_DAY = 100
 
 StartWorkers = Callable[[int], list[Worker]]
 
