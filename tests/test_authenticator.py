@@ -418,6 +418,14 @@ class TestLogins:
             assert slower.authenticator.ensure().action == "reused"
         assert requests == {}
 
+    def test_a_store_that_always_says_overtaken_is_not_asked_for_ever(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds, Shelf(save_trouble=StoreConflict("the shelf", "overtaken")))
+        with counted(pds) as requests, pytest.raises(StoreConflict) as conflict:
+            worker.authenticator.ensure()
+        assert conflict.value.retryable
+        assert worker.shelf.calls.count("save") == 3
+        assert requests == {}
+
     def test_trouble_at_the_server_is_no_refusal(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds)
         pds.fail(LOGIN, status=429)

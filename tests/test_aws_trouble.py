@@ -183,7 +183,7 @@ class TestRefusals:
         stubber.add_client_error("update_secret_version_stage", "InvalidParameterException", "not the version", 400)
         with pytest.raises(StoreConflict, match=name) as conflict:
             AwsSessionStore(AwsSecret(credentials, name)).save(DOCUMENT, Saved(RENEWED, "v" * 32))
-        assert not conflict.value.retryable
+        assert conflict.value.retryable
 
     def test_a_parameter_that_aws_does_not_take_is_no_conflict(
         self, stubbed: tuple[AwsCredentials, Stubber], name: str

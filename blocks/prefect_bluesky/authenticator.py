@@ -322,19 +322,21 @@ class Authenticator:
             InvalidInput: there is no app password to sign in with; nothing was counted.
         """
         self._credential(anew=True)
-        while True:
+        for last in (False, False, True):
             known = self._saved.document if self._saved else SessionDocument()
             if len(known.logins_of_the_day(self._now())) >= self._limits.max_logins_per_day:
                 raise AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self._account)
             try:
                 self._saved = self._store.save(known.with_login(self._now()), self._saved)
+                break
             except StoreConflict:
+                if last:
+                    raise
                 self._adopt(self._store.load())
                 if self._session is not None and suffices(self._session):
                     return self._session
                 self._stop_if_refused()
-            else:
-                return None
+        return None
 
     def _log_in(self) -> Session:
         credential = self._credential()

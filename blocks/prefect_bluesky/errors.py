@@ -9,7 +9,7 @@
     │   └── RequestRefused         a definite no
     ├── StoreError                 the place where sessions are kept
     │   ├── StoreUnavailable       retryable: no answer, throttled, or failing
-    │   ├── StoreConflict          somebody else saved first
+    │   ├── StoreConflict          retryable: somebody else saved first
     │   ├── StoreDenied            no access
     │   ├── StorePendingDeletion   the secret is scheduled for deletion
     │   └── StoreDamaged           what lies there is not a session of ours
@@ -168,6 +168,8 @@ class StoreUnavailable(StoreError):
 
 class StoreConflict(StoreError):
     """Somebody else saved between our reading and our saving."""
+
+    retryable = True
 
 
 class StoreDenied(StoreError):
