@@ -194,6 +194,9 @@ class BlueskyCredentials(CredentialsBlock):
             >>> print(credentials.diagnose().problem)
             None
         """
+        return self._examination().make(log_in=log_in)
+
+    def _examination(self) -> Examination:
         settings = BlueskySettings()
         return Examination(
             account=self.handle,
@@ -203,7 +206,7 @@ class BlueskyCredentials(CredentialsBlock):
             authenticator=self._authenticator(),
             directory_url=settings.did_directory_url,
             max_logins_per_day=settings.max_logins_per_day,
-        ).make(log_in=log_in)
+        )
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -216,9 +219,9 @@ class BlueskyCredentials(CredentialsBlock):
         missing = [name for name in names if not os.environ.get(name)]
         if missing:
             raise InvalidInput(" and ".join(missing), "missing in the environment.", "Set them; --help explains.")
-        given = {"handle": os.environ[names[0]], "app_password": os.environ[names[1]]}
+        fields = {"handle": os.environ[names[0]], "app_password": os.environ[names[1]]}
         service_url = os.environ.get("BLUESKY_SERVICE_URL")
-        return cls.model_validate({**given, "service_url": service_url} if service_url else given)
+        return cls.model_validate({**fields, "service_url": service_url} if service_url else fields)
 
     def publish(self, post: Post | str, key: str | None = None) -> PublishedPost:
         """Publish a post exactly once.

@@ -14,11 +14,10 @@ from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthProblem, BlueskyCredentials, Diagnosis, sandbox
-from prefect_bluesky.diagnosis import _BY_DEPTH, Examination
+from prefect_bluesky.diagnosis import _BY_DEPTH
 from prefect_bluesky.errors import StoreDenied
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import MemorySessionStore, Saved
-from prefect_bluesky.settings import BlueskySettings
 from tests.support import LOGIN, Account, Pds, block, counted, forget_processes_memory, web_page
 
 P = AuthProblem
@@ -218,7 +217,7 @@ def test_the_diagnosis_names_a_service_that_is_none(patient: Patient) -> None:
 @pytest.mark.parametrize("drift", [-3 * HOUR, 3 * HOUR])
 def test_the_diagnosis_names_a_clock_that_is_wrong(patient: Patient, drift: timedelta) -> None:
     patient.sign_in()
-    examination = examination_of(patient)
+    examination = patient.credentials._examination()
     examination.now = lambda: datetime.now(UTC) + drift
     assert examination.make(log_in=False).problem is P.CLOCK_DRIFT
 
@@ -228,7 +227,7 @@ def test_the_diagnosis_names_a_store_that_refuses(patient: Patient) -> None:
         def load(self) -> Saved | None:
             raise StoreDenied(self.place, "AccessDeniedException")
 
-    examination = examination_of(patient)
+    examination = patient.credentials._examination()
     examination.store = Closed("nobody")
     assert examination.make(log_in=False).problem is P.STORE_DENIED
 
@@ -261,20 +260,6 @@ def test_no_report_shows_a_secret(patient: Patient) -> None:
     report = patient.diagnose().to_markdown()
     assert patient.account.app_password not in report
     assert "eyJ" not in report
-
-
-def examination_of(patient: Patient) -> Examination:
-    """The checks of an account, to be changed before they are made."""
-    credentials = patient.credentials
-    return Examination(
-        account=credentials.handle,
-        service_url=credentials.service_url,
-        read_app_password=credentials._app_password(),
-        store=credentials._store(),
-        authenticator=credentials._authenticator(),
-        directory_url=BlueskySettings().did_directory_url,
-        max_logins_per_day=10,
-    )
 
 
 def test_every_problem_is_caused_somewhere() -> None:
