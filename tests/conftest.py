@@ -1,17 +1,23 @@
 """The servers that tests share, once a session, and the quiet in which each test begins."""
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
 from prefect_aws import AwsCredentials
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
@@ -29,13 +35,46 @@ def no_prefect_api() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """A Prefect server of this test session, on a fresh database; its API URL."""
-    with (
-        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
-        prefect_test_harness(server_startup_timeout=180),
-    ):
-        yield str(PREFECT_API_URL.value())
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Prefect server's database, in a directory of its own."""
+    return tmp_path_factory.mktemp("database") / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
+    """A Prefect server on a fresh database, as `prefect server start` runs it; its API URL.
+
+    Prefect's own test harness starts one without its services: no lease ever runs out, no automation ever acts.
+    """
+    home = tmp_path_factory.mktemp("prefect")
+    settings = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_database}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+        "PREFECT_UI_ENABLED": "false",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error", "--fd"]
+        server = subprocess.Popen(
+            [sys.executable, *command, str(listener.fileno())],
+            env=os.environ | settings,
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+            # Whoever comes before it is ready waits: the socket listens already.
+            httpx.get(f"{url}/health", timeout=180, trust_env=False).raise_for_status()
+            with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: home / "storage"}):
+                yield url
+            # What is on its way to the server arrives before it is gone.
+            APILogWorker.drain_all()
+            EventsWorker.drain_all()
+        finally:
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
     PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_RESULTS_PERSIST_BY_DEFAULT,
-    PREFECT_SERVER_DATABASE_CONNECTION_URL,
     temporary_settings,
 )
 from prefect.variables import Variable
@@ -83,16 +82,10 @@ def shown(error: BaseException) -> Iterator[str]:
         yield from shown(other)
 
 
-def database() -> Path:
-    """The file of the Prefect server of this test session."""
-    url = PREFECT_SERVER_DATABASE_CONNECTION_URL.value()
-    return Path(str(url).removeprefix("sqlite+aiosqlite:///"))
-
-
-def tables() -> dict[str, bytes]:
+def tables(database: Path) -> dict[str, bytes]:
     """All text and bytes in the Prefect server's database, by table."""
     found: dict[str, bytes] = {}
-    with closing(sqlite3.connect(f"file:{database()}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (name,) in names:
             rows: Iterable[tuple[Any, ...]] = connection.execute(f'SELECT * FROM "{name}"')
@@ -111,7 +104,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def settle() -> None:
+def settle(database: Path) -> None:
     """Wait until the logs and events of this process lie in the server's database."""
     mark = f"last-{uuid4().hex}"
 
@@ -123,7 +116,7 @@ def settle() -> None:
     last()
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
-        found = tables()
+        found = tables(database)
         if all(mark.encode() in found[f"table {table}"] for table in ("log", "events")):
             return
         time.sleep(0.2)
@@ -308,15 +301,19 @@ def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.mark.usefixtures("prefect_api")
 def test_no_secret_of_a_whole_life_is_found_anywhere(
-    listening: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], life: Life, storage: Path
+    listening: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    life: Life,
+    storage: Path,
+    prefect_database: Path,
 ) -> None:
-    settle()
+    settle(prefect_database)
     said = capfd.readouterr()
     records = [*listening.get_records("setup"), *listening.get_records("call")]
     results = files(storage)
     places = {
-        **tables(),
-        **{f"file {path.name}": path.read_bytes() for path in database().parent.glob("*")},
+        **tables(prefect_database),
+        **{f"file {path.name}": path.read_bytes() for path in prefect_database.parent.glob("*")},
         **{f"result {name}": content for name, content in results.items()},
         "log": "\n".join(f"{r.getMessage()} {r.args!r} {r.exc_text}" for r in records).encode(),
         "stdout": said.out.encode(),
@@ -354,7 +351,9 @@ def test_the_search_finds_a_secret_in_each_form(text: str) -> None:
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_the_search_finds_what_is_planted_in_the_database_and_the_log(listening: pytest.LogCaptureFixture) -> None:
+def test_the_search_finds_what_is_planted_in_the_database_and_the_log(
+    listening: pytest.LogCaptureFixture, prefect_database: Path
+) -> None:
     variable, line = (f"planted-{uuid4().hex}" for _ in range(2))
     Variable.set(f"v{uuid4().hex}", {"deep": variable})
 
@@ -363,9 +362,9 @@ def test_the_search_finds_what_is_planted_in_the_database_and_the_log(listening:
         get_run_logger().debug("the secret is %s", line)
 
     careless()
-    settle()
-    places = {**tables(), "log": listening.text.encode()}
+    settle(prefect_database)
+    places = {**tables(prefect_database), "log": listening.text.encode()}
     found = search({"variable": variable, "line": line}, places)
     assert {("variable", "table variable"), ("line", "table log"), ("line", "log")} <= found
-    raw = {path.name: path.read_bytes() for path in database().parent.glob("*")}
+    raw = {path.name: path.read_bytes() for path in prefect_database.parent.glob("*")}
     assert {name for name, _ in search({"variable": variable}, raw)} == {"variable"}

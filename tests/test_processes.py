@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from math import ceil
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky import BlueskyCredentials, sandbox
+from prefect_bluesky import sandbox
 from tests.pds.server import RealPds
 from tests.support import (
     LOGIN,
@@ -31,10 +26,19 @@ from tests.support import (
     block,
     counted,
     expire_access_token,
-    forget_processes_memory,
     texts,
 )
-from tests.worker import Worker, gate, gates, publish, publish_and_die, publish_later, timed_publish, together
+from tests.worker import (
+    Worker,
+    gate,
+    gates,
+    let_session_end,
+    publish,
+    publish_and_die,
+    publish_later,
+    timed_publish,
+    together,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -66,18 +70,6 @@ def aws_if_any(
     return aws_credentials if request.param == "AWS" else None
 
 
-def let_session_end(credentials: BlueskyCredentials) -> None:
-    """Make the stored session so old that the next gate must refresh it."""
-    store = credentials._store()
-    saved = store.load()
-    assert saved is not None
-    session = saved.document.session
-    assert session is not None
-    aged = replace(session, received_at=session.received_at - session.lifetime)
-    store.save(replace(saved.document, session=aged), saved)
-    forget_processes_memory()
-
-
 @dataclass(frozen=True)
 class Orphans:
     """Workers that wait for a lock whose holder was killed while it waited for the answer to its refresh."""
@@ -85,39 +77,6 @@ class Orphans:
     pds: sandbox.Sandbox
     account: sandbox.Account
     waiting: list[Worker]
-
-
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server as `prefect server start` runs it; its API URL.
-
-    The other tests' server takes no slot from a lease that has run out: none does that Prefect starts by itself.
-    """
-    home = tmp_path_factory.mktemp("prefect")
-    settings = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_UI_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
-    }
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error", "--fd"]
-        server = subprocess.Popen(
-            [sys.executable, *command, str(listener.fileno())],
-            env=os.environ | settings,
-            pass_fds=[listener.fileno()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-            # Whoever comes before it is ready waits: the socket listens already.
-            httpx.get(f"{url}/health", timeout=180, trust_env=False).raise_for_status()
-            yield url
-        finally:
-            server.kill()
-            server.wait()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,12 +88,12 @@ def orphans(prefect_server: str, aws_credentials: AwsCredentials) -> Iterator[Or
         # A handle that no other test's account has: sessions lie under the handle in AWS.
         account = pds.create_account("orphaned.test")
         credentials = block(pds, account, aws_credentials=aws_credentials)
-        credentials.ensure_session()
-        let_session_end(credentials)
-        pds.delay(REFRESH, 300)
         doomed, *waiting = (Worker() for _ in range(4))
         for worker in (doomed, *waiting):
             running.callback(worker.close)
+        doomed.do(gate, credentials)
+        doomed.do(let_session_end, credentials)
+        pds.delay(REFRESH, 300)
         doomed.prepare(publish, credentials, "never seen")
         doomed.go()
         until(lambda: bool(pds.requests(REFRESH)))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, xrpc
 from prefect_bluesky.aws_secret import AwsSecret
-from tests.support import REFRESH
+from tests.support import REFRESH, forget_processes_memory
 
 # Importing Prefect takes seconds: one process does it, and each worker is forked from that one, which runs nothing.
 _PROCESSES = get_context("forkserver")
@@ -114,6 +115,18 @@ def gates(credentials: BlueskyCredentials, count: int) -> list[str]:
     with ThreadPoolExecutor(count) as threads:
         passing = [threads.submit(copy_context().run, gate, credentials) for _ in range(count)]
         return [each.result() for each in passing]
+
+
+def let_session_end(credentials: BlueskyCredentials) -> None:
+    """Make the stored session so old that the next gate must refresh it."""
+    store = credentials._store()
+    saved = store.load()
+    assert saved is not None
+    session = saved.document.session
+    assert session is not None
+    aged = replace(session, received_at=session.received_at - session.lifetime)
+    store.save(replace(saved.document, session=aged), saved)
+    forget_processes_memory()
 
 
 def publish(credentials: BlueskyCredentials, text: str) -> str:

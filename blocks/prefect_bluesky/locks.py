@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from http import HTTPStatus
+from random import uniform
+from threading import Event, Thread
+from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
+from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 
 from prefect_bluesky.runtime import api_at_hand, logger
 
 _API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
+
+_POLL = 0.1, 1.0
+"""Seconds between two tries, at first and at most. A renewal takes less than one; the server would have a waiter sleep
+for up to 39 (its `maximum_concurrency_slot_wait_seconds`, with jitter), which is why Prefect's own context manager
+`concurrency` does not do here."""
 
 
 @contextmanager
@@ -29,37 +39,73 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
         lease: seconds after which a worker that died loses the lock.
         patience: seconds to wait beyond a lease for the server to notice that.
     """
-    held = ExitStack()
-    if api_at_hand():
+    if not api_at_hand():
+        yield
+        return
+    with get_client(sync_client=True) as client:
+        held = _acquire(client, name, lease, patience)
         try:
-            # A missing limit would let everyone in. Workers that meet here for the first time all try to make it.
-            with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
-                client.upsert_global_concurrency_limit_by_name(name, 1)
-            held.enter_context(
-                concurrency(
-                    name,
-                    timeout_seconds=lease + patience,
-                    lease_duration=lease,
-                    strict=True,
-                    # A refresh that was sent is never abandoned, whatever became of the lease.
-                    raise_on_lease_renewal_failure=False,
+            with _renewed(held, lease):
+                yield
+        finally:
+            if held:
+                try:
+                    client.release_concurrency_slots_with_lease(held)
+                except _API_TROUBLE as why:
+                    logger().warning("The lock %s opens after its lease of %.0f s: %s", name, lease, type(why).__name__)
+
+
+def _acquire(client: SyncPrefectClient, name: str, lease: float, patience: float) -> UUID | None:
+    """Wait for the slot; the lease under which it is held, or None where the work goes on without it."""
+    deadline = time.monotonic() + lease + patience
+    pause, longest = _POLL
+    try:
+        # A missing limit would let everyone in. Workers that meet here for the first time all try to make it.
+        with suppress(ObjectAlreadyExists):
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+        while (held := _try(client, name, lease)) is None:
+            if time.monotonic() > deadline:
+                logger().warning(
+                    "The lock %s was held for longer than its lease, so its holder is dead: freeing it", name
                 )
-            )
-        except TimeoutError:
-            logger().warning("The lock %s was held for longer than its lease, so its holder is dead: freeing it", name)
-            _free(name)
-        except (*_API_TROUBLE, ConcurrencySlotAcquisitionError) as why:
-            logger().warning("Going on without the lock %s: %s", name, type(why).__name__)
+                _free(client, name)
+                return None
+            time.sleep(pause * uniform(0.5, 1))
+            pause = min(2 * pause, longest)
+    except _API_TROUBLE as why:
+        logger().warning("Going on without the lock %s: %s", name, type(why).__name__)
+        return None
+    return held
+
+
+def _try(client: SyncPrefectClient, name: str, lease: float) -> UUID | None:
+    try:
+        answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", lease)
+    except PrefectHTTPStatusError as refusal:
+        if refusal.response.status_code == HTTPStatus.LOCKED:
+            return None
+        raise
+    return ConcurrencyLimitWithLeaseResponse.model_validate(answer.json()).lease_id
+
+
+@contextmanager
+def _renewed(held: UUID | None, lease: float) -> Iterator[None]:
+    """Keep a lease from running out. Where that fails, the work goes on: a refresh that was sent is never abandoned."""
+    is_over = Event()
+
+    def renew() -> None:
+        while held and not is_over.wait(lease / 2):
+            with suppress(*_API_TROUBLE), get_client(sync_client=True) as client:
+                client.renew_concurrency_lease(held, lease)
+
+    Thread(target=copy_context().run, args=(renew,), daemon=True).start()
     try:
         yield
     finally:
-        try:
-            held.close()
-        except _API_TROUBLE as why:
-            logger().warning("The lock %s opens after its lease of %.0f s: %s", name, lease, type(why).__name__)
+        is_over.set()
 
 
-def _free(name: str) -> None:
+def _free(client: SyncPrefectClient, name: str) -> None:
     """Take the slot from a dead holder: a server that Prefect started by itself does not look for expired leases."""
-    with suppress(*_API_TROUBLE, ObjectNotFound), get_client(sync_client=True) as client:
+    with suppress(*_API_TROUBLE, ObjectNotFound):
         client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))
