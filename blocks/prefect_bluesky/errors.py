@@ -14,6 +14,7 @@
     │   ├── StorePendingDeletion   the secret is scheduled for deletion
     │   └── StoreDamaged           what lies there is not a session of ours
     └── PublishError
+        ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if that may pass
         ├── KeyConflict            the record key is taken by another post
         └── CidMismatch            the server stored something else than was computed
 
@@ -200,6 +201,25 @@ class StoreDamaged(StoreError):
 
 class PublishError(BlueskyError):
     """A post that was not, or not rightly, published."""
+
+
+class SourceUnavailable(PublishError):
+    """A file or page that a post needs cannot be read. Nothing was published.
+
+    Args:
+        source: the path or URL.
+        reason: what happened, and what to do about it.
+        retryable: whether it may pass by itself, as a server that does not answer.
+    """
+
+    def __init__(self, source: str, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(source, reason)
+        self.retryable = retryable
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
 
 
 class KeyConflict(PublishError):

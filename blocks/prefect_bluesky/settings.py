@@ -48,3 +48,19 @@ class BlueskySettings(PrefectBaseSettings):
         description="The KMS key that encrypts new secrets; left out, the account's own for Secrets Manager.",
     )
     aws_tags: dict[str, str] = Field(default={}, description="Tags of new secrets, as JSON.")
+    max_image_bytes: int = Field(
+        default=976 * 1024,
+        ge=50_000,
+        le=2_000_000,
+        description="What an image is made to fit into. Bluesky takes 2,000,000 bytes by now, an older PDS 1,000,000.",
+    )
+    video_service_url: str = Field(
+        default="https://video.bsky.app", description="The service that takes videos and makes them playable."
+    )
+    fetch_timeout: float = Field(
+        default=10, gt=0, description="Seconds that the page of a link card, or a file behind a URL, may take in all."
+    )
+    allow_private_addresses: bool = Field(
+        default=False,
+        description="Whether URLs in posts may lead into private networks. Off: nobody reaches those through you.",
+    )
