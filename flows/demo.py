@@ -20,7 +20,7 @@ from prefect.testing.utilities import prefect_test_harness
 from publish import publish
 from rich.console import Console
 
-from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, Post, sandbox
+from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, Post, PublishedPost, sandbox
 
 LOGIN = "createSession"
 REFRESH = "refreshSession"
@@ -111,7 +111,8 @@ class Demo:
             self.console.print(f"  [yellow]{failure.problem.value}[/]: {failure.problem.explanation}")
             self.console.print(f"  [yellow]What to do:[/] {failure.problem.remedy}")
         else:
-            self.console.print(f"  [cyan]{text}[/]\n  [dim]{published.uri}[/]")
+            if isinstance(published, PublishedPost):
+                self.console.print(f"  [cyan]{text}[/]\n  [dim]{published.uri}[/]")
 
 
 def _main() -> None:

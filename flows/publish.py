@@ -1,4 +1,4 @@
-"""Publish one post to Bluesky: gate, then publish.
+"""Publish a post or a thread to Bluesky: gate, then publish.
 
 As a deployment it takes a saved `BlueskyCredentials` block and a post. As a script it takes the account from the
 environment: `uv run flows/publish.py "Hello"`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import zip_longest
 
 import httpx
 from prefect import flow
@@ -15,8 +16,17 @@ from prefect.artifacts import create_link_artifact
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost, ensure_session, publish_post
+from prefect_bluesky import (
+    BlueskyCredentials,
+    BlueskyError,
+    Post,
+    Preview,
+    PublishedPost,
+    ensure_session,
+    publish_post,
+)
 
 
 @flow(
@@ -24,18 +34,25 @@ from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPos
     flow_run_name="publish as {credentials.handle}",
     description="Publish one post to Bluesky, exactly once, behind a gate that keeps the session alive.",
 )
-def publish(credentials: BlueskyCredentials, post: Post, key: str | None = None) -> PublishedPost:
-    """Publish one post.
+def publish(
+    credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False
+) -> PublishedPost | Preview:
+    """Publish one post, or a thread.
 
     Args:
         credentials: the account; pick a saved block, so that the run can be repeated.
         post: what to publish.
         key: what tells this post from all others of the account: under the same key it is never published twice. Left
             out, a retry of this run does not publish twice, and another run does.
+        dry_run: send nothing, and show a preview among the run's artifacts.
     """
     session = ensure_session(credentials)
-    published = publish_post(credentials, post, key)
     logger = get_run_logger()
+    if dry_run:
+        preview = credentials.publish(post, key, dry_run=True)
+        logger.info("Nothing was sent. It would be:\n%s", preview)
+        return preview
+    published = publish_post(credentials, post, key)
     logger.info("Published %s. %s", published.uri, session)
     try:
         create_link_artifact(
@@ -59,19 +76,43 @@ def _arguments() -> argparse.Namespace:
         ),
     )
     parser.add_argument("text", help="what the post says; links, @mentions and #hashtags become clickable")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="attach an image; up to ten times")
+    parser.add_argument("--alt", action="append", default=[], metavar="TEXT", help="what it shows; once for each image")
+    parser.add_argument("--link-card", metavar="URL", help="show a card of this page")
+    parser.add_argument("--split", action="store_true", help="make a thread of a text that is too long for a post")
     parser.add_argument("--key", help="publish under this key at most once, however often this is called")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing, and print what would be sent")
     return parser.parse_args()
+
+
+def _post(arguments: argparse.Namespace) -> Post:
+    images = [{"source": file, "alt": alt or ""} for file, alt in zip_longest(arguments.image, arguments.alt)]
+    return Post.model_validate(
+        {
+            "text": arguments.text,
+            "images": images,
+            "link_card": arguments.link_card,
+            "split_long_text": arguments.split,
+            "numbered": arguments.split,
+        }
+    )
 
 
 def _main() -> None:
     arguments = _arguments()
     try:
-        published = publish(BlueskyCredentials.from_environment(), Post(text=arguments.text), arguments.key)
+        done = publish(BlueskyCredentials.from_environment(), _post(arguments), arguments.key, arguments.dry_run)
     except ValidationError as unusable:
-        sys.exit("\n".join(f"{error['loc'][0]}: {error['ctx']['error']}" for error in unusable.errors()))
+        sys.exit("\n".join(_said(error) for error in unusable.errors()))
     except BlueskyError as problem:
         sys.exit(str(problem))
-    print(published.url)
+    print(done.url if isinstance(done, PublishedPost) else done)
+
+
+def _said(error: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in error["loc"])
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{field}: {reason}" if field else reason
 
 
 if __name__ == "__main__":

@@ -27,9 +27,12 @@ from tests.pds import server as pds_server
 from tests.support import Pds
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def no_prefect_api() -> Iterator[None]:
-    """Unless a test asks for `prefect_api`, there is none, and what would start one fails."""
+    """Unless a test asks for `prefect_api`, there is none, and what would start one fails.
+
+    Once a session: changing Prefect's settings takes a tenth of a second, and most tests take less.
+    """
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}, restore_defaults={PREFECT_API_URL}):
         yield
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from random import Random
 from threading import Thread
+from types import MappingProxyType
 from typing import Any, Protocol
 
+import httpx
+from PIL import Image
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
@@ -102,16 +107,41 @@ def counted(pds: Pds) -> Iterator[dict[str, int]]:
         counts[request.nsid] = counts.get(request.nsid, 0) + 1
 
 
+def picture(width: int, height: int, *, noise: bool = False) -> bytes:
+    """A PNG: red, or of a noise that no encoder makes small."""
+    if noise:
+        image = Image.frombytes("RGB", (width, height), Random(0).randbytes(3 * width * height))
+    else:
+        image = Image.new("RGB", (width, height), "red")
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def record_at(pds: Pds, uri: str) -> dict[str, Any]:
+    """A record, as its PDS has it.
+
+    Raises:
+        httpx.HTTPStatusError: it is not there.
+    """
+    repo, collection, rkey = uri.removeprefix("at://").split("/")
+    params = {"repo": repo, "collection": collection, "rkey": rkey}
+    answer = httpx.get(f"{pds.url}/xrpc/com.atproto.repo.getRecord", params=params, trust_env=False)
+    found: dict[str, Any] = answer.raise_for_status().json()
+    return found
+
+
 @contextmanager
-def web_page(body: bytes) -> Iterator[str]:
-    """A server that answers everything with 200 and the same body."""
+def web_page(body: bytes, files: Mapping[str, bytes] = MappingProxyType({}), *, status: int = 200) -> Iterator[str]:
+    """A server that answers with a file if it has one by that path, and else with the same body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            content = files.get(self.path, body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(content)
 
         do_POST = do_GET  # noqa: N815 - the standard library's name
 
@@ -119,7 +149,7 @@ def web_page(body: bytes) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"

@@ -115,6 +115,30 @@ class TestPublish:
         publish(BlueskyCredentials.load(name), Post(text="from a saved block"))
         assert texts(pds, account) == ["from a saved block"]
 
+    def test_a_saved_block_is_deleted_through_its_class_and_a_post_through_the_block(
+        self, publish: Any, pds: sandbox.Sandbox
+    ) -> None:
+        account = pds.create_account()
+        name = f"account-{uuid4().hex[:8]}"
+        credentials = block(pds, account)
+        credentials.save(name)
+        credentials.delete(publish(credentials, Post(text="Hello")))
+        assert texts(pds, account) == []
+        BlueskyCredentials.delete(name)
+        with pytest.raises(ValueError, match="Unable to find block document"):
+            BlueskyCredentials.load(name)
+
+    def test_a_dry_run_shows_a_preview_and_publishes_nothing(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        state = publish(block(pds, account), Post(text="Not yet"), dry_run=True, return_state=True)
+        assert [post.text for post in state.result().posts] == ["Not yet"]
+        with get_client(sync_client=True) as client:
+            (artifact,) = client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_of(state).id]))
+            )
+        assert "Not yet" in str(artifact.data)
+        assert texts(pds, account) == []
+
     def test_a_run_that_refers_to_a_saved_block_publishes(self, publish: Any, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
         reference = {"$ref": {"block_document_id": str(block(pds, account).save(f"account-{uuid4().hex[:8]}"))}}

@@ -21,10 +21,16 @@ def test_the_public_names_are_these() -> None:
         "AuthProblem",
         "BlueskyCredentials",
         "BlueskyError",
+        "Captions",
         "Diagnosis",
+        "Image",
+        "LinkCard",
         "Post",
+        "Preview",
         "PublishedPost",
         "SessionStatus",
+        "ThreadPost",
+        "Video",
         "ensure_session",
         "publish_post",
     }
@@ -35,8 +41,9 @@ def test_prefect_finds_the_collection() -> None:
     assert "prefect_bluesky" in {point.value for point in entry_points(group="prefect.collections")}
 
 
-def test_importing_it_does_not_import_the_sdk() -> None:
-    code = "import sys, prefect_bluesky; print(*[name for name in sys.modules if name.startswith('atproto')])"
+@pytest.mark.parametrize("heavy", ["atproto", "PIL"])
+def test_importing_it_does_not_import_what_only_some_posts_need(heavy: str) -> None:
+    code = f"import sys, prefect_bluesky; print(*[name for name in sys.modules if name.startswith({heavy!r})])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
 

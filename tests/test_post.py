@@ -1,110 +1,188 @@
-"""Texts: counted as the PDS counts, refused with the reason, and marked with facets at the right bytes."""
+"""What a person writes: taken in many forms, and refused with the field and the remedy."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from prefect_bluesky import Post
-from prefect_bluesky.richtext import count_graphemes, detect_facets
+from prefect_bluesky import Captions, Image, LinkCard, Post, PublishedPost, ThreadPost, Video
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, 25 bytes
+URI = "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3l6oveex3ii2l"
+LIST = "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.graph.list/3l6oveex3ii2l"
+LONG_LINK = "https://example.com/" + "x" * 400
 
 
 @pytest.mark.parametrize(
-    ("text", "graphemes"),
+    ("post", "reason"),
     [
-        ("", 0),
-        ("abc", 3),
-        (FAMILY, 1),
-        ("🇩🇪🇫🇷", 2),
-        ("e\u0301", 1),
-        ("\r\n", 1),
-        ("क्षि", 1),
-        ("\u1112\u1161\u11ab", 1),
-        ("👍🏽", 1),
-        ("\u0e19\u0e49\u0e33", 1),
+        ({"text": ""}, "text: the post is empty"),
+        ({"text": " \n\t"}, "text: the post is empty"),
+        ({"text": "x" * 301}, "text: it has 301 characters, 1 over the limit of 300"),
+        ({"text": FAMILY * 121}, "text: it has 3025 bytes, 25 over the limit of 3000"),
+        ({"text": "half \ud83d of it"}, "character 6 is half"),
+        ({"text": LONG_LINK, "shorten_links": False}, "text: it has 420 characters"),
+        ({"text": LONG_LINK, "shorten_links": False, "split_long_text": True}, "text: it has 420 characters"),
+        ({"text": "a", "thread": ["b", "x" * 301]}, r"thread\[1\].text: it has 301 characters"),
+        ({"text": "a", "thread": ["b", ""]}, r"thread\[1\].text: the post is empty"),
+        ({"text": "x" * 298, "thread": ["b"], "numbered": True}, "text: it has 302 characters"),
+        ({"text": "a", "thread": ["b"] * 100}, "thread: it has 101 posts, 1 over"),
+        ({"text": "a", "thread": [Post(text="b", quotable=False)]}, r"thread\[0\]: quotable belong to the first post"),
+        ({"text": "a", "txt": "a"}, "txt"),
+        ({"text": "a", "images": ["a.png"], "link_card": URI}, "(?s)link_card.*not a web address"),
+        ({"text": "a", "images": ["a.png"], "video": "a.mp4"}, "images and video: a post shows one of them"),
+        ({"text": "a", "images": ["a.png"] * 11}, "images"),
+        ({"text": "a", "images": [{"source": "a.png", "alt": "x" * 2001}]}, "at most 2000 characters"),
+        ({"text": "a", "images": [{"source": "a.png", "storage": "pictures"}]}, "does not name a block"),
+        ({"text": "a", "images": [""]}, "source"),
+        ({"text": "no link", "link_card": {}}, "link_card: there is no link in the text"),
+        ({"text": "a", "link_card": "example.com"}, "url: 'example.com' is not a web address"),
+        ({"text": "a", "link_card": "https://exa mple.com"}, "is not a web address"),
+        ({"text": "a", "link_card": "http://["}, "is not a web address"),
+        ({"text": "a", "quote": "https://example.com"}, "neither an at:// URI nor the address"),
+        ({"text": "a", "reply_to": LIST}, "is of another kind than app.bsky.feed.post"),
+        ({"text": "a", "languages": ["English"]}, "'English' is not a language"),
+        ({"text": "a", "languages": ["en", "de", "fr", "it"]}, "languages"),
+        ({"text": "a", "labels": ["funny"]}, "'sexual', 'nudity', 'porn' or 'graphic-media'"),
+        ({"text": "a", "tags": ["x" * 65]}, "is no tag"),
+        ({"text": "a", "tags": ["#"]}, "is no tag"),
+        ({"text": "a", "tags": ["x"] * 9}, "tags"),
+        ({"text": "a", "replies_from": ["nobody", "followers"]}, "nobody stands alone"),
+        ({"text": "a", "replies_from": ["friends"]}, "neither an at:// URI"),
+        ({"text": "a", "replies_from": [URI]}, "is none of followers, following, mentioned or nobody, and no list"),
+        ({"text": "a", "reply_to": URI, "replies_from": ["nobody"]}, "replies_from: who may reply is decided"),
+        (
+            {"text": "a", "video": {"source": "a.mp4", "captions": [{"source": "a", "language": "??"}]}},
+            "not a language",
+        ),
+        ([], "Post"),
+        (["a", 1], "thread"),
+        (7, "Post"),
     ],
 )
-def test_graphemes_are_what_a_reader_sees(text: str, graphemes: int) -> None:
-    assert count_graphemes(text) == graphemes
+def test_what_no_post_can_hold_is_refused_with_the_reason(post: Any, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Post.model_validate(post)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "is empty"),
-        (" \n\t", "is empty"),
-        ("x" * 301, "301 characters, 1 over the limit of 300"),
-        (FAMILY * 121, "3025 bytes, 25 over the limit of 3000"),
-        ("half \ud83d of it", "character 6 is half"),
-    ],
-)
-def test_a_text_that_no_post_can_hold_is_refused_with_the_reason(text: str, reason: str) -> None:
-    with pytest.raises(ValidationError, match=reason) as refusal:
-        Post(text=text)
-    assert refusal.value.errors()[0]["loc"] == ("text",)
-
-
-@pytest.mark.parametrize("text", ["x" * 300, FAMILY * 120, "\n."])
+@pytest.mark.parametrize("text", ["x" * 300, FAMILY * 120, "\n.", LONG_LINK])
 def test_a_text_at_the_limit_is_taken_as_it_is(text: str) -> None:
     assert Post(text=text).text == text
 
 
-def test_a_string_is_a_post_of_that_text() -> None:
-    assert TypeAdapter(Post).validate_python("Hello") == Post(text="Hello")
-
-
-def test_a_misspelt_field_is_refused() -> None:
-    with pytest.raises(ValidationError, match="txt"):
-        Post.model_validate({"text": "Hello", "txt": "Hello"})
-
-
-def resolve(handle: str) -> str | None:
-    """Everybody but nobody has an account."""
-    return None if handle.startswith("nobody") else f"did:web:{handle}"
-
-
 @pytest.mark.parametrize(
-    ("text", "marked"),
+    ("given", "post"),
     [
-        ("plain", []),
-        ("see https://example.com.", [("https://example.com", "https://example.com")]),
-        ("(https://example.com/a_(b))", [("https://example.com/a_(b))", "https://example.com/a_(b))")]),
-        ("example.com works", [("example.com", "https://example.com")]),
-        ("not.atld stays", []),
-        ("#one, #two!", [("#one", "one"), ("#two", "two")]),
-        ("#" + "x" * 65, []),
-        ("#" + "क्षि" * 64, []),
-        ("#123 #1st", [("#1st", "1st")]),
-        ("hi @alice.test!", [("@alice.test", "did:web:alice.test")]),
-        ("hi @nobody.test", []),
-        ("mail@example.com", []),
-        (
-            f"{FAMILY} #é é https://é.example.com/ß",
-            [("#é", "é"), ("https://é.example.com/ß", "https://é.example.com/ß")],
-        ),
+        ("Hello", Post(text="Hello")),
+        (["Hello"], Post(text="Hello")),
+        (["a", "b"], Post(text="a", thread=(ThreadPost(text="b"),))),
+        ([Post(text="a", thread=(ThreadPost(text="b"),)), "c"], Post(text="a", thread=("b", "c"))),
+        ({"text": "a", "images": ["a.png"]}, Post(text="a", images=(Image(source="a.png"),))),
+        ({"text": "a", "link_card": "http://x.com"}, Post(text="a", link_card=LinkCard(url="http://x.com"))),
+        ({"text": "a", "video": "a.mp4"}, Post(text="a", video=Video(source="a.mp4"))),
+        ({"text": "a", "quote": PublishedPost(uri=URI, cid="c", url="u")}, Post(text="a", quote=URI)),
+        ({"text": "a", "quote": ""}, Post(text="a")),
+        ({"text": "a", "tags": ["#one", " two "]}, Post(text="a", tags=("one", "two"))),
+        ({"text": "a", "languages": [" pt-BR"]}, Post(text="a", languages=("pt-BR",))),
     ],
 )
-def test_facets_mark_links_mentions_and_hashtags(text: str, marked: list[tuple[str, str]]) -> None:
-    facets = detect_facets(text, resolve)
-    found = []
-    for facet in facets:
-        (feature,) = facet["features"]
-        part = text.encode()[facet["index"]["byteStart"] : facet["index"]["byteEnd"]].decode()
-        found.append((part, feature.get("uri") or feature.get("tag") or feature["did"]))
-    assert found == marked
+def test_what_stands_for_a_post_is_one(given: Any, post: Post) -> None:
+    assert TypeAdapter(Post).validate_python(given) == post
 
 
-@given(
-    st.text(st.characters(codec="utf-8"), max_size=60).map(lambda text: f"{text} @alice.test #tag http://x.com {text}")
-)
-def test_facets_lie_on_character_boundaries_within_the_text_in_order(text: str) -> None:
-    data = text.encode()
-    last = 0
-    for facet in detect_facets(text, resolve):
-        start, end = facet["index"]["byteStart"], facet["index"]["byteEnd"]
-        assert 0 <= start < end <= len(data)
-        assert start >= last
-        data[start:end].decode()
-        last = start
+@pytest.mark.parametrize("attached", [{"images": ["a.png"]}, {"quote": URI}, {"link_card": "http://x.com"}])
+def test_a_post_with_something_attached_needs_no_text(attached: dict[str, Any]) -> None:
+    assert Post.model_validate(attached).text == ""
+
+
+def test_a_post_is_json_and_back() -> None:
+    post = Post(
+        text="Look",
+        images=(Image(source=b"\x89PNG", alt="bytes"), Image(source=Path("a.png")), Image(source="b", storage="s3/b")),
+        thread=(ThreadPost(text="More", video=Video(source="a.mp4", captions=(Captions(source="c", language="en"),))),),
+        replies_from=("mentioned",),
+        quotable=False,
+    )
+    assert Post.model_validate_json(post.model_dump_json()) == post
+
+
+def test_the_repr_of_an_image_of_megabytes_is_short() -> None:
+    assert len(repr(Image(source=b"x" * 1_000_000))) < 200
+
+
+class TestThread:
+    def test_a_long_text_is_split_where_that_is_asked_for(self) -> None:
+        text = "First paragraph. " * 10 + "\n\n" + "Second paragraph. " * 10
+        posts = Post(text=text, split_long_text=True).posts()
+        assert [post.text[:5] for post in posts] == ["First", "Secon"]
+
+    def test_a_text_that_fits_is_not_split(self) -> None:
+        assert len(Post(text="One.\n\nTwo.", split_long_text=True, numbered=True).posts()) == 1
+
+    def test_numbers_count(self) -> None:
+        posts = Post(text="word " * 120, split_long_text=True, numbered=True).posts()
+        assert [post.text[:4] for post in posts] == ["1/3 ", "2/3 ", "3/3 "]
+        assert all(len(post.text) <= 300 for post in posts)
+
+    def test_a_continuation_may_be_split_too(self) -> None:
+        post = Post(text="a", thread=(ThreadPost(text="word " * 80),), split_long_text=True)
+        assert [len(each.text) for each in post.posts()] == [1, 299, 99]
+
+    def test_images_stand_with_the_beginning_and_a_card_with_its_link(self) -> None:
+        text = "word " * 70 + "https://example.com"
+        with_card = Post(text=text, link_card=LinkCard(), split_long_text=True).posts()
+        assert [post.link_card and post.link_card.url for post in with_card] == [None, "https://example.com"]
+        with_images = Post(text=text, images=(Image(source="a.png"),), split_long_text=True).posts()
+        assert [len(post.images) for post in with_images] == [1, 0]
+
+    def test_a_card_for_no_link_of_the_text_stands_with_the_beginning(self) -> None:
+        posts = Post(text="word " * 70, link_card=LinkCard(url="https://example.com"), split_long_text=True).posts()
+        assert [bool(post.link_card) for post in posts] == [True, False]
+
+    def test_the_languages_of_the_first_post_hold_for_the_others(self) -> None:
+        thread = (ThreadPost(text="b"), ThreadPost(text="c", languages=("de",)))
+        posts = Post(text="a", languages=("en",), thread=thread).posts()
+        assert [post.languages for post in posts] == [("en",), ("en",), ("de",)]
+
+    def test_a_posts_quote_is_shown_once(self) -> None:
+        posts = Post(text="word " * 70, quote=URI, split_long_text=True).posts()
+        assert [post.quote for post in posts] == [URI, None]
+
+
+class TestForm:
+    """The JSON schema, which the Prefect UI makes a form of."""
+
+    def test_every_field_has_a_title_and_a_description(self) -> None:
+        schema = Post.model_json_schema()
+        for model in (schema, *schema["$defs"].values()):
+            for name, field in model["properties"].items():
+                assert field.get("title"), name
+                assert field.get("description"), name
+
+    def test_the_fields_come_in_the_order_in_which_people_fill_them_in(self) -> None:
+        assert list(Post.model_json_schema()["properties"]) == [
+            "text",
+            "images",
+            "video",
+            "link_card",
+            "quote",
+            "languages",
+            "labels",
+            "tags",
+            "thread",
+            "split_long_text",
+            "numbered",
+            "shorten_links",
+            "reply_to",
+            "replies_from",
+            "quotable",
+        ]
+
+    def test_nothing_in_it_is_a_choice_between_kinds(self) -> None:
+        """The UI preselects the first of a union."""
+        schema = Post.model_json_schema()
+        for model in (schema, *schema["$defs"].values()):
+            for name, field in model["properties"].items():
+                kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+                assert len(kinds) <= 1, name

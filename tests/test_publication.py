@@ -1,17 +1,17 @@
 """Exactly once, whatever the network does."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import httpx
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_bluesky import Post, sandbox
 from prefect_bluesky.errors import CidMismatch, ServiceUnavailable
+from prefect_bluesky.materials import Placeholders
 from prefect_bluesky.publication import Publication
-from prefect_bluesky.records import cid, record_key
+from prefect_bluesky.records import cid
 from tests.support import WRITE, block, counted, texts, web_page
 
 LOOK = "com.atproto.repo.getRecord"
@@ -85,7 +85,9 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
     status = credentials.ensure_session()
     with web_page(answer) as nonsense:
         elsewhere = status.model_copy(update={"pds_url": nonsense})
-        publication = Publication.of(Post(text="out"), elsewhere, key="k", planned_at=None, created_at=MOMENT)
+        publication = Publication.of(
+            Post(text="out"), elsewhere, Placeholders(), key="k", planned_at=None, created_at=MOMENT
+        )
         with pytest.raises(ServiceUnavailable):
             publication.send(httpx.Auth(), look_first=False)
 
@@ -101,41 +103,7 @@ def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: san
 
 def test_another_cid_than_computed_is_reported(pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     account = pds.create_account()
-    monkeypatch.setattr("prefect_bluesky.publication.cid", lambda record: cid({**record, "more": 1}))
+    monkeypatch.setattr("prefect_bluesky.composition.cid", lambda record: cid({**record, "more": 1}))
     with pytest.raises(CidMismatch) as mismatch:
         block(pds, account).publish("published all the same")
     assert mismatch.value.uri == pds.posts(account)[0]["uri"]
-
-
-@given(st.text(), st.none() | moments)
-def test_a_record_key_is_a_tid_and_always_the_same(key: str, planned_at: datetime | None) -> None:
-    rkey = record_key(DID, key.encode(errors="replace").decode(), planned_at)
-    assert len(rkey) == 13
-    assert set(rkey) <= set(TID_ALPHABET)
-    assert rkey[0] in "234567abcdefghij"
-    assert rkey == record_key(DID, key.encode(errors="replace").decode(), planned_at)
-
-
-@given(moments, st.text(st.characters(codec="utf-8")))
-def test_a_planned_time_is_the_time_of_the_key(planned_at: datetime, key: str) -> None:
-    number = 0
-    for character in record_key(DID, key, planned_at):
-        number = number * 32 + TID_ALPHABET.index(character)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=number >> 10)
-    assert planned_at - timedelta(minutes=1) < moment <= planned_at
-
-
-def test_keys_tell_accounts_keys_and_times_apart() -> None:
-    rkeys = {
-        record_key(DID, "a"),
-        record_key(DID, "b"),
-        record_key(DID + "x", "a"),
-        record_key(DID, "a", MOMENT),
-        record_key(DID, "a", MOMENT + timedelta(minutes=2)),
-        record_key(DID, "b", MOMENT),
-    }
-    assert len(rkeys) == 6
-
-
-def test_two_hundred_keys_of_one_moment_do_not_meet() -> None:
-    assert len({record_key(DID, f"post {number}", MOMENT) for number in range(200)}) == 200

@@ -9,10 +9,12 @@ Example:
 
 from importlib.metadata import version
 
+from prefect_bluesky.attachments import Captions, Image, LinkCard, Video
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
-from prefect_bluesky.post import Post
+from prefect_bluesky.post import Post, ThreadPost
+from prefect_bluesky.preview import Preview
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.publication import PublishedPost
 from prefect_bluesky.session import SessionStatus
@@ -23,10 +25,16 @@ __all__ = [
     "AuthProblem",
     "BlueskyCredentials",
     "BlueskyError",
+    "Captions",
     "Diagnosis",
+    "Image",
+    "LinkCard",
     "Post",
+    "Preview",
     "PublishedPost",
     "SessionStatus",
+    "ThreadPost",
+    "Video",
     "ensure_session",
     "publish_post",
 ]

@@ -9,7 +9,7 @@ from prefect_bluesky.aws_secret import EXISTS, OVERTAKEN, AwsSecret, Refused
 from prefect_bluesky.errors import StoreConflict, StoreError
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
-from prefect_bluesky.settings import BlueskySettings
+from prefect_bluesky.settings import current_settings
 
 # One label for all: PutSecretValue moves it from the version before, so versions without a label can be cleaned up.
 _PENDING = "prefect-bluesky-pending"
@@ -49,7 +49,7 @@ class AwsSessionStore(SessionStore):
         return Saved(document, version)
 
     def _create(self, text: str) -> str:
-        settings = BlueskySettings()
+        settings = current_settings()
         options: dict[str, Any] = {"KmsKeyId": settings.aws_kms_key_id} if settings.aws_kms_key_id else {}
         if settings.aws_tags:
             options["Tags"] = [{"Key": key, "Value": value} for key, value in settings.aws_tags.items()]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from prefect_bluesky.authenticator import Authenticator
-from prefect_bluesky.problems import is_token_refusal
+from prefect_bluesky.errors import AuthError, RequestRefused
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
 from prefect_bluesky.session import Session
-from prefect_bluesky.settings import BlueskySettings
+from prefect_bluesky.settings import current_settings
 
 if TYPE_CHECKING:
     import atproto
@@ -87,6 +89,29 @@ def _is_refusal(response: httpx.Response) -> bool:
     return isinstance(answer, dict) and is_token_refusal(error=answer.get("error"), message=answer.get("message"))
 
 
+@contextmanager
+def auth_problems(account: str) -> Iterator[None]:
+    """Tell a refusal that concerns the account from one that concerns what was sent.
+
+    Args:
+        account: the handle, for the error.
+
+    Raises:
+        AuthError: the account may not do this, or even a fresh token is refused.
+    """
+    try:
+        yield
+    except RequestRefused as refused:
+        if is_token_refusal(error=refused.error, message=refused.message):
+            # It refuses even the token that the recovery brought. That one may have come from another worker, and an
+            # attempt of its own will refresh it.
+            raise AuthError(AuthProblem.WRONG_SERVICE, account, retryable=True) from refused
+        problem = classify(error=refused.error, message=refused.message)
+        if problem is None:
+            raise
+        raise AuthError(problem, account) from refused
+
+
 def sdk_client(authenticator: Authenticator) -> atproto.Client:
     """The SDK's client, signed in; every call of it goes through `BearerAuth`.
 
@@ -112,7 +137,7 @@ async def async_sdk_client(authenticator: Authenticator) -> atproto.AsyncClient:
 
 
 def _options(authenticator: Authenticator) -> dict[str, Any]:
-    return {"auth": BearerAuth(authenticator), "timeout": BlueskySettings().request_timeout}
+    return {"auth": BearerAuth(authenticator), "timeout": current_settings().request_timeout}
 
 
 def _profile(did: str, handle: str) -> atproto.models.AppBskyActorDefs.ProfileViewDetailed:

@@ -7,12 +7,12 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.settings import PREFECT_API_URL
@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 
 from prefect_bluesky import events
 from prefect_bluesky.app_passwords import AppPassword, from_secret, given
+from prefect_bluesky.attachments import Image, Video
 from prefect_bluesky.authenticator import Authenticator, Limits
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
@@ -35,16 +36,42 @@ from prefect_bluesky.inputs import (
     normal_service_url,
 )
 from prefect_bluesky.locks import worker_lock
-from prefect_bluesky.post import Post
+from prefect_bluesky.materials import Resolved, Uploaded
+from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.prefect_session_store import PrefectSessionStore
-from prefect_bluesky.publication import Publication, PublishedPost
-from prefect_bluesky.runtime import api_at_hand, current_attempt
+from prefect_bluesky.preview import Preview
+from prefect_bluesky.publication import Publication, PublishedPost, delete
+from prefect_bluesky.references import POST, parse_reference
+from prefect_bluesky.runtime import api_at_hand, current_attempt, logger
 from prefect_bluesky.session import SessionStatus
 from prefect_bluesky.session_store import MemorySessionStore, SessionStore
-from prefect_bluesky.settings import BlueskySettings
+from prefect_bluesky.settings import current_settings
 
 if TYPE_CHECKING:
     import atproto
+
+
+Publishable = Post | str | Sequence[ThreadPost | str]
+"""A post, its text, or the posts of a thread."""
+
+
+class _OfInstances:
+    """A method that instances have, where the class has another by its name.
+
+    `BlueskyCredentials.delete("alice")` is Prefect's: it deletes the saved block. `credentials.delete(post)` is ours.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return getattr(super(self._owner, owner), self._name)
+        return self._method.__get__(instance, owner)
 
 
 class BlueskyCredentials(CredentialsBlock):
@@ -68,7 +95,7 @@ class BlueskyCredentials(CredentialsBlock):
     """
 
     # An error's text must not show what was given: it may be the app password.
-    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", ignored_types=(_OfInstances,))
 
     _block_type_name = "Bluesky Credentials"
     _block_type_slug = "bluesky-credentials"
@@ -197,7 +224,7 @@ class BlueskyCredentials(CredentialsBlock):
         return self._examination().make(log_in=log_in)
 
     def _examination(self) -> Examination:
-        settings = BlueskySettings()
+        settings = current_settings()
         return Examination(
             account=self.handle,
             service_url=self.service_url,
@@ -223,17 +250,30 @@ class BlueskyCredentials(CredentialsBlock):
         service_url = os.environ.get("BLUESKY_SERVICE_URL")
         return cls.model_validate({**fields, "service_url": service_url} if service_url else fields)
 
-    def publish(self, post: Post | str, key: str | None = None) -> PublishedPost:
-        """Publish a post exactly once.
+    @overload
+    def publish(
+        self, post: Publishable, key: str | None = None, *, dry_run: Literal[False] = False
+    ) -> PublishedPost: ...
+    @overload
+    def publish(self, post: Publishable, key: str | None = None, *, dry_run: Literal[True]) -> Preview: ...
+    @overload
+    def publish(self, post: Publishable, key: str | None = None, *, dry_run: bool) -> PublishedPost | Preview: ...
+
+    def publish(self, post: Publishable, key: str | None = None, *, dry_run: bool = False) -> PublishedPost | Preview:
+        """Publish a post or a thread exactly once.
 
         Args:
-            post: what to publish; a string is a post of that text.
+            post: what to publish; a string is a post of that text, a list is a thread.
             key: what tells this post from all others of the account. Publishing again under the same key, from
                 anywhere and at any time, finds the post instead of making a second one. By default the flow run's id
                 and the post's content, so that a retried run posts once; outside a run, each call is a post of its
                 own.
+            dry_run: send nothing, and return a preview of what would be sent.
 
         Raises:
+            pydantic.ValidationError: what is given cannot be published; the message names the field.
+            InvalidInput: something that the post attaches or refers to cannot be used.
+            SourceUnavailable: a file that the post attaches cannot be read.
             KeyConflict: the key is taken by another post.
             AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again:
                 it posts once. Without a key and outside a run, a post whose answer was lost is not retryable.
@@ -241,21 +281,36 @@ class BlueskyCredentials(CredentialsBlock):
         Example:
             >>> credentials.publish("Release 2.0 is out", key="release-2.0").url
             'https://bsky.app/profile/alice.test/post/3...'
+            >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
+            18
         """
-        post = Post.model_validate(post)
+        post = post if isinstance(post, Post) else Post.model_validate(post)
         authenticator = self._authenticator()
         account = authenticator.ensure()
         attempt = current_attempt()
+        auth = BearerAuth(authenticator)
+        materials = Resolved(account) if dry_run else Uploaded(account, auth)
         publication = Publication.of(
             post,
             account,
+            materials,
             key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
             # A key of the caller's own stands for the same post in a later run, which has another planned time.
             planned_at=None if key else attempt.planned_at,
             created_at=attempt.created_at,
         )
+        attachments = dict(post.attachments())
+        for field, attached in attachments.items():
+            if isinstance(attached, Image | Video) and not attached.alt:
+                logger().warning("%s has no alt text: people who do not see it will not know what it shows", field)
+        if dry_run:
+            preview = Preview.of(publication.records, materials.pictures, account.did)
+            preview.show()
+            return preview
+        # Under a key of the caller's own it may be out since long, and what it attaches may be gone.
+        look_first = not attempt.is_first or (key is not None and bool(attachments))
         try:
-            published = publication.send(BearerAuth(authenticator), look_first=not attempt.is_first)
+            published = publication.send(auth, look_first=look_first)
         except ServiceUnavailable as unknown:
             # Nobody could find this post again: the next call would have another key.
             unknown.retryable = attempt.is_repeatable or key is not None
@@ -263,9 +318,44 @@ class BlueskyCredentials(CredentialsBlock):
         events.emit(events.POST_PUBLISHED, account, uri=published.uri, cid=published.cid)
         return published
 
-    async def apublish(self, post: Post | str, key: str | None = None) -> PublishedPost:
+    @overload
+    async def apublish(
+        self, post: Publishable, key: str | None = ..., *, dry_run: Literal[False] = ...
+    ) -> PublishedPost: ...
+    @overload
+    async def apublish(self, post: Publishable, key: str | None = ..., *, dry_run: Literal[True]) -> Preview: ...
+    @overload
+    async def apublish(self, post: Publishable, key: str | None = ..., *, dry_run: bool) -> PublishedPost | Preview: ...
+
+    async def apublish(
+        self, post: Publishable, key: str | None = None, *, dry_run: bool = False
+    ) -> PublishedPost | Preview:
         """Publish a post exactly once, from async code; see `publish`."""
-        return await asyncio.to_thread(self.publish, post, key)
+        return await asyncio.to_thread(self.publish, post, key, dry_run=dry_run)
+
+    @_OfInstances
+    def delete(self, post: PublishedPost | str) -> None:
+        """Delete a post, or all of a thread, with its gates. What is not there is deleted already.
+
+        Args:
+            post: what `publish` returned; or the at:// URI of a post, or its address in the Bluesky app.
+
+        Raises:
+            InvalidInput: it is no post, or another account's.
+            AuthError, ServiceError, StoreError: it may still be there; the same call may be made again.
+
+        Example:
+            >>> credentials.delete(credentials.publish("Never mind"))
+        """
+        authenticator = self._authenticator()
+        account = authenticator.ensure()
+        uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
+        delete([_own_post(uri, account) for uri in uris], account, BearerAuth(authenticator))
+
+    @_OfInstances
+    async def adelete(self, post: PublishedPost | str) -> None:
+        """Delete a post, from async code; see `delete`."""
+        await asyncio.to_thread(self.delete, post)
 
     def _authenticator(self) -> Authenticator:
         """The one of this process for this account, app password and store: blocks come and go, sessions stay."""
@@ -275,7 +365,7 @@ class BlueskyCredentials(CredentialsBlock):
         identity = (place, self.service_url, self.handle, digest)
         with self._authenticators_lock:
             if identity not in self._authenticators:
-                settings = BlueskySettings()
+                settings = current_settings()
                 if password and not looks_like_app_password(password):
                     self.logger.warning(
                         "app_password of %s does not look like an app password (xxxx-xxxx-xxxx-xxxx). If it is the"
@@ -318,6 +408,17 @@ class BlueskyCredentials(CredentialsBlock):
         # "a-b.test" and "a.b-test" are two accounts with one readable name.
         digest = sha256(f"{self.service_url} {self.handle}".encode()).hexdigest()[:8]
         return f"bluesky-session-{re.sub('[^a-z0-9]+', '-', self.handle.lower())[:60]}-{digest}"
+
+
+def _own_post(uri: str, account: SessionStatus) -> str:
+    """The record key of one of the account's posts."""
+    try:
+        place = parse_reference(uri)
+    except ValueError as unreadable:
+        raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
+    if place.collection != POST or place.authority not in {account.did, account.handle}:
+        raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
+    return place.rkey
 
 
 def _prefect_place() -> str:

@@ -20,6 +20,9 @@ _APP_PASSWORD = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}")
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*|[0-9a-f:.]+")
 _SECRET_PREFIX = re.compile(r"[A-Za-z0-9/_+=.@-]{1,256}")
 
+# What a PDS takes of BCP 47: a language, at most one script and region, and the rare rest.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?(-[A-Za-z0-9]{5,8})*")
+
 # What Prefect shows, and stores in a run's parameters, in place of a secret.
 _MASK = re.compile(r"\*{4,}")
 
@@ -134,3 +137,19 @@ def normal_secret_prefix(prefix: str) -> str:
             "secret_prefix", f"{prefix!r} cannot begin a secret's name.", "Use letters, digits and any of /_+=.@- only."
         )
     return prefix
+
+
+def normal_language(language: str) -> str:
+    """A language tag (BCP 47) without surrounding spaces.
+
+    Raises:
+        ValueError: if it is none, such as `English`.
+
+    Example:
+        >>> normal_language(" pt-BR ")
+        'pt-BR'
+    """
+    language = language.strip()
+    if not _LANGUAGE.fullmatch(language):
+        raise ValueError(f"{language!r} is not a language. Write its code, such as en, de or pt-BR.")
+    return language

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
+from base64 import b32decode, b32encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -19,27 +19,32 @@ _TIMELESS_END = datetime(2024, 1, 1, tzinfo=UTC)
 _TIMELESS_SPAN = timedelta(days=365)
 _PLANNED_SPAN = timedelta(minutes=1)
 
+_DAG_CBOR, _RAW = b"\x71", b"\x55"  # https://atproto.com/specs/data-model#link-and-cid-formats
 
-def record_key(did: str, key: str, planned_at: datetime | None = None) -> str:
-    """The record key of a post: always the same for the same account, key and planned time.
+
+def record_keys(did: str, key: str, planned_at: datetime | None = None, *, count: int = 1) -> list[str]:
+    """The record keys of a thread's posts: always the same for the same account, key and planned time.
 
     Args:
         did: the account's DID.
-        key: what tells this post from all others of the account.
+        key: what tells this thread from all others of the account.
         planned_at: when it is to appear, if that is fixed: the TID then lies in the minute before, and keeps the order
             of the repository. Two keys of that minute collide once in 6e10 pairs, without a time once in 3e16.
 
+        count: how many posts it has; their keys follow each other as the posts do.
+
     Returns:
-        a TID: 13 characters.
+        TIDs: 13 characters each.
 
     Example:
-        >>> record_key("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "launch-2026")
-        '3k46ixhc44ddq'
+        >>> record_keys("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "launch-2026")
+        ['3k46ixhc44ddq']
     """
     digest = int.from_bytes(sha256(f"{did}\n{key}".encode()).digest())
     end, span = (_TIMELESS_END, _TIMELESS_SPAN) if planned_at is None else (planned_at, _PLANNED_SPAN)
     offset, clock_id = divmod(digest % (span // _MICROSECOND * _CLOCK_IDS), _CLOCK_IDS)
-    return _tid((end - _EPOCH) // _MICROSECOND - offset, clock_id)
+    first = (end - _EPOCH) // _MICROSECOND - offset
+    return [_tid(first + number, clock_id) for number in range(count)]
 
 
 def _tid(microseconds: int, clock_id: int) -> str:
@@ -53,5 +58,30 @@ def cid(record: dict[str, Any]) -> str:
     Args:
         record: the record's JSON, `$type` included.
     """
-    digest = sha256(libipld.encode_dag_cbor(record)).digest()
-    return "b" + b32encode(b"\x01\x71\x12\x20" + digest).decode().lower().rstrip("=")
+    return _cid(_DAG_CBOR, libipld.encode_dag_cbor(_linked(record)))
+
+
+def blob_reference(data: bytes, mime_type: str) -> dict[str, Any]:
+    """What a PDS answers to an upload, and what then stands in a record (the lexicons' type `blob`).
+
+    Args:
+        data: the bytes.
+        mime_type: such as `image/jpeg`.
+    """
+    return {"$type": "blob", "ref": {"$link": _cid(_RAW, data)}, "mimeType": mime_type, "size": len(data)}
+
+
+def _cid(codec: bytes, data: bytes) -> str:
+    return "b" + b32encode(b"\x01" + codec + b"\x12\x20" + sha256(data).digest()).decode().lower().rstrip("=")
+
+
+def _linked(value: Any) -> Any:
+    """JSON whose links are what the encoder takes for links: the bytes of a CID."""
+    if isinstance(value, list):
+        return [_linked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"$link"}:
+        text = value["$link"].removeprefix("b").upper()
+        return b32decode(text + "=" * (-len(text) % 8))
+    return {name: _linked(item) for name, item in value.items()}

@@ -1,10 +1,12 @@
-"""Text as a PDS counts it, and the links, mentions and hashtags in it as facets."""
+"""Text as a PDS counts it, with its links, mentions and hashtags as facets and its links shortened for display."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import regex
 
@@ -12,7 +14,28 @@ import regex
 _URI = re.compile(r"[A-Za-z0-9_]+:(//)?[^\s\ufeff/][^\s\ufeff]*")
 _MAX_TAG_BYTES, _MAX_TAG_GRAPHEMES = 640, 64  # lexicons/app/bsky/richtext/facet.json
 
+# As the Bluesky app shortens links (bluesky-social/social-app, src/lib/strings/url-helpers.ts).
+_LONGEST_PATH, _SHOWN_PATH = 15, 13
+
 Facet = dict[str, Any]
+Kind = Literal["link", "mention", "tag"]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A link, mention or hashtag in a text.
+
+    Args:
+        start: the index of its first character.
+        end: the index after its last character.
+        kind: what it is.
+        value: the URL, the handle or the tag.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    value: str
 
 
 def count_graphemes(text: str) -> int:
@@ -22,48 +45,111 @@ def count_graphemes(text: str) -> int:
         >>> count_graphemes("👩‍👩‍👧‍👦 é")
         3
     """
-    return len(regex.findall(r"\X", text))
+    return len(graphemes(text))
 
 
-def detect_facets(text: str, resolve_handle: Callable[[str], str | None]) -> list[Facet]:
-    """The links, mentions and hashtags in a text, in order, with byte offsets, as the Bluesky app finds them.
+def graphemes(text: str) -> list[str]:
+    """The characters that a reader sees."""
+    return regex.findall(r"\X", text)
 
-    Args:
-        text: the post's text.
-        resolve_handle: the DID of a handle, or None if nobody has it: such a mention stays text.
 
-    Returns:
-        facets as JSON (https://docs.bsky.app/docs/advanced-guides/post-richtext).
-    """
+def find_entities(text: str) -> list[Entity]:
+    """The links, mentions and hashtags in a text, in order, as the Bluesky app finds them."""
     if not re.search(r"[@#＃$.:]", text):  # noqa: RUF001 - Japanese keyboards give this number sign
         return []  # spares a plain text the SDK's import
-    from atproto_client.utils.facet_detection import detect_facets as detect_in_text
-    from atproto_client.utils.facet_detection import detect_mentions
+    from atproto_client.utils.facet_detection import detect_facets, detect_mentions
 
-    facets = [
-        facet
-        for facet in (found.model_dump(by_alias=True, exclude_none=True) for found in detect_in_text(text))
-        if _is_accepted(facet["features"][0])
+    data = text.encode()
+
+    def entity(start: int, end: int, kind: Kind, value: str) -> Entity:
+        return Entity(len(data[:start].decode()), len(data[:end].decode()), kind, value)
+
+    found = [
+        entity(mention.byte_start, mention.byte_end, "mention", mention.handle) for mention in detect_mentions(text)
     ]
-    for mention in detect_mentions(text):
-        did = resolve_handle(mention.handle)
-        if did is not None:
-            facets.append(
-                {
-                    "$type": "app.bsky.richtext.facet",
-                    "index": {
-                        "$type": "app.bsky.richtext.facet#byteSlice",
-                        "byteStart": mention.byte_start,
-                        "byteEnd": mention.byte_end,
-                    },
-                    "features": [{"$type": "app.bsky.richtext.facet#mention", "did": did}],
-                }
-            )
-    return sorted(facets, key=lambda facet: facet["index"]["byteStart"])
+    for facet in detect_facets(text):
+        (feature,) = facet.features
+        uri = getattr(feature, "uri", None)
+        kind: Kind = "tag" if uri is None else "link"
+        value = feature.tag if uri is None else uri
+        if _is_accepted(kind, value):
+            found.append(entity(facet.index.byte_start, facet.index.byte_end, kind, value))
+    apart: list[Entity] = []
+    for each in sorted(found, key=lambda each: each.start):
+        if not apart or each.start >= apart[-1].end:
+            apart.append(each)
+    return apart
 
 
-def _is_accepted(feature: dict[str, Any]) -> bool:
-    if "uri" in feature:
-        return _URI.fullmatch(feature["uri"]) is not None
-    tag = feature["tag"]
-    return len(tag.encode()) <= _MAX_TAG_BYTES and count_graphemes(tag) <= _MAX_TAG_GRAPHEMES
+def rich_text(
+    text: str, resolve_handle: Callable[[str], str | None], *, shorten_links: bool = True
+) -> tuple[str, list[Facet]]:
+    """A text as it is shown, and its facets, with byte offsets into it.
+
+    Args:
+        text: what the person wrote.
+        resolve_handle: the DID of a handle, or None if nobody has it: such a mention stays text.
+        shorten_links: whether long links are shortened for display; they lead where they led.
+
+    Returns:
+        the text, and facets as JSON (https://docs.bsky.app/docs/advanced-guides/post-richtext).
+
+    Example:
+        >>> rich_text("Read https://example.com/2026/11/a-long-story", lambda handle: None)[0]
+        'Read example.com/2026/11/a-lo...'
+    """
+    pieces: list[str] = []
+    facets: list[Facet] = []
+    last = size = 0
+    for entity in find_entities(text):
+        feature = _feature(entity, resolve_handle)
+        before = text[last : entity.start]
+        shown = _shown(text, entity, shorten_links)
+        start = size + len(before.encode())
+        size = start + len(shown.encode())
+        pieces += [before, shown]
+        last = entity.end
+        if feature:
+            index = {"$type": "app.bsky.richtext.facet#byteSlice", "byteStart": start, "byteEnd": size}
+            facets.append({"$type": "app.bsky.richtext.facet", "index": index, "features": [feature]})
+    return "".join([*pieces, text[last:]]), facets
+
+
+def shown_text(text: str, entities: Sequence[Entity]) -> str:
+    """A text with its links shortened for display."""
+    pieces, last = [], 0
+    for entity in entities:
+        pieces += [text[last : entity.start], _shown(text, entity, shorten_links=True)]
+        last = entity.end
+    return "".join([*pieces, text[last:]])
+
+
+def _feature(entity: Entity, resolve_handle: Callable[[str], str | None]) -> dict[str, str] | None:
+    if entity.kind == "mention":
+        did = resolve_handle(entity.value)
+        return {"$type": "app.bsky.richtext.facet#mention", "did": did} if did else None
+    field = "uri" if entity.kind == "link" else "tag"
+    return {"$type": f"app.bsky.richtext.facet#{entity.kind}", field: entity.value}
+
+
+def _shown(text: str, entity: Entity, shorten_links: bool) -> str:
+    written = text[entity.start : entity.end]
+    if entity.kind != "link" or not shorten_links:
+        return written
+    parts = urlsplit(entity.value)
+    path = ("" if parts.path == "/" else parts.path) + (parts.query and f"?{parts.query}")
+    path += parts.fragment and f"#{parts.fragment}"
+    characters = graphemes(path)
+    if len(characters) > _LONGEST_PATH:
+        path = "".join(characters[:_SHOWN_PATH]) + "..."
+    return min(parts.netloc + path, written, key=count_graphemes)
+
+
+def _is_accepted(kind: str, value: str) -> bool:
+    if kind == "tag":
+        return len(value.encode()) <= _MAX_TAG_BYTES and count_graphemes(value) <= _MAX_TAG_GRAPHEMES
+    try:
+        urlsplit(value)
+    except ValueError:
+        return False  # such as a host in brackets that is no address
+    return _URI.fullmatch(value) is not None

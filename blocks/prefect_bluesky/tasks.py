@@ -9,9 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.credentials import BlueskyCredentials, Publishable
 from prefect_bluesky.errors import BlueskyError
-from prefect_bluesky.post import Post
 from prefect_bluesky.publication import PublishedPost
 from prefect_bluesky.runtime import logger
 from prefect_bluesky.session import SessionStatus
@@ -60,12 +59,12 @@ def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
     retry_delay_seconds=[2, 10, 30],
     retry_condition_fn=is_retryable,
 )
-def publish_post(credentials: BlueskyCredentials, post: Post | str, key: str | None = None) -> PublishedPost:
-    """Publish a post exactly once, gated by the same check as `ensure_session`.
+def publish_post(credentials: BlueskyCredentials, post: Publishable, key: str | None = None) -> PublishedPost:
+    """Publish a post or a thread exactly once, gated by the same check as `ensure_session`.
 
     Args:
         credentials: the account. To `.map` over posts, wrap it in `prefect.unmapped`.
-        post: what to publish; a string is a post of that text.
+        post: what to publish; a string is a post of that text, a list is a thread.
         key: see `BlueskyCredentials.publish`.
 
     Raises: as `BlueskyCredentials.publish`; what is retryable is retried three times before.

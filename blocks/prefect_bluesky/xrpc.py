@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceUnavailable
-from prefect_bluesky.settings import BlueskySettings
+from prefect_bluesky.settings import current_settings
 
 
 def query(server_url: str, method: str, params: Mapping[str, str], *, auth: httpx.Auth | None = None) -> dict[str, Any]:
@@ -35,6 +35,36 @@ def procedure(
     Raises: as `query`.
     """
     return _call("POST", server_url, method, auth=auth, json=body)
+
+
+def upload(
+    server_url: str,
+    method: str,
+    data: bytes,
+    content_type: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    auth: httpx.Auth | None = None,
+    accept: Collection[int] = (),
+) -> dict[str, Any]:
+    """Call an XRPC procedure (POST) that takes raw bytes, such as a blob or a video.
+
+    Args:
+        server_url: the server.
+        method: the XRPC method, such as `com.atproto.repo.uploadBlob`.
+        data: the bytes; how long they take in all is not limited.
+        content_type: what they are, such as `image/png`.
+        params: query parameters.
+        auth: signs the request.
+        accept: statuses besides those of success that come with an answer.
+
+    Raises: as `query`.
+    """
+    # The length is known, so no server has to deal with chunks.
+    headers = {"Content-Type": content_type, "Content-Length": str(len(data))}
+    url = f"{server_url}/xrpc/{method}"
+    answer = _send("POST", url, auth=auth, params=params, content=_Pieces(data), headers=headers)
+    return _result(answer, server_url, method, accept)
 
 
 def get_json(url: str) -> dict[str, Any]:
@@ -70,6 +100,23 @@ class BearerToken(httpx.Auth):
         yield request
 
 
+class _Pieces:
+    """A body in pieces, over and over if it must be sent again.
+
+    A timeout is for one write, and Python's TLS writes all that it is given at once: 300 MB would have to be through in
+    the time that is meant for an answer.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._data), _PIECE):
+            yield bytes(self._data[start : start + _PIECE])
+
+
+_PIECE = 256 * 1024
+
 # Request Timeout and Too Early: proxies say these, and mean "again".
 _PASSING = {408, 425}
 
@@ -91,18 +138,21 @@ def _call(verb: str, server_url: str, method: str, **options: Any) -> dict[str, 
 
 def _send(verb: str, url: str, **options: Any) -> httpx.Response:
     try:
-        return _http().request(verb, url, timeout=BlueskySettings().request_timeout, **options)
+        return _http().request(verb, url, timeout=current_settings().request_timeout, **options)
     except (httpx.RequestError, httpx.InvalidURL) as trouble:
         # Without its cause: httpx puts the text of a header that it refuses, a token's too, into the exception.
         server_url, _, method = url.partition("/xrpc/")
         raise ServiceUnavailable(server_url, method or "GET", None, message=type(trouble).__name__) from None
 
 
-def _result(answer: httpx.Response, server_url: str, method: str) -> dict[str, Any]:
+def _result(answer: httpx.Response, server_url: str, method: str, accept: Collection[int] = ()) -> dict[str, Any]:
     content = _json_object(answer)
-    if answer.is_success and content is not None:
+    if content is not None and (answer.is_success or answer.status_code in accept):
         return content
-    error, message = (_text(content or {}, key) for key in ("error", "message"))
+    said = content or {}
+    if isinstance(said.get("jobStatus"), dict):
+        said = said["jobStatus"]  # the video service puts some refusals one level deeper
+    error, message = (_text(said, key) for key in ("error", "message"))
     if error is None:
         message = "It does not answer as a PDS does: is this the right service_url?"
     if answer.status_code == 429:

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,15 +10,13 @@ import httpx
 import pytest
 
 from prefect_bluesky.diagnosis import _NO_COMMIT
-from tests.support import LOGIN, REFRESH, WRITE, Account, Pds
+from tests.contract.caller import CREATE, OK, POST, Caller, fresh_caller, said
+from tests.support import LOGIN, REFRESH, Pds
 
-CREATE = "com.atproto.repo.createRecord"
 GET = "com.atproto.repo.getRecord"
 SESSION = "com.atproto.server.getSession"
 STATUS = "com.atproto.sync.getRepoStatus"
 RESOLVE = "com.atproto.identity.resolveHandle"
-POST = "app.bsky.feed.post"
-OK = (200, None, None)
 NO_LOGIN = (401, "AuthenticationRequired", "Invalid identifier or password")
 MALFORMED = (400, "InvalidToken", "Malformed authorization header")
 UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
@@ -33,72 +30,6 @@ INVALID = "Invalid app.bsky.feed.post record: "
 _HOUR = timedelta(hours=1)
 # A TID has no 0, 1, 8 or 9.
 _DIGITS = str.maketrans("0123456789", "abcdefghij")
-
-
-@dataclass
-class Caller:
-    """One account and how it calls its PDS."""
-
-    pds: Pds
-    account: Account
-    session: dict[str, Any]
-
-    def post(self, method: str, body: Any = None, *, auth: str | None = "", **options: Any) -> httpx.Response:
-        """Call a procedure; with the session's access token unless told otherwise."""
-        header = f"Bearer {self.session['accessJwt']}" if auth == "" else auth
-        headers = {**options.pop("headers", {}), **({} if header is None else {"Authorization": header})}
-        return httpx.post(f"{self.pds.url}/xrpc/{method}", json=body, headers=headers, timeout=30, **options)
-
-    def get(self, method: str, *, auth: str | None = None, **params: str) -> httpx.Response:
-        """Call a query."""
-        headers = {} if auth is None else {"Authorization": auth}
-        return httpx.get(f"{self.pds.url}/xrpc/{method}", params=params, headers=headers, timeout=30)
-
-    def log_in(self, identifier: str | None = None, password: str | None = None) -> httpx.Response:
-        """Log in, with the account's own handle and app password unless told otherwise."""
-        body = {"identifier": self.account.handle, "password": self.account.app_password}
-        given = {"identifier": identifier, "password": password}
-        return self.post(
-            LOGIN, {**body, **{key: value for key, value in given.items() if value is not None}}, auth=None
-        )
-
-    def create(self, record: dict[str, Any], rkey: str | None = None, **options: Any) -> httpx.Response:
-        """Create a post with these fields."""
-        sound = {"$type": POST, "text": "hello", "createdAt": "2026-11-22T10:00:00Z"}
-        record = {key: value for key, value in {**sound, **record}.items() if value is not ...}
-        body = {"repo": self.account.did, "collection": POST, "record": record, **({"rkey": rkey} if rkey else {})}
-        return self.post(CREATE, body, **options)
-
-    def write(self, *rkeys: str, text: str = "hello") -> httpx.Response:
-        """Create several posts at once."""
-        value = {"$type": POST, "text": text, "createdAt": "2026-11-22T10:00:00Z"}
-        kind = "com.atproto.repo.applyWrites#create"
-        creates = [{"$type": kind, "collection": POST, "rkey": rkey, "value": value} for rkey in rkeys]
-        return self.post(WRITE, {"repo": self.account.did, "writes": creates})
-
-    def token(self, kind: str = "access", **claims: Any) -> str:
-        """A header with a token that the PDS has signed."""
-        return "Bearer " + self.pds.mint(self.account, kind, **claims)
-
-
-@pytest.fixture(scope="module", params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
-def caller(request: pytest.FixtureRequest) -> Caller:
-    """An account that has logged in, shared by all cases that leave it as it is."""
-    return fresh_caller(request.getfixturevalue(f"{request.param}_pds"))
-
-
-def fresh_caller(pds: Pds) -> Caller:
-    """An account that has logged in."""
-    account = pds.create_account()
-    caller = Caller(pds, account, {})
-    caller.session = caller.log_in().json()
-    return caller
-
-
-def said(response: httpx.Response) -> tuple[int, str | None, str | None]:
-    """Status, error and message of an answer."""
-    content = response.json() if response.content else {}
-    return response.status_code, content.get("error"), content.get("message")
 
 
 Case = Callable[[Caller], httpx.Response]
@@ -141,14 +72,7 @@ CASES: dict[str, tuple[Case, tuple[int, str | None, str | None]]] = {
         lambda c: c.post("com.atproto.server.createAppPassword", {"name": "more"}),
         BAD_SCOPE,
     ),
-    "uploading with a bad token": (
-        lambda c: httpx.post(
-            f"{c.pds.url}/xrpc/com.atproto.repo.uploadBlob",
-            content=b"x",
-            headers={"Authorization": "Bearer garbage", "Content-Type": "image/png"},
-        ),
-        BROKEN,
-    ),
+    "uploading with a bad token": (lambda c: c.upload(b"x", "image/png", auth="Bearer garbage"), BROKEN),
     "refreshing without a header": (lambda c: c.post(REFRESH, auth=None), NO_TOKEN),
     "refreshing with an access token": (lambda c: c.post(REFRESH), UNVERIFIED),
     "refreshing with an expired token": (lambda c: c.post(REFRESH, auth=c.token("refresh")), EXPIRED),

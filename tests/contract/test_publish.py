@@ -37,7 +37,7 @@ def test_links_mentions_and_hashtags_are_facets_at_their_bytes(pds: Pds) -> None
     }
     assert marked == {
         f"@{friend.handle}": [{"$type": "app.bsky.richtext.facet#mention", "did": friend.did}],
-        "https://example.com/é": [{"$type": "app.bsky.richtext.facet#link", "uri": "https://example.com/é"}],
+        "example.com/é": [{"$type": "app.bsky.richtext.facet#link", "uri": "https://example.com/é"}],
         "#Prefect": [{"$type": "app.bsky.richtext.facet#tag", "tag": "Prefect"}],
     }
 

@@ -2,7 +2,8 @@
 
 It answers the calls that publishing needs with the statuses, error names and messages of a real PDS, and it lets a test
 cause what goes wrong with one: tokens that expire or are revoked, failures, slow answers and lost ones. Rate limits are
-not simulated (use `Sandbox.fail` with status 429), and there is no OAuth.
+not simulated (use `Sandbox.fail` with status 429), and there is no OAuth. `run_video_service` adds a stand-in for the
+service that videos go through.
 
 Example:
     >>> from datetime import timedelta
@@ -19,5 +20,6 @@ Example:
 from .accounts import Account
 from .app import Request
 from .server import Sandbox, run
+from .video import Job, VideoService, run_video_service
 
-__all__ = ["Account", "Request", "Sandbox", "run"]
+__all__ = ["Account", "Job", "Request", "Sandbox", "VideoService", "run", "run_video_service"]

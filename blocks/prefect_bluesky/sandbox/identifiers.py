@@ -92,10 +92,21 @@ def _from_json(value: Any) -> Any:
     if is_link(value):
         return _cid_bytes(value["$link"])  # libipld tells a CID by its bytes
     if isinstance(value, dict):
-        if list(value) == ["$bytes"]:
-            text = str(value["$bytes"])
-            return base64.b64decode(text + "=" * (-len(text) % 4))
+        raw = _raw_bytes(value)
+        if raw is not None:
+            return raw
         return {key: _from_json(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_from_json(item) for item in value]
     return value
+
+
+def _raw_bytes(value: dict[str, Any]) -> bytes | None:
+    text = value.get("$bytes")
+    if len(value) != 1 or not isinstance(text, str):
+        return None
+    text = text.replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return None  # to a PDS, an object as any other

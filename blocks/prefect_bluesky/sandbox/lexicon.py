@@ -29,19 +29,29 @@ _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _HANDLE = rf"({_LABEL}\.)+(?=[a-zA-Z]){_LABEL}"
 _NSID = rf"(?=[a-zA-Z])({_LABEL}\.){{2,}}[a-zA-Z][a-zA-Z0-9]{{0,62}}"
 _KEY = r"(?!\.\.?$)[a-zA-Z0-9_~.:-]{1,512}"
+_POINTER = r"/([a-zA-Z0-9._~:@!$&'()*+,;=\[\]/-]|%[0-9a-fA-F]{2})*"
+_LANGUAGE = (
+    r"[a-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|\d{3}))?(-([A-Za-z0-9]{5,8}|\d[A-Za-z0-9]{3}))*"
+    r"(-[0-9A-WY-Za-wy-z](-[A-Za-z0-9]{2,8})+)*(-[xX](-[A-Za-z0-9]{1,8})+)?"
+)
+_OLD_LANGUAGE = (
+    "en-GB-oed|sgn-(BE-FR|BE-NL|CH-DE)|i-(ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)"
+)
+# What JavaScript means by it; Python means less in ASCII and more in Unicode.
+_SPACE = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _PATTERNS = {
     "at-identifier": f"{_DID}|{_HANDLE}",
-    "at-uri": f"at://({_DID}|{_HANDLE})(/{_NSID}(/{_KEY})?)?",
+    "at-uri": f"at://({_DID}|{_HANDLE})(/{_NSID}(/{_KEY})?)?(#{_POINTER})?",
     # A PDS lets the 30th of February pass, but not a leap second.
     "datetime": r"(?=.{,64}$)\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
     r"(Z|(?!-00:00)[+-]([01]\d|2[0-3]):[0-5]\d)",
     "did": _DID,
     "handle": _HANDLE,
-    "language": r"i-[a-z]+|[a-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|\d{3}))?(-[A-Za-z0-9]{1,8})*",
+    "language": f"{_LANGUAGE}|[xX](-[A-Za-z0-9]{{1,8}})+|{_OLD_LANGUAGE}",
     "nsid": _NSID,
     "record-key": _KEY,
     "tid": r"[234567a-j][234567a-z]{12}",
-    "uri": r"\w+:(?://)?[^\s/]\S*",
+    "uri": rf"\w+:(?://)?[^{_SPACE}/][^{_SPACE}]*",
 }
 _FORMS = {name: re.compile(pattern, re.ASCII) for name, pattern in _PATTERNS.items()}
 _FORM_NAMES = {
@@ -133,6 +143,18 @@ def fields(checks: Mapping[str, Check]) -> Check:
     return check
 
 
+def typed(kind: str, checks: Mapping[str, Check]) -> Check:
+    """An object that may leave out its `$type`, but not have another one."""
+    check_fields = fields(checks)
+
+    def check(value: Any, path: Path) -> None:
+        if _is_object(value) and value.get("$type", kind) != kind:
+            raise Invalid(f"Expected {_shown(kind)} (got {_shown(value['$type'])})", (*path, "$type"))
+        check_fields(value, path)
+
+    return check
+
+
 def union(members: Mapping[str, Check], *, closed: bool = False) -> Check:
     """An object whose `$type` says what it is. Unknown types pass unless `closed`."""
 
@@ -185,6 +207,11 @@ def is_blob_ref(value: Any) -> bool:
     )
 
 
+def is_did(text: str) -> bool:
+    """Whether a text has the form of a DID, of whatever method."""
+    return _has_form(text, "did")
+
+
 def _any_value(value: Any, path: Path) -> None:
     if _is_object(value):
         for key, item in value.items():
@@ -224,8 +251,8 @@ def _shown(value: Any) -> str:
         return "{" + _first_two([f"{json.dumps(key)}: ..." for key in value]) + "}"
     if isinstance(value, list):
         return "[" + _first_two([_shown(item) for item in value]) + "]"
-    if isinstance(value, str) and len(value) >= 256:
-        value = value[:255] + "…"
+    if isinstance(value, str) and len(units := value.encode("utf-16-le")) >= 2 * 256:
+        value = units[: 2 * 255].decode("utf-16-le", "ignore") + "…"  # JavaScript counts in UTF-16
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -7,20 +7,25 @@ from . import schemas
 from .accounts import Accounts, Holder, account_not_found, refuse_inactive
 from .refusal import bad_request, unauthorized
 from .repo import ANY_RECORD, MAX_WRITES, Action, Commit, Repo, Write
-from .tokens import MAIN_ONLY, SERVICE_DID, Tokens, require_jwt
-from .xrpc import BLOB_LIMIT, Arguments, Call, Claims, Json, Method
+from .service_auth import ServiceAuth
+from .tokens import MAIN_ONLY, SERVICE_DID, Tokens, unverified
+from .xrpc import BLOB_LIMIT, Answer, Arguments, Call, Claims, Json, Method
 
 _WRITE_LIMIT = 1_000_000
 _KIND = "com.atproto.repo.applyWrites#"
+_UPLOAD = "com.atproto.repo.uploadBlob"
 DidDocument = Callable[[Holder], Json]
 
 
-def methods(accounts: Accounts, tokens: Tokens, did_document: DidDocument, *, in_session: bool) -> dict[str, Method]:
+def methods(
+    accounts: Accounts, tokens: Tokens, service_auth: ServiceAuth, did_document: DidDocument, *, in_session: bool
+) -> dict[str, Method]:
     """All methods by their NSID.
 
     Args:
         accounts: the state that they work on.
         tokens: checks Authorization headers.
+        service_auth: issues and checks tokens for other services.
         did_document: makes an account's DID document.
         in_session: whether answers about a session carry that document.
     """
@@ -30,7 +35,9 @@ def methods(accounts: Accounts, tokens: Tokens, did_document: DidDocument, *, in
     session = tokens.access
 
     def blob_auth(authorization: str | None) -> Claims:
-        require_jwt(authorization)
+        _, claims = unverified(authorization)
+        if claims.get("lxm") is not None:
+            return service_auth.account(authorization, _UPLOAD)  # which a PDS takes of any account, taken down or not
         return _not_taken_down(accounts, session(authorization))
 
     def main_auth(authorization: str | None) -> Claims:
@@ -53,6 +60,9 @@ def methods(accounts: Accounts, tokens: Tokens, did_document: DidDocument, *, in
         "com.atproto.server.revokeAppPassword": Method(
             server.revoke_app_password, "POST", auth=session, body=schemas.REVOKE_APP_PASSWORD
         ),
+        "com.atproto.server.getServiceAuth": Method(
+            service_auth.get_service_auth, params=schemas.GET_SERVICE_AUTH, auth=service_auth.session
+        ),
         "com.atproto.repo.createRecord": write(repo.create_record, body=schemas.CREATE_RECORD),
         "com.atproto.repo.putRecord": write(repo.put_record, body=schemas.PUT_RECORD),
         "com.atproto.repo.deleteRecord": write(repo.delete_record, body=schemas.DELETE_RECORD),
@@ -60,8 +70,9 @@ def methods(accounts: Accounts, tokens: Tokens, did_document: DidDocument, *, in
         "com.atproto.repo.getRecord": Method(repo.get_record, params=schemas.GET_RECORD),
         "com.atproto.repo.listRecords": Method(repo.list_records, params=schemas.LIST_RECORDS),
         "com.atproto.repo.describeRepo": Method(identity.describe_repo, params=schemas.DESCRIBE_REPO),
-        "com.atproto.repo.uploadBlob": Method(repo.upload_blob, "POST", auth=blob_auth, body="blob"),
+        _UPLOAD: Method(repo.upload_blob, "POST", auth=blob_auth, body="blob"),
         "com.atproto.identity.resolveHandle": Method(identity.resolve_handle, params=schemas.RESOLVE_HANDLE),
+        "com.atproto.sync.getBlob": Method(repo.get_blob, params=schemas.GET_BLOB),
         "com.atproto.sync.getRepoStatus": Method(identity.get_repo_status, params=schemas.GET_REPO_STATUS),
         "app.bsky.actor.getProfile": Method(identity.get_profile, params=schemas.GET_PROFILE, auth=session),
     }
@@ -229,6 +240,16 @@ class _Records:
         if holder is None:
             raise account_not_found()
         return {"blob": holder.repo.upload(args.blob, args.content_type)}
+
+    def get_blob(self, call: Call, args: Arguments) -> Answer:
+        did = args.params["did"]
+        holder = self._accounts.find(did)
+        if holder is None:
+            raise bad_request(f"Could not find repo for DID: {did}", "RepoNotFound")
+        blob = holder.repo.blob(args.params["cid"])
+        if blob is None:
+            raise bad_request("Blob not found")
+        return Answer(200, blob.content, {"content-type": blob.mime_type})
 
     def _writable(self, args: Arguments) -> Holder:
         holder = self._accounts.find(args.body["repo"])

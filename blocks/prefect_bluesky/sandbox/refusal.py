@@ -2,6 +2,17 @@
 
 from collections.abc import Mapping
 
+_NAMES = {
+    400: ("InvalidRequest", "Invalid Request"),
+    401: ("AuthenticationRequired", "Authentication Required"),
+    403: ("Forbidden", "Forbidden"),
+    429: ("RateLimitExceeded", "Rate Limit Exceeded"),
+    500: ("InternalServerError", "Internal Server Error"),
+    502: ("UpstreamFailure", "Upstream Failure"),
+    503: ("NotEnoughResources", "Not Enough Resources"),
+    504: ("UpstreamTimeout", "Upstream Timeout"),
+}
+
 
 class Refusal(Exception):
     """Ends a call with an error answer: `{"error": ..., "message": ...}`.
@@ -34,3 +45,9 @@ def unauthorized(message: str = "Authentication Required", error: str = "Authent
 def server_error() -> Refusal:
     """A 500, which is also what a PDS says to a write whose record key is taken."""
     return Refusal(500, "InternalServerError", "Internal Server Error")
+
+
+def failure(status: int, error: str | None, message: str | None, headers: Mapping[str, str] | None) -> Refusal:
+    """Any status, with the usual words where none are given."""
+    usual_error, usual_message = _NAMES.get(status, ("UnknownXRPCError", "Unknown XRPC Error"))
+    return Refusal(status, error or usual_error, message or usual_message, headers)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -62,9 +62,11 @@ class Commit:
 
 
 @dataclass
-class _Blob:
+class Blob:
+    """Uploaded bytes; `in_use` once a record refers to them."""
+
     mime_type: str
-    size: int
+    content: bytes = field(repr=False)
     in_use: bool = False
 
 
@@ -83,7 +85,7 @@ class Repo:
         self._clock = clock
         self._tids = tids
         self._records: dict[tuple[str, str], Record] = {}
-        self._blobs: dict[str, _Blob] = {}
+        self._blobs: dict[str, Blob] = {}
         self.head = self._next_commit()
 
     def uri(self, collection: str, rkey: str) -> str:
@@ -166,10 +168,15 @@ class Repo:
     def upload(self, content: bytes, declared_type: str) -> dict[str, Any]:
         """Take in a blob and return the reference to it. Its type is told from its bytes where they tell."""
         cid, mime_type = blob_cid(content), _sniffed(content) or declared_type
-        stored = self._blobs.setdefault(cid, _Blob(mime_type, len(content)))
+        stored = self._blobs.setdefault(cid, Blob(mime_type, content))
         if not stored.in_use:
             stored.mime_type = mime_type
-        return {"$type": "blob", "ref": {"$link": cid}, "mimeType": stored.mime_type, "size": stored.size}
+        return {"$type": "blob", "ref": {"$link": cid}, "mimeType": stored.mime_type, "size": len(content)}
+
+    def blob(self, cid: str) -> Blob | None:
+        """A blob that a record refers to, or None."""
+        stored = self._blobs.get(cid)
+        return stored if stored and stored.in_use else None
 
     def _next_commit(self) -> Commit:
         # A commit of a real repository hashes the whole tree. This one only has to differ from every other.
@@ -193,8 +200,8 @@ class Repo:
             return
         if ref["mimeType"] != stored.mime_type:
             raise _misdeclared("Mimetype", "InvalidMimeType", stored.mime_type, ref["mimeType"])
-        if ref["size"] != stored.size:
-            raise _misdeclared("Size", "InvalidSize", stored.size, ref["size"])
+        if ref["size"] != len(stored.content):
+            raise _misdeclared("Size", "InvalidSize", len(stored.content), ref["size"])
 
 
 def _validated(collection: str, rkey: str, value: dict[str, Any], validate: bool | None, path: Path) -> str:

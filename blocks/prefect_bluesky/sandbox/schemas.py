@@ -1,12 +1,33 @@
 """The schemas that the sandbox knows: of records, of what methods are sent, and of their query parameters."""
 
-from .lexicon import any_object, array, blob, boolean, fields, integer, nullable, string, union
+from .lexicon import any_object, array, blob, boolean, fields, integer, nullable, string, typed, union
 
-_STRONG_REF = fields({"uri": string("at-uri"), "cid": string("cid")})
-_ASPECT_RATIO = fields({"width": integer(1), "height": integer(1)})
-_IMAGE = fields({"image": blob("image/*", 2_000_000), "alt": string(), "aspectRatio?": _ASPECT_RATIO})
-_IMAGES = fields({"images": array(_IMAGE, 4)})
-_CAPTION = fields({"lang": string("language"), "file": blob("text/vtt", 20_000)})
+_STRONG_REF = typed("com.atproto.repo.strongRef", {"uri": string("at-uri"), "cid": string("cid")})
+_ASPECT_RATIO = typed("app.bsky.embed.defs#aspectRatio", {"width": integer(1), "height": integer(1)})
+_IMAGE = blob("image/*", 2_000_000)
+_IMAGES = fields(
+    {
+        "images": array(
+            typed("app.bsky.embed.images#image", {"image": _IMAGE, "alt": string(), "aspectRatio?": _ASPECT_RATIO}),
+            4,
+        )
+    }
+)
+_GALLERY = fields(
+    {
+        "items": array(
+            union(
+                {
+                    "app.bsky.embed.gallery#image": fields(
+                        {"image": _IMAGE, "alt": string(), "aspectRatio": _ASPECT_RATIO}
+                    )
+                }
+            ),
+            20,
+        )
+    }
+)
+_CAPTION = typed("app.bsky.embed.video#caption", {"lang": string("language"), "file": blob("text/vtt", 20_000)})
 _VIDEO = fields(
     {
         "video": blob("video/mp4", 300_000_000),
@@ -18,28 +39,32 @@ _VIDEO = fields(
 )
 _EXTERNAL = fields(
     {
-        "external": fields(
+        "external": typed(
+            "app.bsky.embed.external#external",
             {
                 "uri": string("uri"),
                 "title": string(),
                 "description": string(),
                 "thumb?": blob("image/*", 1_000_000),
                 "associatedRefs?": array(_STRONG_REF),
-            }
+            },
         )
     }
 )
-_QUOTE = fields({"record": _STRONG_REF})
+_QUOTE = typed("app.bsky.embed.record", {"record": _STRONG_REF})
 _MEDIA = {
     "app.bsky.embed.images": _IMAGES,
     "app.bsky.embed.video": _VIDEO,
+    "app.bsky.embed.gallery": _GALLERY,
     "app.bsky.embed.external": _EXTERNAL,
 }
 _QUOTE_WITH_MEDIA = fields({"record": _QUOTE, "media": union(_MEDIA)})
 _TAG = string(max_bytes=640, max_graphemes=64)
-_FACET = fields(
+_BYTE_SLICE = {"byteStart": integer(0), "byteEnd": integer(0)}
+_FACET = typed(
+    "app.bsky.richtext.facet",
     {
-        "index": fields({"byteStart": integer(0), "byteEnd": integer(0)}),
+        "index": typed("app.bsky.richtext.facet#byteSlice", _BYTE_SLICE),
         "features": array(
             union(
                 {
@@ -49,16 +74,21 @@ _FACET = fields(
                 }
             )
         ),
-    }
+    },
 )
-_SELF_LABELS = fields({"values": array(fields({"val": string(max_bytes=128)}), 10)})
+_TEXT_SLICE = typed("app.bsky.feed.post#textSlice", {"start": integer(0), "end": integer(0)})
+_ENTITY = typed("app.bsky.feed.post#entity", {"index": _TEXT_SLICE, "type": string(), "value": string()})
+_SELF_LABEL = typed("com.atproto.label.defs#selfLabel", {"val": string(max_bytes=128)})
+_SELF_LABELS = fields({"values": array(_SELF_LABEL, 10)})
+_NO_FIELDS = fields({})
 
 RECORDS = {
     "app.bsky.feed.post": fields(
         {
             "text": string(max_bytes=3000, max_graphemes=300),
+            "entities?": array(_ENTITY),
             "facets?": array(_FACET),
-            "reply?": fields({"root": _STRONG_REF, "parent": _STRONG_REF}),
+            "reply?": typed("app.bsky.feed.post#replyRef", {"root": _STRONG_REF, "parent": _STRONG_REF}),
             "embed?": union(
                 {**_MEDIA, "app.bsky.embed.record": _QUOTE, "app.bsky.embed.recordWithMedia": _QUOTE_WITH_MEDIA}
             ),
@@ -71,7 +101,17 @@ RECORDS = {
     "app.bsky.feed.threadgate": fields(
         {
             "post": string("at-uri"),
-            "allow?": array(union({"app.bsky.feed.threadgate#listRule": fields({"list": string("at-uri")})}), 5),
+            "allow?": array(
+                union(
+                    {
+                        "app.bsky.feed.threadgate#mentionRule": _NO_FIELDS,
+                        "app.bsky.feed.threadgate#followerRule": _NO_FIELDS,
+                        "app.bsky.feed.threadgate#followingRule": _NO_FIELDS,
+                        "app.bsky.feed.threadgate#listRule": fields({"list": string("at-uri")}),
+                    }
+                ),
+                5,
+            ),
             "createdAt": string("datetime"),
             "hiddenReplies?": array(string("at-uri"), 300),
         }
@@ -81,7 +121,7 @@ RECORDS = {
             "createdAt": string("datetime"),
             "post": string("at-uri"),
             "detachedEmbeddingUris?": array(string("at-uri"), 50),
-            "embeddingRules?": array(union({}), 5),
+            "embeddingRules?": array(union({"app.bsky.feed.postgate#disableRule": _NO_FIELDS}), 5),
         }
     ),
 }
@@ -131,9 +171,11 @@ CREATE_SESSION = fields(
 CREATE_APP_PASSWORD = fields({"name": string(), "privileged?": boolean})
 REVOKE_APP_PASSWORD = fields({"name": string()})
 
+GET_SERVICE_AUTH = fields({"aud": string(max_bytes=2048), "exp?": integer(), "lxm?": string("nsid")})
 GET_RECORD = fields({**_REPO, **_COLLECTION, "rkey": string("record-key"), "cid?": string("cid")})
 LIST_RECORDS = fields({**_REPO, **_COLLECTION, "limit?": integer(1, 100), "cursor?": string(), "reverse?": boolean})
 DESCRIBE_REPO = fields(_REPO)
+GET_BLOB = fields({"did": string("did"), "cid": string("cid")})
 GET_REPO_STATUS = fields({"did": string("did")})
 RESOLVE_HANDLE = fields({"handle": string("handle")})
 GET_PROFILE = fields({"actor": string("at-identifier")})

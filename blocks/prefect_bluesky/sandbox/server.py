@@ -3,7 +3,6 @@
 import copy
 import re
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,21 +12,11 @@ from typing import Any, Literal
 from . import app
 from .accounts import Account, Holder, Lifetimes
 from .app import Request
-from .refusal import Refusal
+from .refusal import failure
 from .service import Service
 from .xrpc import Answer
 
 _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-_NAMES = {
-    400: ("InvalidRequest", "Invalid Request"),
-    401: ("AuthenticationRequired", "Authentication Required"),
-    403: ("Forbidden", "Forbidden"),
-    429: ("RateLimitExceeded", "Rate Limit Exceeded"),
-    500: ("InternalServerError", "Internal Server Error"),
-    502: ("UpstreamFailure", "Upstream Failure"),
-    503: ("NotEnoughResources", "Not Enough Resources"),
-    504: ("UpstreamTimeout", "Upstream Timeout"),
-}
 
 
 @contextmanager
@@ -59,10 +48,7 @@ def run(
         ...     alice = pds.create_account("alice.test")
     """
     lifetimes = Lifetimes(access_lifetime, refresh_lifetime, grace)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Connections inherit it. Without, an answer's body waits 40 ms for the client to acknowledge its headers.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with app.listen() as (listener, url):
         service = Service(lifetimes, pds_url_in_did_doc or url, did_doc=did_doc, on_request=on_request)
         with app.serve(partial(app.build, service.respond, service.clock), listener):
             yield Sandbox(url, service)
@@ -256,10 +242,9 @@ class Sandbox:
             >>> pds.fail("com.atproto.repo.createRecord", 429, headers={"Retry-After": "3"})
         """
         self._check(nsid, times)
-        usual_error, usual_message = _NAMES.get(status, ("UnknownXRPCError", "Unknown XRPC Error"))
-        refusal = Refusal(status, error or usual_error, message or usual_message, headers)
+        answer = Answer.of(failure(status, error, message, headers))
         with self._service.lock:
-            self._service.faults.fail(nsid, Answer.of(refusal), times)
+            self._service.faults.fail(nsid, answer, times)
 
     def delay(self, nsid: str, seconds: float, times: int = 1) -> None:
         """Hold back the answers to the next `times` calls of a method. The calls do their work at once.

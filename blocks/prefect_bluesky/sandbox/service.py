@@ -9,6 +9,7 @@ from .app import Request
 from .clock import Clock
 from .faults import Fault, Faults
 from .methods import methods
+from .service_auth import ServiceAuth
 from .tokens import Tokens
 from .xrpc import Answer, Call, Json, answer
 
@@ -37,7 +38,9 @@ class Service:
         self.clock = Clock()
         self._tokens = Tokens(self.clock)
         self.accounts = Accounts(self.clock, self._tokens, lifetimes)
-        self.methods = methods(self.accounts, self._tokens, partial(_did_document, pds_url), in_session=did_doc)
+        service_auth = ServiceAuth(self.clock, self._tokens, self.accounts)
+        did_document = partial(_did_document, pds_url)
+        self.methods = methods(self.accounts, self._tokens, service_auth, did_document, in_session=did_doc)
         self.faults = Faults()
         self.requests: list[Request] = []
         self._on_request = on_request

@@ -1,4 +1,4 @@
-"""Session tokens: how they are signed, what an Authorization header may look like, and what is said to a bad one."""
+"""Tokens: how they are signed, what an Authorization header may look like, and what is said to a bad one."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ class Tokens:
         self._key = secrets.token_bytes(32)
 
     def sign(self, kind: str, claims: Mapping[str, Any]) -> str:
-        """A signed token of `kind` "at+jwt" (access) or "refresh+jwt"."""
+        """A signed token of `kind` "at+jwt" (access), "refresh+jwt" or "JWT" (for another service)."""
         signed = f"{_encode({'typ': kind, 'alg': 'HS256'})}.{_encode(claims)}"
         return f"{signed}.{_base64(self._signature('HS256', signed))}"
 
@@ -75,11 +75,16 @@ class Tokens:
         return claims
 
     def subject(self, authorization: str | None) -> str | None:
-        """The DID in a token that this sandbox signed, expired or not; None for anything else."""
+        """The DID that a token of this sandbox speaks for, expired or not; None for anything else."""
         scheme, _, token = (authorization or "").partition(" ")
         parts = self._signed_parts(token) if scheme.lower() == "bearer" else None
-        subject = parts[1].get("sub") if parts else None
+        subject = parts[1].get("sub", parts[1].get("iss")) if parts else None
         return subject if isinstance(subject, str) else None
+
+    def has_signed(self, authorization: str | None) -> bool:
+        """Whether the token in an Authorization header is one of this sandbox, unchanged."""
+        header = _parse(authorization)
+        return header is not None and self._signed_parts(header[1]) is not None
 
     def _verify(
         self, token: str, kind: str, scopes: Collection[Scope], *, allow_expired: bool = False
@@ -121,18 +126,20 @@ class Tokens:
         return hmac.new(self._key, signed.encode(), _DIGESTS[algorithm]).digest()
 
 
-def require_jwt(authorization: str | None) -> None:
-    """What uploadBlob does before it looks at a token's signature.
+def unverified(authorization: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a bearer token says, its signature unseen: header and claims, both empty without a bearer token.
 
     Raises:
         Refusal: 500 for a bearer token that is no JWT at all. A PDS means 400, but fails on the way.
     """
     header = _parse(authorization)
     if header is None or header[0] != "bearer":
-        return
+        return {}, {}
     parts = header[1].split(".")
-    if len(parts) != 3 or _decode(parts[1]) is None:
+    claims = _decode(parts[1]) if len(parts) == 3 else None
+    if claims is None:
         raise server_error()
+    return _decode(parts[0]) or {}, claims
 
 
 def _parse(authorization: str | None) -> tuple[str, str] | None:

@@ -37,10 +37,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back. A body of None is an empty one."""
+    """What is sent back: JSON, or bytes whose headers say what they are. A body of None is an empty one."""
 
     status: int
-    body: Json | None = field(repr=False)
+    body: Json | bytes | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +65,7 @@ class Method:
     """One XRPC method.
 
     Attributes:
-        handle: does it; returns the answer's body or raises `Refusal`.
+        handle: does it; returns the answer, or its JSON alone, or raises `Refusal`.
         verb: the HTTP method it wants.
         params: checks the query.
         auth: turns the Authorization header into the token's claims, or raises `Refusal`.
@@ -73,7 +73,7 @@ class Method:
         limit: the most bytes that a JSON body may have.
     """
 
-    handle: Callable[[Call, Arguments], Json | None]
+    handle: Callable[[Call, Arguments], Answer | Json | None]
     verb: Literal["GET", "POST"] = "GET"
     params: Check | None = None
     auth: Callable[[str | None], Claims] | None = None
@@ -91,7 +91,8 @@ def answer(methods: Mapping[str, Method], call: Call) -> Answer:
             raise bad_request("XRPC requests only supports GET and POST")
         if call.verb != method.verb:
             raise bad_request(f"Incorrect HTTP method ({call.verb}) expected {method.verb}")
-        return Answer(200, method.handle(call, _arguments(method, call)))
+        body = method.handle(call, _arguments(method, call))
+        return body if isinstance(body, Answer) else Answer(200, body)
     except Refusal as refusal:
         return Answer.of(refusal)
 
@@ -122,8 +123,9 @@ def _arguments(method: Method, call: Call) -> Arguments:
 
 def _params(check: Check, call: Call) -> Json:
     read: Json = {name: value for name, value in call.query.items() if value}
-    if read.get("limit", "").removeprefix("-").isdecimal():
-        read["limit"] = int(read["limit"])
+    for name in ("limit", "exp"):
+        if read.get(name, "").removeprefix("-").isdecimal():
+            read[name] = int(read[name])
     if read.get("reverse") in ("true", "false"):
         read["reverse"] = read["reverse"] == "true"
     try:

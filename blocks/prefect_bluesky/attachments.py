@@ -1,0 +1,169 @@
+"""What a person attaches to a post: images, a video, a link card. Where its bytes come from is told, not loaded."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from prefect_bluesky.inputs import normal_language
+
+MAX_ALT_LENGTH = 2000
+"""As the Bluesky app's own editor (bluesky-social/social-app, src/lib/constants.ts); the lexicon has no limit."""
+
+_SHOWN_SOURCE = 80
+
+
+def _as_text(source: Any) -> Any:
+    """Bytes become a data URL, so that a post is JSON wherever it comes from."""
+    if isinstance(source, bytes | bytearray):
+        return f"data:;base64,{b64encode(source).decode()}"
+    return str(source) if isinstance(source, Path) else source
+
+
+Source = Annotated[str, BeforeValidator(_as_text)]
+
+
+class File(BaseModel):
+    """A file by its path or URL; in Python also by its bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source = Field(
+        title="Source",
+        description="A path on the machine that publishes, an https:// URL, or a path within the storage block.",
+        examples=["pictures/cat.jpg", "https://example.com/cat.jpg"],
+        min_length=1,
+    )
+    storage: str | None = Field(
+        default=None,
+        title="Storage block",
+        description="The Prefect block that the file lies in, by type and name. Left out: no block.",
+        examples=["s3-bucket/pictures", "local-file-system/pictures"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_source(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str | bytes | bytearray | Path) else value
+
+    @field_validator("storage")
+    @classmethod
+    def _names_a_block(cls, storage: str | None) -> str | None:
+        if not storage:
+            return None
+        kind, _, name = storage.partition("/")
+        if not kind or not name or "/" in name:
+            raise ValueError(
+                f"{storage!r} does not name a block. Write its type and its name, such as s3-bucket/pictures."
+            )
+        return storage
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            # A data URL may be megabytes.
+            yield name, f"{value[:_SHOWN_SOURCE]}…" if name == "source" and len(value) > _SHOWN_SOURCE else value
+
+
+class Image(File):
+    """An image. It is turned upright, freed of metadata and made to fit when it is published.
+
+    Raises:
+        pydantic.ValidationError: the alt text is too long, or there is no source.
+
+    Example:
+        >>> Image(source="cat.jpg", alt="A cat on a keyboard").alt
+        'A cat on a keyboard'
+    """
+
+    alt: str = Field(
+        default="",
+        title="Alt text",
+        description="What the image shows, for people who do not see it.",
+        examples=["A cat on a keyboard"],
+        max_length=MAX_ALT_LENGTH,
+    )
+
+
+class Captions(File):
+    """Captions of a video in one language, as a WebVTT file of up to 20,000 bytes.
+
+    Example:
+        >>> Captions(source="talk.de.vtt", language="de").language
+        'de'
+    """
+
+    language: str = Field(title="Language", description="The captions' language.", examples=["en", "pt-BR"])
+
+    _normal_language = field_validator("language")(normal_language)
+
+
+class Video(File):
+    """A video: an MP4 file of up to 300 MB, which Bluesky's video service makes playable before the post goes out.
+
+    Raises:
+        pydantic.ValidationError: the alt text is too long, or there are over 20 captions.
+
+    Example:
+        >>> Video(source="talk.mp4", alt="A talk about Prefect", captions=[Captions(source="t.vtt", language="en")]).alt
+        'A talk about Prefect'
+    """
+
+    alt: str = Field(
+        default="",
+        title="Alt text",
+        description="What the video shows, for people who do not see it.",
+        max_length=MAX_ALT_LENGTH,
+    )
+    captions: tuple[Captions, ...] = Field(
+        default=(), title="Captions", description="Up to 20 files, one per language.", max_length=20
+    )
+
+
+class LinkCard(BaseModel):
+    """A card with a page's title, description and picture, as the page itself tells them.
+
+    Raises:
+        pydantic.ValidationError: the URL is none.
+
+    Example:
+        >>> LinkCard(url="https://example.com").url
+        'https://example.com'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(
+        default=None,
+        title="URL",
+        description="The page. Left out: the first link in the text.",
+        examples=["https://example.com/news"],
+    )
+    title: str | None = Field(default=None, title="Title", description="Left out: the page's own.", max_length=1000)
+    description: str | None = Field(
+        default=None, title="Description", description="Left out: the page's own.", max_length=3000
+    )
+    thumbnail: File | None = Field(default=None, title="Picture", description="Left out: the page's own.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_a_web_page(self) -> Self:
+        if self.url is not None and not _is_web_address(self.url):
+            raise ValueError(f"url: {self.url!r} is not a web address. It begins with https:// or http://.")
+        return self
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    whole = not any(character.isspace() for character in url) and url.isprintable()
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and whole

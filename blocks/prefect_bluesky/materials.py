@@ -1,0 +1,201 @@
+"""What a post needs from the disk and the network: files made to fit and uploaded, handles, records and pages read."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import httpx
+
+from prefect_bluesky import xrpc
+from prefect_bluesky.attachments import Captions, File, Video
+from prefect_bluesky.cards import Page, read_page
+from prefect_bluesky.client import auth_problems
+from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceUnavailable, SourceUnavailable
+from prefect_bluesky.identity import did_document, pds_in, resolve_handle
+from prefect_bluesky.images import fit_image
+from prefect_bluesky.mp4 import is_mp4, picture_size
+from prefect_bluesky.records import blob_reference
+from prefect_bluesky.references import Reference, StrongReference, parse_reference
+from prefect_bluesky.runtime import logger
+from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.settings import current_settings
+from prefect_bluesky.sources import read_file
+from prefect_bluesky.videos import upload_video
+from prefect_bluesky.web import fetch
+
+MAX_IMAGE_SOURCE = 50_000_000
+"""Bytes that an image may have before it is made to fit."""
+
+MAX_VIDEO = 300_000_000
+MAX_CAPTIONS = 20_000
+"""Both from lexicons/app/bsky/embed/video.json."""
+
+_MAX_PAGE = 1_000_000
+"""Bytes of a page that are read for its card: what it says of itself stands at its beginning."""
+
+_MAX_THUMBNAIL_SIDE = 2000
+
+Json = dict[str, Any]
+
+
+class Placeholders:
+    """Stand-ins where nothing may be loaded: enough to know a post again by what the person wrote."""
+
+    def did_of(self, handle: str) -> str | None:
+        return None
+
+    def reference(self, text: str) -> StrongReference:
+        return StrongReference(str(parse_reference(text)), "", {})
+
+    def image(self, file: File, field: str) -> tuple[Json, int, int]:
+        return {}, 1, 1
+
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+        return {}, None
+
+    def captions(self, captions: Captions, field: str) -> Json:
+        return {}
+
+    def page(self, url: str) -> Page:
+        return Page("", "", None)
+
+    def picture(self, url: str) -> Json | None:
+        return None
+
+
+class Loaded(Placeholders):
+    """Files and pages are loaded, and nothing is asked of or sent to a PDS."""
+
+    def __init__(self) -> None:
+        self._settings = current_settings()
+        self.pictures: dict[str, bytes] = {}
+        """Images as they are sent, by the CID of their blob."""
+
+    def image(self, file: File, field: str) -> tuple[Json, int, int]:
+        data = read_file(file, field, max_bytes=MAX_IMAGE_SOURCE)
+        return self._fitted(data, field)
+
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+        data = read_file(video, field, max_bytes=MAX_VIDEO)
+        if not is_mp4(data):
+            raise InvalidInput(field, "it is no MP4 file.", "Convert it to MP4 (H.264).")
+        return self._processed(data, video.source), picture_size(data)
+
+    def captions(self, captions: Captions, field: str) -> Json:
+        data = read_file(captions, field, max_bytes=MAX_CAPTIONS)
+        if not data.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT"):
+            raise InvalidInput(field, "it is no WebVTT file.", "Its first line is WEBVTT.")
+        return self._stored(data, "text/vtt")
+
+    def page(self, url: str) -> Page:
+        try:
+            return read_page(self._fetch(url, max_bytes=_MAX_PAGE, keep_truncated=True))
+        except SourceUnavailable as trouble:
+            logger().warning("The link card shows the address alone. %s", trouble)
+            return super().page(url)
+
+    def picture(self, url: str) -> Json | None:
+        try:
+            data = self._fetch(url, max_bytes=MAX_IMAGE_SOURCE).data
+            blob, *_ = self._fitted(data, url, max_side=_MAX_THUMBNAIL_SIDE)
+        except (SourceUnavailable, InvalidInput) as trouble:
+            logger().warning("The link card goes without its picture. %s", trouble)
+            return None
+        return blob
+
+    def _fetch(self, url: str, **options: Any) -> Any:
+        settings = self._settings
+        return fetch(url, timeout=settings.fetch_timeout, allow_private=settings.allow_private_addresses, **options)
+
+    def _fitted(self, data: bytes, field: str, **options: int) -> tuple[Json, int, int]:
+        try:
+            image = fit_image(data, max_bytes=self._settings.max_image_bytes, **options)
+        except InvalidInput as unusable:
+            raise InvalidInput(field, unusable.reason, unusable.remedy) from unusable
+        blob = self._stored(image.data, image.mime_type)
+        self.pictures[blob["ref"]["$link"]] = image.data
+        return blob, image.width, image.height
+
+    def _stored(self, data: bytes, mime_type: str) -> Json:
+        return blob_reference(data, mime_type)
+
+    def _processed(self, data: bytes, name: str) -> Json:
+        return blob_reference(data, "video/mp4")
+
+
+class Resolved(Loaded):
+    """Handles and records are looked up too, as an account sees them; nothing is sent.
+
+    Args:
+        account: whose post it will be.
+    """
+
+    def __init__(self, account: SessionStatus) -> None:
+        super().__init__()
+        self._account = account
+
+    def did_of(self, handle: str) -> str | None:
+        return resolve_handle(self._account.pds_url, handle)
+
+    def reference(self, text: str) -> StrongReference:
+        wanted = parse_reference(text)
+        did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
+        if did is None:
+            raise InvalidInput(text, f"nobody has the handle {wanted.authority}.", "Give its at:// URI with the DID.")
+        place = Reference(did, wanted.collection, wanted.rkey)
+        # Most PDSs answer for the whole network; one that does not is asked where the record lies.
+        found = self._record(self._account.pds_url, place) or self._record(self._home(did), place)
+        if found is None:
+            raise InvalidInput(text, "there is no such record; it may have been deleted.", "Look whether it is there.")
+        return found
+
+    def _home(self, did: str) -> str | None:
+        return pds_in(did_document(did, self._settings.did_directory_url))
+
+    def _record(self, server_url: str | None, place: Reference) -> StrongReference | None:
+        if server_url is None:
+            return None
+        method = "com.atproto.repo.getRecord"
+        params = {"repo": place.authority, "collection": place.collection, "rkey": place.rkey}
+        try:
+            found = xrpc.query(server_url, method, params)
+        except RequestRefused:
+            return None
+        cid, value = found.get("cid"), found.get("value")
+        if not isinstance(cid, str) or not isinstance(value, dict):
+            raise ServiceUnavailable(server_url, method, 200, message="no record")
+        return StrongReference(str(place), cid, value)
+
+
+class Uploaded(Resolved):
+    """Everything, with what is attached uploaded to the account's PDS. An upload that no record uses is dropped there.
+
+    Args:
+        account: whose post it will be.
+        auth: signs the uploads.
+    """
+
+    def __init__(self, account: SessionStatus, auth: httpx.Auth) -> None:
+        super().__init__(account)
+        self._auth = auth
+
+    def _stored(self, data: bytes, mime_type: str) -> Json:
+        method = "com.atproto.repo.uploadBlob"
+        with auth_problems(self._account.handle):
+            answer = xrpc.upload(self._account.pds_url, method, data, mime_type, auth=self._auth)
+        blob = answer.get("blob")
+        if not isinstance(blob, dict) or blob.get("ref") != blob_reference(data, mime_type)["ref"]:
+            raise ServiceUnavailable(self._account.pds_url, method, 200, message="another blob than was sent")
+        return blob
+
+    def _processed(self, data: bytes, name: str) -> Json:
+        with auth_problems(self._account.handle):
+            return upload_video(
+                data,
+                name=name,
+                account=self._account,
+                auth=self._auth,
+                service_url=self._settings.video_service_url,
+                on_progress=partial(logger().info, "The video is being processed: %s, %s %%"),
+            )

@@ -1,0 +1,227 @@
+"""What a post would be: its records, keys and counts as they would be sent, to look at before anything is."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_bluesky.composition import Record
+from prefect_bluesky.images import thumbnail
+from prefect_bluesky.post import MAX_BYTES, MAX_GRAPHEMES
+from prefect_bluesky.references import POST
+from prefect_bluesky.richtext import count_graphemes
+from prefect_bluesky.runtime import in_run, logger
+
+ARTIFACT_KEY = "bluesky-preview"
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
+
+
+@dataclass(frozen=True)
+class PreviewedPost:
+    """A post as it would be.
+
+    Args:
+        uri: its at:// URI.
+        cid: its CID, if it were published now.
+        text: what it shows.
+        characters: how many characters a reader sees, of 300.
+        bytes: how many bytes of UTF-8 they take, of 3,000.
+        record: its record.
+    """
+
+    uri: str
+    cid: str
+    text: str
+    characters: int
+    bytes: int
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be sent. `print` it, or look at its `markdown`.
+
+    Args:
+        posts: the posts in order.
+        records: all records in the order in which they would be sent: the posts, then the gates.
+        pictures: the images as they would be sent, by the CID of their blob.
+
+    Example:
+        >>> preview = credentials.publish("Hello", dry_run=True)
+        >>> preview.posts[0].characters
+        5
+    """
+
+    posts: tuple[PreviewedPost, ...]
+    records: tuple[Record, ...]
+    pictures: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def of(cls, records: Sequence[Record], pictures: Mapping[str, bytes], did: str) -> Preview:
+        """Make a preview.
+
+        Args:
+            records: the records of a publication.
+            pictures: the images that they show, by the CID of their blob.
+            did: whose they would be.
+        """
+        posts = tuple(
+            PreviewedPost(
+                uri=record.uri(did),
+                cid=record.cid,
+                text=record.value["text"],
+                characters=count_graphemes(record.value["text"]),
+                bytes=len(record.value["text"].encode()),
+                record=record.value,
+            )
+            for record in records
+            if record.collection == POST
+        )
+        return cls(posts, tuple(records), pictures)
+
+    @property
+    def markdown(self) -> str:
+        """The posts as a page, with their images."""
+        count = len(self.posts)
+        title = "# A post, not sent" if count == 1 else f"# A thread of {count} posts, not sent"
+        return "\n\n".join([title, *self._sections(), *self._gates()]) + "\n"
+
+    def __str__(self) -> str:
+        """The posts as plain text, with their counts."""
+        return "\n\n".join(
+            f"[{number}/{len(self.posts)}] {post.characters} characters, {post.bytes} bytes\n"
+            + "\n".join([post.text, *(f"  + {line}" for line in _attached(post.record.get("embed")))])
+            for number, post in enumerate(self.posts, 1)
+        )
+
+    def show(self) -> None:
+        """Show it in the Prefect UI, inside a run."""
+        if not in_run():
+            return
+        try:
+            run_coro_as_sync(
+                acreate_markdown_artifact(self.markdown, key=ARTIFACT_KEY, description="A preview: nothing was sent.")
+            )
+        except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+            logger().warning("The preview's artifact could not be made: %s", type(trouble).__name__)
+
+    def _sections(self) -> Iterator[str]:
+        for number, post in enumerate(self.posts, 1):
+            if len(self.posts) > 1:
+                yield f"## {number} of {len(self.posts)}"
+            if post.text:
+                yield _quoted(_marked(post.record))
+            yield from self._shown(post.record.get("embed"))
+            yield "\n".join(
+                [
+                    "| | |",
+                    "|---|---|",
+                    f"| characters | {post.characters} of {MAX_GRAPHEMES} |",
+                    f"| bytes | {post.bytes:,} of {MAX_BYTES:,} |",
+                    *_facts(post.record),
+                    f"| URI | `{post.uri}` |",
+                    f"| CID | `{post.cid}` |",
+                ]
+            )
+            yield _code(post.record)
+
+    def _gates(self) -> Iterator[str]:
+        for record in self.records:
+            if record.collection != POST:
+                yield f"## `{record.collection}`"
+                yield _code(record.value)
+
+    def _shown(self, embed: Any) -> Iterator[str]:
+        """What an embed shows, with its pictures."""
+        for picture in _pictures(embed):
+            data = self.pictures.get(picture["blob"]["ref"]["$link"])
+            if data is not None:
+                url = f"data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()}"
+                yield f"![{_escaped(picture['alt'])}]({url})"
+        yield from (f"- {_escaped(line)}" for line in _attached(embed))
+
+
+def _pictures(embed: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(embed, dict):
+        return
+    for item in embed.get("images") or embed.get("items") or []:
+        yield {"blob": item["image"], "alt": item["alt"]}
+    external = embed.get("external") or {}
+    if "thumb" in external:
+        yield {"blob": external["thumb"], "alt": external["title"]}
+    yield from _pictures(embed.get("media"))
+
+
+def _attached(embed: Any) -> Iterator[str]:
+    """What an embed holds, a line for each thing."""
+    if not isinstance(embed, dict):
+        return
+    yield from _attached(embed.get("media"))
+    for item in embed.get("images") or embed.get("items") or []:
+        ratio, blob = item["aspectRatio"], item["image"]
+        alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
+        yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}"
+    if "video" in embed:
+        yield f"video, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}"
+    if external := embed.get("external"):
+        yield f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
+    record = embed.get("record") or {}
+    quoted = record.get("record") or record
+    if quoted:
+        yield f"quote: {quoted['uri']}"
+
+
+def _facts(record: dict[str, Any]) -> Iterator[str]:
+    if "reply" in record:
+        yield f"| reply to | `{record['reply']['parent']['uri']}` |"
+    if "langs" in record:
+        yield f"| languages | {', '.join(record['langs'])} |"
+    if "labels" in record:
+        yield f"| content warnings | {', '.join(value['val'] for value in record['labels']['values'])} |"
+    if "tags" in record:
+        yield f"| tags | {_escaped(', '.join(record['tags']))} |"
+
+
+def _marked(record: dict[str, Any]) -> str:
+    """A record's text as Markdown, with its links."""
+    data = record["text"].encode()
+    pieces, last = [], 0
+    for facet in record.get("facets", []):
+        start, end = facet["index"]["byteStart"], facet["index"]["byteEnd"]
+        (feature,) = facet["features"]
+        shown, target = _escaped(data[start:end].decode()), _target(feature)
+        pieces += [_escaped(data[last:start].decode()), f"[{shown}](<{target}>)"]
+        last = end
+    return "".join([*pieces, _escaped(data[last:].decode())])
+
+
+def _target(feature: dict[str, str]) -> str:
+    if "did" in feature:
+        return f"https://bsky.app/profile/{feature['did']}"
+    url = feature.get("uri") or f"https://bsky.app/hashtag/{feature['tag']}"
+    return url.replace("<", "%3C").replace(">", "%3E")
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _quoted(markdown: str) -> str:
+    return "\n".join(f"> {line}  " for line in markdown.splitlines())
+
+
+def _code(value: dict[str, Any]) -> str:
+    # A fence that is longer than any in the text cannot be closed by it.
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}json\n{text}\n{fence}"

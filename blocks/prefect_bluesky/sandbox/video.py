@@ -1,0 +1,265 @@
+"""A stand-in for Bluesky's video service (video.bsky.app) on loopback, before the sandbox's PDS or a real one.
+
+It leaves videos as they are, but deals with them as the service does: an upload becomes a job, and at the job's end the
+stand-in itself uploads the video to the account's PDS, with the token that came with it.
+
+Its answers are those that people have seen from the service, also where these are not as the lexicon says:
+https://github.com/bluesky-social/atproto/issues/3097
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import httpx
+
+from . import app
+from .clock import Clock
+from .faults import Fault, Faults
+from .refusal import Refusal, failure
+from .tokens import unverified
+from .xrpc import Answer, Call, Json
+
+_UPLOAD = "app.bsky.video.uploadVideo"
+_STATUS = "app.bsky.video.getJobStatus"
+_LIMITS = "app.bsky.video.getUploadLimits"
+_UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
+_CREATED, _ENCODING, _COMPLETED, _FAILED = (
+    f"JOB_STATE_{state}" for state in ("CREATED", "ENCODING", "COMPLETED", "FAILED")
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video that was uploaded, and what has become of it.
+
+    Attributes:
+        id: the job's id.
+        did: the account.
+        name: the file's name as the uploader gave it.
+        content: the video.
+        state: such as "JOB_STATE_ENCODING".
+        progress: percentage of that state.
+        error: why it failed, for machines.
+        message: why it failed, for people.
+        blob: the reference to the video on the PDS, when completed.
+    """
+
+    id: str
+    did: str
+    name: str
+    content: bytes = field(repr=False)
+    state: str = _CREATED
+    progress: int | None = None
+    error: str | None = None
+    message: str | None = None
+    blob: dict[str, Any] | None = None
+
+
+@contextmanager
+def run_video_service(pds_url: str) -> Iterator["VideoService"]:
+    """Run a video service on a free port of 127.0.0.1 while the block lasts.
+
+    Args:
+        pds_url: the PDS of the accounts that use it.
+
+    Raises:
+        OSError: there is no free port.
+
+    Example:
+        >>> from prefect_bluesky import sandbox
+        >>> with sandbox.run() as pds, sandbox.run_video_service(pds.url) as service:
+        ...     # publish a video by way of service.url, and then:
+        ...     states = [job.state for job in service.jobs]
+    """
+    service = _Service(pds_url)
+    with app.listen() as (listener, url), app.serve(partial(app.build, service.respond, Clock()), listener):
+        yield VideoService(url, service)
+
+
+class VideoService:
+    """A running video service. Get one from `run_video_service()`. Safe to use from several threads.
+
+    A job is encoding when it is asked after for the first time, and done at the second.
+
+    Attributes:
+        url: its address, such as "http://127.0.0.1:40124".
+    """
+
+    def __init__(self, url: str, service: "_Service") -> None:
+        self.url = url
+        self._service = service
+
+    def __repr__(self) -> str:
+        return f"VideoService(url={self.url!r})"
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs so far, in the order of their uploads."""
+        with self._service.lock:
+            return list(self._service.jobs.values())
+
+    def fail_next_job(self, error: str = "video processing error", message: str = "Failed to process video") -> None:
+        """Let the next job fail. The same video may be uploaded again."""
+        with self._service.lock:
+            self._service.next_fate = replace(self._service.next_fate, failure=(error, message))
+
+    def stall_next_job(self) -> None:
+        """Let the next job stay where it is for ever."""
+        with self._service.lock:
+            self._service.next_fate = replace(self._service.next_fate, stalls=True)
+
+    def refuse_next_upload(
+        self,
+        error: str = "unconfirmed_email",
+        message: str = "Confirm your email address to upload videos",
+        status: int = 401,
+    ) -> None:
+        """Refuse the next upload for what the account is, or has uploaded today."""
+        body = {"jobStatus": {"did": "", "error": error, "jobId": "", "message": message, "state": ""}}
+        with self._service.lock:
+            self._service.faults.fail(_UPLOAD, Answer(status, body), times=1)
+
+    def fail(self, nsid: str, status: int = 503, times: int = 1, headers: Mapping[str, str] | None = None) -> None:
+        """Answer the next `times` calls of a method with an error; they change nothing.
+
+        Raises:
+            ValueError: there is no such method.
+        """
+        self._check(nsid)
+        with self._service.lock:
+            self._service.faults.fail(nsid, Answer.of(failure(status, None, None, headers)), times)
+
+    def drop(self, nsid: str, times: int = 1) -> None:
+        """Do what the next `times` calls of a method ask, then close their connections without an answer.
+
+        Raises:
+            ValueError: there is no such method.
+        """
+        self._check(nsid)
+        with self._service.lock:
+            self._service.faults.drop(nsid, times)
+
+    def _check(self, nsid: str) -> None:
+        if nsid not in self._service.methods:
+            raise ValueError(f"the video service has no method {nsid!r}")
+
+
+@dataclass(frozen=True)
+class _Fate:
+    """What a test wants to come of a job."""
+
+    stalls: bool = False
+    failure: tuple[str, str] | None = None
+
+
+class _Service:
+    """The service itself, without HTTP: its state, and what it says to a call."""
+
+    def __init__(self, pds_url: str) -> None:
+        self.lock = threading.Lock()
+        self.jobs: dict[str, Job] = {}
+        self.faults = Faults()
+        self.next_fate = _Fate()
+        self.methods = {_UPLOAD: self._upload, _STATUS: self._status, _LIMITS: self._limits}
+        self._pds_url = pds_url
+        self._fates: dict[str, _Fate] = {}
+        self._authorizations: dict[str, str] = {}
+
+    def respond(self, call: Call) -> tuple[Answer, Fault]:
+        """Deal with a call, and say what else is to happen to its answer."""
+        method = self.methods.get(call.nsid)
+        if method is None:
+            return Answer(404, {"error": "not_found", "message": "Not Found"}), Fault()
+        # It may wait for the PDS, and with it all that this server does: its callers are one test.
+        with self.lock:
+            fault = self.faults.take(call.nsid)
+            return fault.failure or method(call), fault
+
+    def _upload(self, call: Call) -> Answer:
+        did, name = call.query.get("did", ""), call.query.get("name", "")
+        pds_did = self._ask_pds("GET", "com.atproto.server.describeServer").json()["did"]
+        fault = _fault_of_token(call, pds_did, f"the user's PDS DID {_quoted(pds_did)}", _UPLOAD_BLOB, did)
+        if fault:
+            return fault
+        for known in self.jobs.values():
+            if (known.did, known.content) == (did, call.content) and known.state != _FAILED:
+                # Without its blob: that is for getJobStatus to tell.
+                said = {"error": "already_exists", "message": "Video already processed"}
+                return Answer(409, {"did": did, "jobId": known.id, "state": known.state, **said})
+        job = Job(_new_job_id(), did, name, call.content)
+        self.jobs[job.id] = job
+        self._authorizations[job.id] = call.authorization or ""
+        self._fates[job.id], self.next_fate = self.next_fate, _Fate()
+        return Answer(200, _status_of(job))
+
+    def _status(self, call: Call) -> Answer:
+        job = self.jobs.get(call.query.get("jobId", ""))
+        if job is None:
+            return Answer(404, {"error": "not_found", "message": "Job not found"})
+        job = self.jobs[job.id] = self._advanced(job)
+        return Answer(200, {"jobStatus": _status_of(job)})
+
+    def _limits(self, call: Call) -> Answer:
+        did = "did:web:video.bsky.app"
+        if fault := _fault_of_token(call, did, _quoted(did), _LIMITS):
+            return fault
+        return Answer(200, {"canUpload": True, "remainingDailyVideos": 25, "remainingDailyBytes": 10_000_000_000})
+
+    def _advanced(self, job: Job) -> Job:
+        fate = self._fates[job.id]
+        if job.state == _CREATED:
+            return replace(job, state=_ENCODING, progress=50)
+        if job.state in (_COMPLETED, _FAILED) or fate.stalls:
+            return job
+        if fate.failure:
+            error, message = fate.failure
+            return replace(job, state=_FAILED, error=error, message=message)
+        headers = {"Authorization": self._authorizations[job.id], "Content-Type": "video/mp4"}
+        answer = self._ask_pds("POST", _UPLOAD_BLOB, content=job.content, headers=headers)
+        if answer.is_error:
+            said = answer.json()
+            return replace(job, state=_FAILED, error=said.get("error"), message=said.get("message"))
+        return replace(job, state=_COMPLETED, progress=100, blob=answer.json()["blob"])
+
+    def _ask_pds(self, verb: str, nsid: str, **options: Any) -> httpx.Response:
+        url = f"{self._pds_url}/xrpc/{nsid}"
+        # verify=False: there is no TLS here, and reading the certificates would take most of the time.
+        return httpx.request(verb, url, timeout=30, verify=False, trust_env=False, **options)  # noqa: S501
+
+
+def _status_of(job: Job) -> Json:
+    status: Json = {"jobId": job.id, "did": job.did, "state": job.state, "progress": job.progress}
+    status |= {"blob": job.blob, "error": job.error, "message": job.message}
+    return {name: value for name, value in status.items() if value is not None}
+
+
+def _fault_of_token(call: Call, audience: str, whose: str, method: str, did: str | None = None) -> Answer | None:
+    """What is wrong with a token, but for its signature: that is for the PDS to check."""
+    try:
+        _, claims = unverified(call.authorization)
+    except Refusal:
+        claims = {}
+    if claims.get("aud") != audience:
+        return _bad_token(f"audience {_quoted(claims.get('aud'))}, should be {whose}")
+    if claims.get("lxm") != method:
+        return _bad_token(f"lexicon method {_quoted(claims.get('lxm'))}, should be {method}")
+    if did is not None and claims.get("iss") != did:
+        return _bad_token(f"issuer {_quoted(claims.get('iss'))}, should be {_quoted(did)}")
+    return None
+
+
+def _bad_token(why: str) -> Answer:
+    return Answer(401, {"error": f"invalid token: invalid token {why}"})
+
+
+def _quoted(text: object) -> str:
+    return f'"{text or ""}"'
+
+
+def _new_job_id() -> str:
+    return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuv") for _ in range(20))

@@ -1,0 +1,97 @@
+"""The bytes of a file that a post attaches: from a path, a URL, a Prefect block, or the post itself."""
+
+from __future__ import annotations
+
+import binascii
+import inspect
+import re
+from base64 import b64decode
+from pathlib import Path
+
+from prefect.blocks.core import Block
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_bluesky.attachments import File
+from prefect_bluesky.errors import InvalidInput, SourceUnavailable
+from prefect_bluesky.settings import current_settings
+from prefect_bluesky.web import fetch
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        file: where it lies.
+        field: its name in the post, for an error.
+        max_bytes: what is read at most.
+
+    Raises:
+        InvalidInput: it cannot be what it is meant to be.
+        SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
+    """
+    data = _read(file, field, max_bytes)
+    if len(data) > max_bytes:
+        raise InvalidInput(field, f"it has {len(data):,} bytes, over the limit of {max_bytes:,}.", "Make it smaller.")
+    return data
+
+
+def _read(file: File, field: str, max_bytes: int) -> bytes:
+    if file.storage:
+        return _from_block(file.source, file.storage)
+    scheme = _SCHEME.match(file.source)
+    match scheme and scheme[1].lower():
+        case "data":
+            return _from_data_url(file.source, field)
+        case "http" | "https":
+            settings = current_settings()
+            return fetch(
+                file.source,
+                max_bytes=max_bytes,
+                timeout=settings.fetch_timeout,
+                allow_private=settings.allow_private_addresses,
+            ).data
+        case "s3" | "gs" | "az" | "ftp" | "file":
+            raise InvalidInput(
+                field, f"{file.source!r} is no path and no https:// URL.", "Name the Prefect block as its storage."
+            )
+        case _:
+            return _from_path(file.source)
+
+
+def _from_data_url(url: str, field: str) -> bytes:
+    header, _, data = url.partition(",")
+    try:
+        if not header.endswith(";base64"):
+            raise binascii.Error  # noqa: TRY301 - one reason for all that is not base64
+        return b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInput(field, "the data URL holds no base64.", "In Python, give the bytes themselves.") from None
+
+
+def _from_path(source: str) -> bytes:
+    try:
+        return Path(source).expanduser().read_bytes()
+    except (OSError, ValueError) as trouble:  # ValueError: a NUL in the name
+        reason = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
+        raise SourceUnavailable(source, f"{reason}, on the machine that publishes.") from trouble
+
+
+def _from_block(source: str, storage: str) -> bytes:
+    place = f"{storage}: {source}"
+    try:
+        block = run_coro_as_sync(Block.aload(storage))
+    except ValueError as missing:
+        raise SourceUnavailable(place, f"there is no block {storage}. Create it, or name another.") from missing
+    read = getattr(block, "read_path", None)
+    if read is None:
+        raise SourceUnavailable(place, f"a block of this type holds no files: {type(block).__name__}.")
+    try:
+        data = read(source)
+        return bytes(run_coro_as_sync(data) if inspect.iscoroutine(data) else data)
+    except Exception as trouble:  # each kind of storage has errors of its own
+        is_missing = isinstance(trouble, ValueError | FileNotFoundError)
+        raise SourceUnavailable(
+            place, f"it cannot be read: {type(trouble).__name__}: {trouble}", retryable=not is_missing
+        ) from trouble

@@ -1,0 +1,91 @@
+"""A long text as the posts of a thread: cut where a reader would pause, never inside a link, mention or hashtag."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+
+import regex
+
+from prefect_bluesky.richtext import Entity, find_entities, graphemes, shown_text
+
+_PAUSES = (
+    regex.compile(r"\n\s*\n"),  # paragraphs
+    regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|(?<=[。！？][”’」』）]*)(?![。！？”’」』）])|\n"""),  # noqa: RUF001
+    regex.compile(r"\s+"),  # words
+)
+"""Where a text may be cut, the best first."""
+
+_FULL_ENOUGH = 3
+"""A post that is cut after a paragraph or a sentence is at least this part of a post full: a third."""
+
+
+def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: bool) -> list[str]:
+    """A text in pieces that each fit into a post, cut after a paragraph, else a sentence, else a word.
+
+    Nothing but white space at the cuts is lost. A word that is longer than a post is cut between two characters.
+
+    Args:
+        text: the text.
+        max_graphemes: how many characters a piece may have.
+        max_bytes: how many bytes of UTF-8 it may take.
+        shorten_links: whether links count as they are shown.
+
+    Example:
+        >>> split_text("One. Two.", max_graphemes=5, max_bytes=100, shorten_links=True)
+        ['One.', 'Two.']
+    """
+    text = text.strip()
+    entities = find_entities(text)
+    ends, counts, sizes = _measured(text, entities, shorten_links)
+    pauses = [_pauses(text, pattern, entities) for pattern in _PAUSES]
+    pieces = []
+    unit = 0
+    while unit < len(ends):
+        start = ends[unit - 1] if unit else 0
+        full = min(
+            bisect_right(counts, counts[unit] + max_graphemes) - 1, bisect_right(sizes, sizes[unit] + max_bytes) - 1
+        )
+        # What is too long even alone, as a link that is not shortened, is for the caller to refuse.
+        last = max(full, unit + 1)
+        end = ends[last - 1]
+        if last < len(ends):
+            end = _cut(text, start, end, pauses)
+        pieces.append(text[start:end].strip())
+        unit = bisect_right(ends, end)
+        while unit < len(ends) and text[ends[unit - 1] : ends[unit]].isspace():
+            unit += 1
+    return pieces
+
+
+def _measured(text: str, entities: list[Entity], shorten_links: bool) -> tuple[list[int], list[int], list[int]]:
+    """Where each unit that must not be cut ends, and the graphemes and bytes before each unit and in all."""
+    units: list[tuple[str, str]] = []  # as written, as shown
+    last = 0
+    for entity in entities:
+        written = text[entity.start : entity.end]
+        at_zero = Entity(0, len(written), entity.kind, entity.value)
+        units += [(each, each) for each in graphemes(text[last : entity.start])]
+        units.append((written, shown_text(written, [at_zero]) if shorten_links else written))
+        last = entity.end
+    units += [(each, each) for each in graphemes(text[last:])]
+    ends = list(accumulate(len(written) for written, _ in units))
+    counts = list(accumulate((len(graphemes(shown)) for _, shown in units), initial=0))
+    sizes = list(accumulate((len(shown.encode()) for _, shown in units), initial=0))
+    return ends, counts, sizes
+
+
+def _pauses(text: str, pattern: regex.Pattern[str], entities: list[Entity]) -> list[int]:
+    found = [match.start() for match in pattern.finditer(text)]
+    return [place for place in found if not any(entity.start < place < entity.end for entity in entities)]
+
+
+def _cut(text: str, start: int, end: int, pauses: list[list[int]]) -> int:
+    """The best place to cut in what fits."""
+    # A pause that begins just after what fits fits too: white space at the cut is dropped.
+    for rank, places in enumerate(pauses):
+        place = places[bisect_right(places, end) - 1] if places and places[0] <= end else 0
+        least = (end - start) // _FULL_ENOUGH if rank < len(pauses) - 1 else 0
+        if place > start + least:
+            return place
+    return end

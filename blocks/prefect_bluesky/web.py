@@ -1,0 +1,299 @@
+"""What lies behind a URL that somebody gave, without letting that URL reach into private networks.
+
+An address is checked where the connection to it is made, so that neither a redirect, nor a number written in octal, nor
+a name that resolves to another address the second time (DNS rebinding) leads around the check. Nothing else of a
+browser is here: no cookies, no credentials, no proxies. A proxy would look the name up itself.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+import httpcore
+import httpx
+
+from prefect_bluesky.errors import SourceUnavailable
+
+_MAX_REDIRECTS = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {408, 425, 429}  # Request Timeout, Too Early and Too Many Requests mean "again", as 5xx does
+
+# Some sites answer only to what calls itself Mozilla.
+_USER_AGENT = f"Mozilla/5.0 (compatible; prefect-bluesky/{version('prefect-bluesky')}; +https://bsky.app)"
+_HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "gzip"), ("User-Agent", _USER_AGENT)]
+
+_USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s\"';,]+)", re.IGNORECASE)
+
+_UNICAST = ip_network("2000::/3")  # all that IANA has given out of IPv6 so far
+_NAT64 = ip_network("64:ff9b::/96")
+# Public by the standard library's tables, at least before Python 3.12.4, but inside clouds: metadata of Oracle's and
+# the host of Azure's virtual machines.
+_CLOUD = (ip_network("192.0.0.0/24"), ip_network("168.63.129.16/32"))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was found behind a URL.
+
+    Attributes:
+        url: where redirects led.
+        content_type: the media type in lower case without parameters; empty if the server says none.
+        charset: the encoding that the server says, as it spells it.
+        data: the content.
+    """
+
+    url: str
+    content_type: str
+    charset: str | None
+    data: bytes = field(repr=False)
+
+
+def fetch(
+    url: str, *, max_bytes: int, timeout: float, allow_private: bool = False, keep_truncated: bool = False
+) -> Fetched:
+    """What lies behind a URL.
+
+    Args:
+        url: an http or https URL.
+        max_bytes: how much may lie there, unpacked.
+        timeout: seconds for all of it, redirects included.
+        allow_private: whether it may lie in a private network or on this machine.
+        keep_truncated: whether the beginning is enough, if there is more than `max_bytes`.
+
+    Raises:
+        SourceUnavailable: it cannot be had, or is too large; retryable if that may pass.
+    """
+    try:
+        return _follow(url, _PublicNetwork(_Deadline(timeout), allow_private), max_bytes, keep_truncated)
+    except _Trouble as trouble:
+        reason, retryable = trouble.reason, trouble.retryable
+    except httpcore.TimeoutException:
+        reason, retryable = f"It does not answer in full within {timeout:g} s.", True
+    except (httpcore.NetworkError, httpcore.ProtocolError) as trouble:
+        reason, retryable = f"The connection fails: {str(trouble)[:200]}", True
+    # Not even a URL that is refused for the password in it brings that into a log.
+    raise SourceUnavailable(_USER_INFO.sub("", url), reason, retryable=retryable)
+
+
+class _Trouble(Exception):
+    """Why there is nothing; `fetch` adds for which URL."""
+
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+
+
+def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: bool) -> Fetched:
+    # httpcore and not httpx: a client of httpx keeps cookies, and unpacks a chunk whole before its size can be seen.
+    target = _target(url)
+    with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network) as pool:
+        for _ in range(_MAX_REDIRECTS + 1):
+            request_url = httpcore.URL(
+                scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
+            )
+            with pool.stream("GET", request_url, headers=[("Host", target.netloc.decode()), *_HEADERS]) as answer:
+                headers = httpx.Headers(answer.headers)
+                if answer.status in _REDIRECTS and "location" in headers:
+                    target = _target(headers["location"], target)
+                    continue
+                _check_status(answer.status, target.host)
+                content_type = headers.get("content-type", "")
+                charset = _CHARSET.search(content_type)
+                return Fetched(
+                    url=str(target),
+                    content_type=re.split("[;,]", content_type)[0].strip().lower(),
+                    charset=charset[1] if charset else None,
+                    data=_read(answer, headers, max_bytes, keep_truncated),
+                )
+    raise _Trouble(f"It redirects more than {_MAX_REDIRECTS} times.")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context()  # takes 20 ms
+
+
+def _target(reference: str, base: httpx.URL | None = None) -> httpx.URL:
+    shown = _USER_INFO.sub("", reference)[:200]
+    try:
+        url = httpx.URL(reference) if base is None else base.join(reference)
+    except (httpx.InvalidURL, ValueError):
+        raise _Trouble(f"{shown!r} is not a valid URL.") from None
+    if url.scheme not in {"http", "https"}:
+        raise _Trouble(f"{shown!r} is not a URL of the web: it must begin with https:// or http://.")
+    if url.userinfo:
+        raise _Trouble("Credentials in a URL are sent nowhere. Give a URL that is readable without signing in.")
+    if not url.host or (url.port is not None and not 0 < url.port < 1 << 16):
+        raise _Trouble(f"{shown!r} names no host, or no port that there is.")
+    return url
+
+
+def _check_status(status: int, host: str) -> None:
+    if 200 <= status < 300:
+        return
+    remedy = {
+        401: " Give a URL that is readable without signing in.",
+        403: " Give a URL that is readable without signing in.",
+        404: " Is the URL right?",
+        410: " Is the URL right?",
+    }.get(status, "")
+    raise _Trouble(f"{host} answers with {status}.{remedy}", retryable=500 <= status < 600 or status in _PASSING)
+
+
+def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, keep_truncated: bool) -> bytes:
+    too_large = _Trouble(f"It is larger than {max_bytes:,} bytes.")
+    if int(headers.get("content-length", 0)) > max_bytes and not keep_truncated:
+        raise too_large
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip"}:
+        raise _Trouble(f"It is compressed as {encoding[:50]!r}, although gzip was asked for.")
+    gzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    received, data = 0, bytearray()
+    for chunk in answer.iter_stream():
+        received += len(chunk)
+        try:
+            # One byte more than is wanted tells that there is more, however much that would be.
+            data += gzip.decompress(chunk, max_bytes + 1 - len(data)) if gzip else chunk
+        except zlib.error:
+            raise _Trouble("It is not the gzip that its server says it is.") from None
+        if max(received, len(data)) > max_bytes:
+            if keep_truncated:
+                return bytes(data[:max_bytes])
+            raise too_large
+    if gzip and received and not gzip.eof:
+        raise _Trouble("It breaks off in the middle.", retryable=True)
+    return bytes(data)
+
+
+class _Deadline:
+    """When all must be done."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = monotonic() + seconds
+
+    def left(self) -> float:
+        """The seconds until then; more than none."""
+        left = self._end - monotonic()
+        if left <= 0:
+            raise httpcore.TimeoutException
+        return left
+
+
+class _PublicNetwork(httpcore.NetworkBackend):
+    """Connects to public addresses, until the deadline. Unix sockets are refused by the base class."""
+
+    def __init__(self, deadline: _Deadline, allow_private: bool) -> None:
+        self._deadline = deadline
+        self._allow_private = allow_private
+        self._network = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = _addresses(host, port, self._deadline.left())
+        for address in addresses:
+            # One that is not public among others is an attack or a mistake: none of them is tried.
+            if not self._allow_private and not _is_public(ip_address(address)):
+                raise _Trouble(
+                    f"{host} is at {address}, which is not a public address. If posts may use what lies in your own "
+                    "network, set PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true."
+                )
+
+        def connect(address: str, tries: int) -> httpcore.NetworkStream:
+            share = self._deadline.left() / tries
+            stream = self._network.connect_tcp(address, port, share, local_address, socket_options)
+            return _TimedStream(stream, self._deadline)
+
+        *others, last = addresses
+        for position, address in enumerate(others):
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return connect(address, len(addresses) - position)
+        return connect(last, 1)
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection on which everything ends at the deadline, whatever time-out is asked for."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
+        except httpcore.ConnectError as trouble:
+            if isinstance(trouble.__cause__, ssl.SSLCertVerificationError):
+                reason = trouble.__cause__.verify_message.rstrip(".")
+                raise _Trouble(f"The certificate of {server_hostname} is not valid: {reason}.") from None
+            raise
+        return _TimedStream(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _addresses(host: str, port: int, timeout: float) -> list[str]:
+    found: Future[list[str]] = Future()
+
+    def look_up() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as trouble:
+            found.set_exception(trouble)
+        else:
+            found.set_result([str(socket_address[0]) for *_, socket_address in answers])
+
+    # The resolver knows no time-out: one that outlasts ours is left behind.
+    Thread(target=look_up, name="prefect-bluesky-dns", daemon=True).start()
+    try:
+        return found.result(timeout)
+    except TimeoutError:
+        raise httpcore.ConnectTimeout from None
+    except UnicodeError:
+        raise _Trouble(f"{host!r} is not the name of a host.") from None
+    except OSError as trouble:
+        if isinstance(trouble, socket.gaierror) and trouble.errno != socket.EAI_AGAIN:
+            raise _Trouble(f"There is no host {host!r}. Is the URL right?") from None
+        raise _Trouble(f"{host} cannot be looked up at the moment.", retryable=True) from None
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return _is_public(inner)
+        return address in _UNICAST and address.is_global  # no Teredo, which is not global
+    return address.is_global and not address.is_multicast and not any(address in network for network in _CLOUD)

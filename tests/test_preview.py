@@ -1,0 +1,76 @@
+"""What would be sent, to look at."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from prefect_bluesky import Image, LinkCard, Post, Preview, ThreadPost, sandbox
+from prefect_bluesky.preview import ARTIFACT_KEY
+from tests.support import WRITE, block, counted, picture
+
+POST = Post(
+    text="*Look* at https://example.com/a/long/path/to/a/page by @alice.test #prefect",
+    images=(Image(source=picture(40, 20), alt="A [red] picture"), Image(source=picture(10, 10))),
+    languages=("en",),
+    labels=("nudity",),
+    tags=("art",),
+    thread=(ThreadPost(text="```json\nAnd more", link_card=LinkCard(url="http://127.0.0.1/", title="A <b>card</b>")),),
+    quotable=False,
+)
+
+
+def test_without_an_account_it_shows_all_but_what_a_server_knows() -> None:
+    preview = POST.preview()
+    assert [post.text for post in preview.posts] == [
+        "*Look* at example.com/a/long/path/... by @alice.test #prefect",
+        "```json\nAnd more",
+    ]
+    assert [(post.characters, post.bytes) for post in preview.posts] == [(61, 61), (16, 16)]
+    assert len(preview.pictures) == 2
+
+
+def test_as_text_it_shows_the_posts_their_counts_and_what_is_attached() -> None:
+    # How many bytes an image takes is its encoder's business.
+    shown = re.sub(r"\d+ bytes of", "N bytes of", str(POST.preview()))
+    assert shown.splitlines()[:4] == [
+        "[1/2] 61 characters, 61 bytes",
+        "*Look* at example.com/a/long/path/... by @alice.test #prefect",
+        "  + image, 40 x 20, N bytes of image/png: “A [red] picture”",
+        "  + image, 10 x 10, N bytes of image/png: no alt text",
+    ]
+
+
+def test_as_markdown_it_shows_the_text_literally_with_its_links_and_images() -> None:
+    markdown = POST.preview().markdown
+    assert r"> \*Look\* at [example\.com/a/long/path/\.\.\.](<https://example.com/a/long/path/to/a/page>)" in markdown
+    assert "[\\#prefect](<https://bsky.app/hashtag/prefect>)" in markdown
+    assert re.search(r"!\[A \\\[red\\\] picture\]\(data:image/jpeg;base64,[\w/+]+", markdown)
+    assert "A \\<b\\>card" in markdown
+    assert "| languages | en |" in markdown
+    assert '"$type": "app.bsky.feed.postgate"' in markdown
+
+
+def test_no_text_can_close_the_code_that_it_stands_in() -> None:
+    assert "````json\n" in POST.preview().markdown
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_in_a_run_it_is_an_artifact_and_nothing_is_sent(sandbox_pds: sandbox.Sandbox) -> None:
+    credentials = block(sandbox_pds, sandbox_pds.create_account())
+
+    @flow
+    def look() -> Preview:
+        return credentials.publish("Not yet", dry_run=True)
+
+    with counted(sandbox_pds) as requests:
+        preview = look()
+    assert WRITE not in requests
+    with get_client(sync_client=True) as client:
+        filters = ArtifactFilter(key=ArtifactFilterKey(any_=[ARTIFACT_KEY]))
+        artifacts = client.read_artifacts(artifact_filter=filters)
+    assert preview.markdown in [artifact.data for artifact in artifacts]
