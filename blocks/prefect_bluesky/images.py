@@ -63,8 +63,12 @@ def fit_image(data: bytes, *, max_bytes: int, max_side: int = 4000) -> FittedIma
         InvalidInput: it is no such file, damaged, too large to decode, or cannot be made to fit.
 
     Example:
-        >>> fit_image(Path("photo.jpg").read_bytes(), max_bytes=976 * 1024)  # doctest: +SKIP
-        FittedImage(mime_type='image/jpeg', width=3213, height=2410)
+        >>> from io import BytesIO
+        >>> from PIL import Image
+        >>> file = BytesIO()
+        >>> Image.new("RGB", (300, 200)).save(file, "PNG")
+        >>> fit_image(file.getvalue(), max_bytes=976 * 1024)
+        FittedImage(mime_type='image/png', width=300, height=200)
     """
     with _reading(data):
         source, size = _decoded(data, max_side)
