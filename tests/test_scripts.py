@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import LOGIN, WRITE, Pds, block, counted, texts
+from tests.support import LOGIN, WRITE, Pds, block, counted, picture, texts
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ class TestPublish:
 
     @pytest.mark.pds
     def test_a_second_process_does_not_sign_in_and_a_wrong_app_password_gets_no_session(
-        self, real_pds: Pds, prefect_api: str
+        self, real_pds: Pds, prefect_api: str, tmp_path: Path
     ) -> None:
         pds = real_pds
         account, friend = pds.create_account(), pds.create_account()
@@ -82,11 +82,14 @@ class TestPublish:
         }
         with counted(pds) as requests:
             first = script("publish.py", f"See https://example.com/é with @{friend.handle} #Prefect", **environment)
-            second = script("publish.py", "From another process", **environment)
+            (tmp_path / "red.png").write_bytes(picture(20, 10))
+            image = ("--image", str(tmp_path / "red.png"), "--alt", "A red picture")
+            second = script("publish.py", "From another process", *image, **environment)
         assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
         assert requests[LOGIN] == 1
         assert requests[WRITE] == 2
         assert sorted(_features(post) for post in pds.posts(account)) == [[], ["link", "mention", "tag"]]
+        assert sorted(_alt_texts(post) for post in pds.posts(account)) == [[], ["A red picture"]]
 
         wrong = script("publish.py", "Never seen", **{**environment, "BLUESKY_APP_PASSWORD": "aaaa-bbbb-cccc-dddd"})
         assert wrong.returncode == 1
@@ -101,3 +104,7 @@ class TestPublish:
 def _features(post: dict[str, Any]) -> list[str]:
     facets = post["value"].get("facets", [])
     return [facet["features"][0]["$type"].rsplit("#", 1)[1] for facet in facets]
+
+
+def _alt_texts(post: dict[str, Any]) -> list[str]:
+    return [image["alt"] for image in post["value"].get("embed", {}).get("images", [])]
