@@ -150,12 +150,7 @@ def test_a_page_is_read_in_its_encoding(encoding: str, charset: str | None, decl
 
 @pytest.mark.parametrize(
     ("encoding", "name", "text"),
-    [
-        ("cp932", "Shift_JIS", "①髙い"),
-        ("gb18030", "gb2312", "镕€"),
-        ("cp949", "EUC-KR", "똠방각하"),
-        ("big5", "Big5", "讀"),
-    ],
+    [("cp932", "Shift_JIS", "①髙い"), ("gb18030", "gb2312", "镕€"), ("cp949", "EUC-KR", "똠방각하")],
 )
 def test_an_encoding_is_what_browsers_mean_by_its_name(encoding: str, name: str, text: str) -> None:
     assert page(f"<title>{text}</title>".encode(encoding), charset=name).title == text
@@ -211,39 +206,10 @@ def test_an_encoding_of_pythons_own_is_not_used() -> None:
     assert page("<title>x</title>" + "a" * 1_000_000, charset="punycode").title == "x"
 
 
-SYNTAX = [
-    "<",
-    ">",
-    "/",
-    "=",
-    '"',
-    "'",
-    "&",
-    ";",
-    "<!",
-    "<!--",
-    "-->",
-    "<?",
-    "<![",
-    "]]>",
-    "<!DOCTYPE",
-    "<![CDATA[",
-    "[",
-]
+SYNTAX = ["<", ">", "/", "=", '"', "'", "&", ";", "<!", "<!--", "-->", "<?", "<![", "]]>", "<!DOCTYPE", "<![CDATA["]
 TAGS = ["<meta", "</meta", "<base", "<title", "<title>", "</title>", "<script>", "</script>", "<div>", "property="]
-WORDS = [
-    "name=",
-    "content=",
-    "href=",
-    "og:title",
-    "og:image",
-    "description",
-    "http://",
-    "https://x.test/",
-    "..",
-    FAMILY,
-]
-REFERENCES = ["&#xD800;", "&#0;", "&#xFFFFFFFF;", "&amp", "&#x", "\0", "\x85", "\ud800", "\u0301"]
+WORDS = ["name=", "content=", "href=", "og:title", "og:image", "description", "http://", "https://x.test/", "..", "["]
+REFERENCES = ["&#xD800;", "&#0;", "&#xFFFFFFFF;", "&amp", "&#x", "\0", "\x85", "\ud800", "\u0301", FAMILY]
 PIECES = st.sampled_from(SYNTAX + TAGS + WORDS + REFERENCES)
 MARKUP = st.lists(PIECES | st.text(max_size=3), max_size=40).map(
     lambda pieces: " ".join(pieces).encode("utf-8", "surrogatepass")

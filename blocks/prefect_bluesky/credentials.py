@@ -7,7 +7,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -19,15 +19,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_bluesky import events
+from prefect_bluesky import publishing
 from prefect_bluesky.app_passwords import AppPassword, from_secret, given
-from prefect_bluesky.attachments import Image, Video
 from prefect_bluesky.authenticator import Authenticator, Limits
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
-from prefect_bluesky.client import BearerAuth, async_sdk_client, sdk_client
+from prefect_bluesky.client import async_sdk_client, sdk_client
 from prefect_bluesky.diagnosis import Diagnosis, Examination
-from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
+from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.inputs import (
     looks_like_app_password,
     normal_account,
@@ -36,23 +35,17 @@ from prefect_bluesky.inputs import (
     normal_service_url,
 )
 from prefect_bluesky.locks import worker_lock
-from prefect_bluesky.materials import Resolved, Uploaded
-from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.prefect_session_store import PrefectSessionStore
 from prefect_bluesky.preview import Preview
-from prefect_bluesky.publication import Publication, PublishedPost, delete
-from prefect_bluesky.references import POST, parse_reference
-from prefect_bluesky.runtime import api_at_hand, current_attempt, logger
+from prefect_bluesky.publication import PublishedPost
+from prefect_bluesky.publishing import Publishable
+from prefect_bluesky.runtime import api_at_hand
 from prefect_bluesky.session import SessionStatus
 from prefect_bluesky.session_store import MemorySessionStore, SessionStore
 from prefect_bluesky.settings import current_settings
 
 if TYPE_CHECKING:
     import atproto
-
-
-Publishable = Post | str | Sequence[ThreadPost | str]
-"""A post, its text, or the posts of a thread."""
 
 
 class _OfInstances:
@@ -284,39 +277,8 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
             18
         """
-        post = post if isinstance(post, Post) else Post.model_validate(post)
-        authenticator = self._authenticator()
-        account = authenticator.ensure()
-        attempt = current_attempt()
-        auth = BearerAuth(authenticator)
-        materials = Resolved(account) if dry_run else Uploaded(account, auth)
-        publication = Publication.of(
-            post,
-            account,
-            materials,
-            key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
-            # A key of the caller's own stands for the same post in a later run, which has another planned time.
-            planned_at=None if key else attempt.planned_at,
-            created_at=attempt.created_at,
-        )
-        attachments = dict(post.attachments())
-        for field, attached in attachments.items():
-            if isinstance(attached, Image | Video) and not attached.alt:
-                logger().warning("%s has no alt text: people who do not see it will not know what it shows", field)
-        if dry_run:
-            preview = Preview.of(publication.records, materials.pictures, account.did)
-            preview.show()
-            return preview
-        # Under a key of the caller's own it may be out since long, and what it attaches may be gone.
-        look_first = not attempt.is_first or (key is not None and bool(attachments))
-        try:
-            published = publication.send(auth, look_first=look_first)
-        except ServiceUnavailable as unknown:
-            # Nobody could find this post again: the next call would have another key.
-            unknown.retryable = attempt.is_repeatable or key is not None
-            raise
-        events.emit(events.POST_PUBLISHED, account, uri=published.uri, cid=published.cid)
-        return published
+        act = publishing.preview if dry_run else publishing.publish
+        return act(post, key, self._authenticator())
 
     @overload
     async def apublish(
@@ -347,10 +309,7 @@ class BlueskyCredentials(CredentialsBlock):
         Example:
             >>> credentials.delete(credentials.publish("Never mind"))
         """
-        authenticator = self._authenticator()
-        account = authenticator.ensure()
-        uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
-        delete([_own_post(uri, account) for uri in uris], account, BearerAuth(authenticator))
+        publishing.delete(post, self._authenticator())
 
     @_OfInstances
     async def adelete(self, post: PublishedPost | str) -> None:
@@ -408,17 +367,6 @@ class BlueskyCredentials(CredentialsBlock):
         # "a-b.test" and "a.b-test" are two accounts with one readable name.
         digest = sha256(f"{self.service_url} {self.handle}".encode()).hexdigest()[:8]
         return f"bluesky-session-{re.sub('[^a-z0-9]+', '-', self.handle.lower())[:60]}-{digest}"
-
-
-def _own_post(uri: str, account: SessionStatus) -> str:
-    """The record key of one of the account's posts."""
-    try:
-        place = parse_reference(uri)
-    except ValueError as unreadable:
-        raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
-    if place.collection != POST or place.authority not in {account.did, account.handle}:
-        raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
-    return place.rkey
 
 
 def _prefect_place() -> str:

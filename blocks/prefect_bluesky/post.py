@@ -273,7 +273,7 @@ class Post(ThreadPost):
             Hello from Prefect
         """
         # A convenience of the noun that everything below builds on.
-        from prefect_bluesky.publication import preview_without_account
+        from prefect_bluesky.publishing import preview_without_account
 
         return preview_without_account(self)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -17,11 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky import xrpc
 from prefect_bluesky.client import auth_problems
-from prefect_bluesky.composition import POSTGATE, THREADGATE, Materials, Record, compose, outline
+from prefect_bluesky.composition import Materials, Record, compose, outline
 from prefect_bluesky.errors import CidMismatch, KeyConflict, RateLimited, RequestRefused, ServiceUnavailable
-from prefect_bluesky.materials import Loaded, Placeholders
+from prefect_bluesky.materials import Placeholders
 from prefect_bluesky.post import Post
-from prefect_bluesky.preview import Preview
 from prefect_bluesky.records import record_keys
 from prefect_bluesky.references import POST
 from prefect_bluesky.session import SessionStatus
@@ -201,33 +200,3 @@ class Publication:
             for rkey, cid in cids.items()
         )
         return posts[0].model_copy(update={"posts": posts}) if len(self.rkeys) > 1 else posts[0]
-
-
-def preview_without_account(post: Post) -> Preview:
-    """What would be sent, but for what only an account and its server can say.
-
-    Args:
-        post: what the person wrote.
-    """
-    materials, did = Loaded(), "did:web:example.com"
-    rkeys = record_keys(did, "preview", count=len(post.posts()))
-    records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
-    return Preview.of(records, materials.pictures, did)
-
-
-def delete(rkeys: Sequence[str], account: SessionStatus, auth: httpx.Auth) -> None:
-    """Delete posts and their gates; what is not there is deleted already.
-
-    Args:
-        rkeys: the record keys of a thread's posts, the first one first.
-        account: whose they are.
-        auth: signs the deletions.
-
-    Raises:
-        AuthError, ServiceError: they are not all deleted; the same call may be made again.
-    """
-    for rkey in reversed(rkeys):
-        for collection in (POSTGATE, THREADGATE, POST):
-            body = {"repo": account.did, "collection": collection, "rkey": rkey}
-            with auth_problems(account.handle):
-                xrpc.procedure(account.pds_url, "com.atproto.repo.deleteRecord", body, auth=auth)

@@ -9,9 +9,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from prefect_bluesky.credentials import BlueskyCredentials, Publishable
+from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.publication import PublishedPost
+from prefect_bluesky.publishing import Publishable
 from prefect_bluesky.runtime import logger
 from prefect_bluesky.session import SessionStatus
 
