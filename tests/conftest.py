@@ -37,6 +37,15 @@ def no_prefect_api() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_internet() -> Iterator[None]:
+    """What lies outside by default lies on a closed port here; a test that wants one of them brings its own."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("DID_DIRECTORY_URL", "VIDEO_SERVICE_URL"):
+            environment.setenv(f"PREFECT_INTEGRATIONS_BLUESKY_{name}", "http://127.0.0.1:1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Prefect server's database, in a directory of its own."""

@@ -189,11 +189,12 @@ def _images(images: Sequence[Image], materials: Materials, field: str) -> Json:
 
 
 def _video(video: Video, materials: Materials, field: str) -> Json:
-    blob, size = materials.video(video, field)
+    # The small files first: what is wrong with them shows before hundreds of megabytes are sent.
     captions = [
         {"lang": each.language, "file": materials.captions(each, f"{field}.captions[{number}]")}
         for number, each in enumerate(video.captions)
     ]
+    blob, size = materials.video(video, field)
     options = {
         "alt": video.alt,
         "aspectRatio": size and {"width": size[0], "height": size[1]},

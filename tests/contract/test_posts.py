@@ -10,9 +10,20 @@ import httpx
 import pytest
 from PIL import Image as Picture
 
-from prefect_bluesky import BlueskyCredentials, Image, LinkCard, Post, PublishedPost, ThreadPost
+from prefect_bluesky import (
+    BlueskyCredentials,
+    Captions,
+    Image,
+    LinkCard,
+    Post,
+    PublishedPost,
+    ThreadPost,
+    Video,
+    sandbox,
+)
 from prefect_bluesky.errors import InvalidInput, KeyConflict, RequestRefused, SourceUnavailable
-from tests.support import WRITE, Pds, block, counted, picture, record_at, texts, web_page
+from tests.support import LOGIN, WRITE, Pds, block, counted, picture, record_at, texts, web_page
+from tests.test_mp4 import track, video
 
 POST = "app.bsky.feed.post"
 
@@ -149,6 +160,38 @@ class TestImages:
         first = author.credentials.publish(post, key="k")
         path.unlink()
         assert author.credentials.publish(post, key="k") == first
+
+
+class TestVideo:
+    def test_it_goes_through_the_video_service_with_its_shape_and_captions(
+        self, author: Author, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        captions = Captions(source=b"WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n", language="en")
+        clip = Video(source=video(track(640, 360)), alt="A clip", captions=(captions,))
+        with sandbox.run_video_service(author.pds.url) as service:
+            monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_VIDEO_SERVICE_URL", service.url)
+            embed = author.publish(Post(text="Watch", video=clip))["embed"]
+        assert embed["$type"] == "app.bsky.embed.video"
+        assert (embed["alt"], embed["aspectRatio"]) == ("A clip", {"width": 640, "height": 360})
+        assert blob(author, embed["video"]) == video(track(640, 360))
+        assert [(each["lang"], each["file"]["mimeType"]) for each in embed["captions"]] == [("en", "text/vtt")]
+
+    @pytest.mark.parametrize(
+        ("clip", "problem"),
+        [
+            (Video(source=b"no video"), "video: it is no MP4 file"),
+            (
+                Video(source=video(track(1, 1)), captions=(Captions(source=b"no captions", language="en"),)),
+                r"video\.captions\[0\]: it is no WebVTT file",
+            ),
+        ],
+    )
+    def test_a_file_of_another_kind_is_named_before_anything_is_sent(
+        self, author: Author, clip: Video, problem: str
+    ) -> None:
+        with counted(author.pds) as requests, pytest.raises(InvalidInput, match=problem):
+            author.credentials.publish(Post(video=clip))
+        assert set(requests) <= {LOGIN}
 
 
 class TestLinkCard:

@@ -4,6 +4,7 @@ Node comes as a Python wheel and SQLite as a binary inside its npm package, so n
 compiler is needed.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -30,27 +31,28 @@ def installed() -> Path:
     version = hashlib.sha256(lock + importlib.metadata.version(_NODE_WHEEL).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefect-bluesky"
     target = cache / f"pds-{version}"
-    if target.is_dir():
-        return target
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="installing-", ignore_cleanup_errors=True) as temporary:
-        staging = Path(temporary) / target.name
-        staging.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(_HERE / name, staging / name)
-        _npm_ci(staging)
-        try:
-            staging.rename(target)
-        except OSError:
-            # Another test run was faster: its install is as good as ours.
-            if not target.is_dir():
-                raise
+    with (cache / "installing").open("w") as turn:
+        # Test runs that meet here fetch it once.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not target.is_dir():
+            _install(target)
     return target
 
 
 def node() -> Path:
     """Return the Node that came as a wheel."""
     return _node_wheel() / "bin" / "node"
+
+
+def _install(target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="installing-", ignore_cleanup_errors=True) as temporary:
+        staging = Path(temporary) / target.name
+        staging.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(_HERE / name, staging / name)
+        _npm_ci(staging)
+        staging.rename(target)
 
 
 def _node_wheel() -> Path:
