@@ -4,7 +4,8 @@ As a deployment it takes a saved `BlueskyCredentials` block and a post. As a scr
 environment: `uv run flows/publish.py "Hello"`.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: `publish.serve()` pickles the flow by value, and a parameter's type that is
+# only a string is not found where it runs (Prefect 3.8.8).
 
 import argparse
 import sys
@@ -27,6 +28,7 @@ from prefect_bluesky import (
     ensure_session,
     publish_post,
 )
+from prefect_bluesky.preview import literal_markdown
 
 
 @flow(
@@ -40,11 +42,11 @@ def publish(
     """Publish one post, or a thread.
 
     Args:
-        credentials: the account; pick a saved block, so that the run can be repeated.
-        post: what to publish.
-        key: what tells this post from all others of the account: under the same key it is never published twice. Left
+        credentials: The account. Pick a saved block, so that the run can be repeated.
+        post: What to publish. A text is enough.
+        key: What tells this post from all others of the account: under the same key it is never published twice. Left
             out, a retry of this run does not publish twice, and another run does.
-        dry_run: send nothing, and show a preview among the run's artifacts.
+        dry_run: Send nothing, and show a preview among the run's artifacts.
     """
     session = ensure_session(credentials)
     logger = get_run_logger()
@@ -56,7 +58,9 @@ def publish(
     logger.info("Published %s. %s", published.uri, session)
     try:
         create_link_artifact(
-            published.url, link_text="See the post", description=f"Published as {session.handle}:\n\n> {post.text}"
+            published.url,
+            link_text="See the post",
+            description=f"Published as {session.handle}.\n\n{literal_markdown(post.text)}",
         )
     except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
         # The post is out: a link that is missing must not fail the run, which somebody would then start again.

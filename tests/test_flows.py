@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
+from prefect.serializers import PickleSerializer
 
 from prefect_bluesky import (
     AuthError,
@@ -78,6 +79,21 @@ class TestPublish:
             )
         assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
         assert published.url in str(artifact.data)
+
+    def test_it_can_be_served(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        """`publish.serve()` starts each run in a process of its own, with the flow pickled by value."""
+        pickle = PickleSerializer(picklelib="cloudpickle")
+        served = pickle.loads(pickle.dumps(publish))
+        parameters = served.validate_parameters({"credentials": block(pds, pds.create_account()), "post": "Hello"})
+        assert parameters["post"] == Post(text="Hello")
+
+    def test_its_link_shows_the_text_as_it_is(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        state = publish(block(pds, pds.create_account()), Post(text="# not a heading\n*"), return_state=True)
+        with get_client(sync_client=True) as client:
+            (artifact,) = client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_of(state).id]))
+            )
+        assert str(artifact.description).endswith("\n\n\\# not a heading  \n\\*")
 
     def test_its_log_names_handle_did_and_expiry_and_no_secret(
         self, publish: Any, pds: sandbox.Sandbox, caplog: pytest.LogCaptureFixture

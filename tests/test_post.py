@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import Captions, Image, LinkCard, Post, PublishedPost, ThreadPost, Video
@@ -83,6 +85,7 @@ def test_a_text_at_the_limit_is_taken_as_it_is(text: str) -> None:
         ({"text": "a", "video": "a.mp4"}, Post(text="a", video=Video(source="a.mp4"))),
         ({"text": "a", "quote": PublishedPost(uri=URI, cid="c", url="u")}, Post(text="a", quote=URI)),
         ({"text": "a", "quote": ""}, Post(text="a")),
+        ({"text": "https://x.com", "link_card": ""}, Post(text="https://x.com", link_card=LinkCard(url=""))),
         ({"text": "a", "tags": ["#one", " two "]}, Post(text="a", tags=("one", "two"))),
         ({"text": "a", "languages": [" pt-BR"]}, Post(text="a", languages=("pt-BR",))),
     ],
@@ -150,6 +153,24 @@ class TestThread:
         assert [post.quote for post in posts] == [URI, None]
 
 
+UNTOUCHED: dict[str, Any] = {
+    "text": "",
+    "images": [],
+    "video": None,
+    "link_card": None,
+    "languages": [],
+    "labels": [],
+    "tags": [],
+    "thread": [],
+    "split_long_text": False,
+    "numbered": False,
+    "shorten_links": True,
+    "replies_from": [],
+    "quotable": True,
+}
+"""What the form of Prefect 3.8.8 sends of fields that nobody filled in."""
+
+
 class TestForm:
     """The JSON schema, which the Prefect UI makes a form of."""
 
@@ -159,6 +180,66 @@ class TestForm:
             for name, field in model["properties"].items():
                 assert field.get("title"), name
                 assert field.get("description"), name
+
+    @pytest.mark.parametrize(
+        ("filled", "post"),
+        [
+            ({"text": "Hello"}, Post(text="Hello")),
+            (
+                {"text": "a", "images": [{"source": "a.png", "alt": ""}]},
+                Post(text="a", images=(Image(source="a.png"),)),
+            ),
+            (
+                {"text": "https://example.com", "link_card": {"thumbnail": None}},
+                Post(text="https://example.com", link_card=LinkCard()),
+            ),
+            (
+                {"text": "a", "video": {"source": "a.mp4", "alt": "", "captions": []}},
+                Post(text="a", video=Video(source="a.mp4")),
+            ),
+            (
+                {"text": "a", "thread": [{**{name: UNTOUCHED[name] for name in ("images", "video")}, "text": "b"}]},
+                Post(text="a", thread=(ThreadPost(text="b"),)),
+            ),
+        ],
+    )
+    def test_what_it_sends_is_a_post(self, filled: dict[str, Any], post: Post) -> None:
+        sent = UNTOUCHED | filled
+        assert Post.model_validate(sent) == post
+        assert self.errors(sent) == []
+
+    def test_a_post_from_python_may_be_sent_too(self) -> None:
+        """Its nulls stand where the form has text fields."""
+        assert self.errors(Post(text="https://x.com", link_card=LinkCard()).model_dump(mode="json")) == []
+
+    def test_what_is_wrong_is_told_before_it_runs(self) -> None:
+        assert self.errors(UNTOUCHED | {"images": [{"alt": ""}]}) == ["'source' is a required property"]
+
+    @staticmethod
+    def errors(sent: dict[str, Any]) -> list[str]:
+        """What a Prefect server holds against it."""
+
+        def publish(post: Post) -> None: ...
+
+        schema = parameter_schema(publish).model_dump_for_openapi()
+        return [error.message for error in validate({"post": sent}, schema)]
+
+    def test_a_text_that_may_be_left_out_is_a_text_field(self) -> None:
+        schema = Post.model_json_schema()
+        for field in (schema["properties"]["quote"], schema["$defs"]["LinkCard"]["properties"]["url"]):
+            assert field["type"] == "string"
+            assert "default" not in field
+
+    def test_it_shows_no_docstring(self) -> None:
+        schema = Post.model_json_schema()
+        assert not any("description" in model for model in (schema, *schema["$defs"].values()))
+
+    def test_the_order_survives_a_database_that_sorts_keys(self) -> None:
+        schema = Post.model_json_schema()
+        fields = schema["$defs"]["Image"]["properties"]
+        assert sorted(fields, key=lambda name: fields[name]["position"]) == ["source", "alt", "storage"]
+        positions = [field["position"] for field in schema["properties"].values()]
+        assert positions == sorted(set(positions))
 
     def test_the_fields_come_in_the_order_in_which_people_fill_them_in(self) -> None:
         assert list(Post.model_json_schema()["properties"]) == [

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from prefect_bluesky import Image, LinkCard, Post, Preview, ThreadPost, sandbox
-from prefect_bluesky.preview import ARTIFACT_KEY
+from prefect_bluesky.preview import ARTIFACT_KEY, literal_markdown
 from tests.support import WRITE, block, counted, picture
 
 POST = Post(
@@ -47,12 +47,34 @@ def test_as_text_it_shows_the_posts_their_counts_and_what_is_attached() -> None:
 
 def test_as_markdown_it_shows_the_text_literally_with_its_links_and_images() -> None:
     markdown = POST.preview().markdown
-    assert r"> \*Look\* at [example\.com/a/long/path/\.\.\.](<https://example.com/a/long/path/to/a/page>)" in markdown
-    assert "[\\#prefect](<https://bsky.app/hashtag/prefect>)" in markdown
-    assert re.search(r"!\[A \\\[red\\\] picture\]\(data:image/jpeg;base64,[\w/+]+", markdown)
-    assert "A \\<b\\>card" in markdown
+    assert r"\*Look\* at [example.com/a/long/path/...](<https://example.com/a/long/path/to/a/page>)" in markdown
+    assert "[#prefect](<https://bsky.app/hashtag/prefect>)" in markdown
+    assert re.search(r"!\[\]\(data:image/jpeg;base64,[\w/+=]+\)  \nimage, 40 x 20.*“A \\\[red\\\] picture”\n", markdown)
+    assert r"A \<b>card" in markdown
     assert "| languages | en |" in markdown
+    assert markdown.index("## 2 of 2") < markdown.index("## Records")
     assert '"$type": "app.bsky.feed.postgate"' in markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        ("one\n\n\nfour", "one  \n\u00a0  \n\u00a0  \nfour"),
+        ("    no code", "\u00a0\u00a0\u00a0\u00a0no code"),
+        ("# a\n- b\n1. c\n> d", "\\# a  \n\\- b  \n1\\. c  \n\\> d"),
+        ("a\n===", "a  \n\\==="),
+        ("snake_case, __bold__", r"snake_case, \_\_bold\_\_"),
+        ("R&D &amp; [x] `y` ~~z~~", r"R&D \&amp; \[x\] \`y\` \~\~z\~\~"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_shown_as_it_is(text: str, markdown: str) -> None:
+    assert literal_markdown(text) == markdown
+
+
+def test_no_alt_text_can_end_its_line() -> None:
+    post = Post(text="", images=(Image(source=picture(10, 10), alt="One.\n\n# Two"),))
+    assert "“One. # Two”\n" in post.preview().markdown
 
 
 def test_no_text_can_close_the_code_that_it_stands_in() -> None:

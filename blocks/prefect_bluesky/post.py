@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.attachments import Image, LinkCard, Video
+from prefect_bluesky.attachments import Image, LinkCard, Video, as_form
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.references import KINDS, LIST, POST, parse_reference
 from prefect_bluesky.richtext import count_graphemes, find_entities, shown_text
@@ -40,7 +40,7 @@ NOBODY = "nobody"
 class ThreadPost(BaseModel):
     """One of the posts that continue a thread."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form)
 
     text: str = Field(
         default="",
@@ -72,12 +72,12 @@ class ThreadPost(BaseModel):
     languages: tuple[str, ...] = Field(
         default=(),
         title="Languages",
-        description="Up to three codes. Those of the first post hold for the whole thread.",
+        description="Up to three codes, such as en or pt-BR. Those of the first post hold for the whole thread.",
         examples=[["en"]],
         max_length=3,
     )
     labels: tuple[Label, ...] = Field(
-        default=(), title="Content warnings", description="What the pictures may show to people who expect it only."
+        default=(), title="Content warnings", description="What the pictures show, so that they are hidden at first."
     )
     tags: tuple[str, ...] = Field(
         default=(),

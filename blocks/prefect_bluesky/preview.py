@@ -23,7 +23,11 @@ from prefect_bluesky.runtime import in_run, logger
 
 ARTIFACT_KEY = "bluesky-preview"
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
+# No more than needed: within a link, Prefect's older UI shows a backslash as it is.
+_SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))")
+_BLOCK_START = re.compile(r"^(\d*)([#>+=.)-])")
+_IN_TARGET = str.maketrans({"<": "%3C", ">": "%3E", "\\": "%5C"})
+_NO_BREAK_SPACE = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,13 @@ class Preview:
         """The posts as a page, with their images."""
         count = len(self.posts)
         title = "# A post, not sent" if count == 1 else f"# A thread of {count} posts, not sent"
-        return "\n\n".join([title, *self._sections(), *self._gates()]) + "\n"
+        return "\n\n".join([title, *self._sections(), "## Records", *self._records()]) + "\n"
 
     def __str__(self) -> str:
         """The posts as plain text, with their counts."""
         return "\n\n".join(
             f"[{number}/{len(self.posts)}] {post.characters} characters, {post.bytes} bytes\n"
-            + "\n".join([post.text, *(f"  + {line}" for line in _attached(post.record.get("embed")))])
+            + "\n".join([post.text, *(f"  + {line}" for line, _ in _attached(post.record.get("embed")))])
             for number, post in enumerate(self.posts, 1)
         )
 
@@ -120,7 +124,7 @@ class Preview:
             if len(self.posts) > 1:
                 yield f"## {number} of {len(self.posts)}"
             if post.text:
-                yield _quoted(_marked(post.record))
+                yield _paragraph(_marked(post.record))
             yield from self._shown(post.record.get("embed"))
             yield "\n".join(
                 [
@@ -133,52 +137,38 @@ class Preview:
                     f"| CID | `{post.cid}` |",
                 ]
             )
-            yield _code(post.record)
 
-    def _gates(self) -> Iterator[str]:
+    def _records(self) -> Iterator[str]:
         for record in self.records:
-            if record.collection != POST:
-                yield f"## `{record.collection}`"
-                yield _code(record.value)
+            yield f"### `{record.collection}/{record.rkey}`"
+            yield _code(record.value)
 
     def _shown(self, embed: Any) -> Iterator[str]:
-        """What an embed shows, with its pictures."""
-        for picture in _pictures(embed):
-            data = self.pictures.get(picture["blob"]["ref"]["$link"])
-            if data is not None:
-                url = f"data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()}"
-                yield f"![{_escaped(picture['alt'])}]({url})"
-        yield from (f"- {_escaped(line)}" for line in _attached(embed))
+        """What an embed shows: each picture above its line."""
+        for line, picture in _attached(embed):
+            data = self.pictures.get(picture["ref"]["$link"]) if picture else None
+            shown = f"![](data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()})  \n" if data else ""
+            yield shown + " ".join(_escaped(line).split())
 
 
-def _pictures(embed: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(embed, dict):
-        return
-    for item in embed.get("images") or embed.get("items") or []:
-        yield {"blob": item["image"], "alt": item["alt"]}
-    external = embed.get("external") or {}
-    if "thumb" in external:
-        yield {"blob": external["thumb"], "alt": external["title"]}
-    yield from _pictures(embed.get("media"))
-
-
-def _attached(embed: Any) -> Iterator[str]:
-    """What an embed holds, a line for each thing."""
+def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
+    """What an embed holds: a line for each thing, and the blob of its picture."""
     if not isinstance(embed, dict):
         return
     yield from _attached(embed.get("media"))
     for item in embed.get("images") or embed.get("items") or []:
         ratio, blob = item["aspectRatio"], item["image"]
         alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
-        yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}"
+        yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}", blob
     if "video" in embed:
-        yield f"video, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}"
+        yield f"video, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}", None
     if external := embed.get("external"):
-        yield f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
+        line = f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
+        yield line, external.get("thumb")
     record = embed.get("record") or {}
     quoted = record.get("record") or record
     if quoted:
-        yield f"quote: {quoted['uri']}"
+        yield f"quote: {quoted['uri']}", None
 
 
 def _facts(record: dict[str, Any]) -> Iterator[str]:
@@ -209,15 +199,33 @@ def _target(feature: dict[str, str]) -> str:
     if "did" in feature:
         return f"https://bsky.app/profile/{feature['did']}"
     url = feature.get("uri") or f"https://bsky.app/hashtag/{feature['tag']}"
-    return url.replace("<", "%3C").replace(">", "%3E")
+    return url.translate(_IN_TARGET)
+
+
+def literal_markdown(text: str) -> str:
+    r"""A text as Markdown that shows it as it is, with its line breaks and indents.
+
+    Example:
+        >>> print(literal_markdown("1. *not* a list"))
+        1\. \*not\* a list
+    """
+    return _paragraph(_escaped(text))
 
 
 def _escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", text)
 
 
-def _quoted(markdown: str) -> str:
-    return "\n".join(f"> {line}  " for line in markdown.splitlines())
+def _paragraph(markdown: str) -> str:
+    # No blockquote: the UI shows those in italics and between quotation marks.
+    return "  \n".join(map(_line, markdown.splitlines()))
+
+
+def _line(markdown: str) -> str:
+    """A line with what would begin a list, a heading or code made literal."""
+    text = markdown.lstrip()
+    indent = _NO_BREAK_SPACE * (len(markdown) - len(text))
+    return indent + _BLOCK_START.sub(r"\1\\\2", text) or _NO_BREAK_SPACE
 
 
 def _code(value: dict[str, Any]) -> str:
