@@ -3,7 +3,7 @@
 As a deployment it takes a saved `BlueskyCredentials` block. As a script it takes the account from the environment.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see publish.py.
 
 import argparse
 import sys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -132,11 +132,18 @@ def record_at(pds: Pds, uri: str) -> dict[str, Any]:
 
 
 @contextmanager
-def web_page(body: bytes, files: Mapping[str, bytes] = MappingProxyType({}), *, status: int = 200) -> Iterator[str]:
+def web_page(
+    body: bytes,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    status: int = 200,
+    on_request: Callable[[str], None] = lambda path: None,
+) -> Iterator[str]:
     """A server that answers with a file if it has one by that path, and else with the same body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            on_request(self.path)
             content = files.get(self.path, body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

@@ -1,18 +1,21 @@
 """Exactly once, whatever the network does."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import strategies as st
 
-from prefect_bluesky import Post, sandbox
-from prefect_bluesky.errors import CidMismatch, ServiceUnavailable
-from prefect_bluesky.materials import Placeholders
+from prefect_bluesky import Image, LinkCard, Post, sandbox
+from prefect_bluesky.client import BearerAuth
+from prefect_bluesky.errors import CidMismatch, InvalidInput, KeyConflict, RateLimited, ServiceUnavailable
+from prefect_bluesky.materials import Placeholders, Uploaded
 from prefect_bluesky.publication import Publication
 from prefect_bluesky.records import cid
-from tests.support import WRITE, block, counted, texts, web_page
+from tests.support import WRITE, block, counted, picture, texts, web_page
 
 LOOK = "com.atproto.repo.getRecord"
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
@@ -86,10 +89,16 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
     with web_page(answer) as nonsense:
         elsewhere = status.model_copy(update={"pds_url": nonsense})
         publication = Publication.of(
-            Post(text="out"), elsewhere, Placeholders(), key="k", planned_at=None, created_at=MOMENT
+            Post(text="out"),
+            elsewhere,
+            Placeholders(),
+            key="k",
+            planned_at=None,
+            created_at=MOMENT,
+            is_repeatable=True,
         )
         with pytest.raises(ServiceUnavailable):
-            publication.send(httpx.Auth(), look_first=False)
+            publication.send(httpx.Auth())
 
 
 def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: sandbox.Sandbox) -> None:
@@ -99,6 +108,112 @@ def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: san
     with pytest.raises(ServiceUnavailable) as unknown:
         block(pds, account).publish("who knows")
     assert not unknown.value.retryable
+
+
+def test_a_look_that_is_refused_after_a_lost_answer_leaves_it_unknown(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    pds.drop(WRITE)
+    pds.fail(LOOK, status=429)
+    with pytest.raises(RateLimited) as unknown:
+        block(pds, account).publish("who knows", key="")
+    assert not unknown.value.retryable
+
+
+@pytest.mark.parametrize("method", ["com.atproto.repo.uploadBlob", "com.atproto.identity.resolveHandle"])
+def test_trouble_before_the_first_write_is_retryable(pds: sandbox.Sandbox, method: str) -> None:
+    account = pds.create_account()
+    pds.fail(method, status=503)
+    post = Post(text="@alice.test", images=(Image(source=picture(5, 5)),))
+    with pytest.raises(ServiceUnavailable) as trouble:
+        block(pds, account).publish(post)
+    assert trouble.value.retryable
+    assert texts(pds, account) == []
+
+
+def card(**said: str) -> Post:
+    """A post with a link card that needs nothing from its page."""
+    return Post(link_card=LinkCard(url="https://x.test", thumbnail=picture(3, 3), **said))
+
+
+def shown(width: int) -> Post:
+    """A post with an image of its own."""
+    return Post(text="Look", images=(Image(source=picture(width, 5), alt="chart"),))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Post(text="https://x.com/2026/11/22/one"), Post(text="https://x.com/2026/11/22/two")),
+        (card(title="One", description="d"), card(title="Two", description="d")),
+        (card(title="One", description="d"), card(title="One", description="e")),
+        (Post(text="a", languages=("en",)), Post(text="a", languages=("de",))),
+    ],
+    ids=["link", "card's title", "card's description", "language"],
+)
+def test_posts_that_look_alike_are_two_under_one_key(pds: sandbox.Sandbox, one: Post, other: Post) -> None:
+    credentials = block(pds, pds.create_account())
+    credentials.publish(one, key="k")
+    with pytest.raises(KeyConflict):
+        credentials.publish(other, key="k")
+
+
+def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account)
+    status = credentials.ensure_session()
+    auth = BearerAuth(credentials._authenticator())
+    options: dict[str, Any] = {"key": "k", "planned_at": None, "created_at": MOMENT, "is_repeatable": True}
+    Publication.of(shown(10), status, Uploaded(status, auth), **options).send(auth)
+    with pytest.raises(KeyConflict):
+        Publication.of(shown(11), status, Uploaded(status, auth), **options).send(auth)
+
+
+@pytest.mark.parametrize("post", [["one", "two"], Post(text="g", replies_from=("nobody",))], ids=["thread", "gate"])
+def test_what_is_left_of_a_deleted_post_is_a_conflict(pds: sandbox.Sandbox, post: Any) -> None:
+    credentials = block(pds, pds.create_account())
+    published = credentials.publish(post, key="k")
+    client = credentials.get_client()
+    rkey = published.uri.rsplit("/", 1)[1]
+    client.com.atproto.repo.delete_record(
+        {"repo": credentials.ensure_session().did, "collection": "app.bsky.feed.post", "rkey": rkey}
+    )
+    with pytest.raises(KeyConflict):
+        credentials.publish(post, key="k")
+
+
+def test_a_retry_needs_no_quoted_post_that_is_gone(pds: sandbox.Sandbox) -> None:
+    credentials = block(pds, pds.create_account())
+    quoted = credentials.publish("Quote me")
+    first = credentials.publish(Post(text="Well said", quote=quoted), key="k")
+    credentials.delete(quoted)
+    assert credentials.publish(Post(text="Well said", quote=quoted), key="k") == first
+
+
+def test_a_thread_that_no_server_takes_is_refused_before_it_is_sent(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    with pytest.raises(InvalidInput, match=r"thread: it takes [0-9,]+ bytes as JSON, over the limit of 1,000,000"):
+        block(pds, account).publish(["#a " * 100] * 100)
+    assert texts(pds, account) == []
+
+
+def test_a_key_that_is_no_line_of_text_is_refused(pds: sandbox.Sandbox) -> None:
+    with pytest.raises(InvalidInput, match="key: "):
+        block(pds, pds.create_account()).publish("Hello", key="\ud800")
+
+
+def test_a_server_that_a_stranger_names_is_not_asked_in_a_private_network(
+    pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+    service = {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer"}
+    asked: list[str] = []
+    with web_page(b"{}", on_request=asked.append) as home:
+        document = json.dumps({"id": stranger, "service": [{**service, "serviceEndpoint": home}]}).encode()
+        with web_page(document) as directory:
+            monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", directory)
+            with pytest.raises(InvalidInput, match="quote: there is no at://"):
+                block(pds, pds.create_account()).publish(Post(quote=f"at://{stranger}/app.bsky.feed.post/3l6"))
+    assert asked == []
 
 
 def test_another_cid_than_computed_is_reported(pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ def marked(text: str, *, shorten_links: bool) -> list[tuple[str, str]]:
         ("hi @nobody.test", []),
         ("mail@example.com", []),
         ("http://[ is none, http://x.com is", [("http://x.com", "http://x.com")]),
+        ("http://# names no host", []),
         (
             f"{FAMILY} #é é https://é.example.com/ß",
             [("#é", "é"), ("https://é.example.com/ß", "https://é.example.com/ß")],

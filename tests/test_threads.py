@@ -31,6 +31,12 @@ def split(text: str, limit: int, *, max_bytes: int = 3000, shorten_links: bool =
         ("今日は晴れ。明日は雨です。", 8, ["今日は晴れ。", "明日は雨です。"]),
         (FAMILY * 5, 2, [FAMILY * 2, FAMILY * 2, FAMILY]),
         ("\n\n  spaced   out  \n\n", 20, ["spaced   out"]),
+        (" \n", 20, [""]),
+        # A pause within a character that a reader sees is none.
+        ("xxxxx。\ufe0fyyyyy", 6, ["xxxxx。\ufe0f", "yyyyy"]),
+        ("。\u0301a" + "\u0301" * 9, 1, ["。\u0301", "a" + "\u0301" * 9]),
+        # What is no mention within a word does not become one.
+        ("x" * 10 + "@alice.test", 10, ["x" * 9, "x@alice.te", "st"]),
         # A title alone would leave the first post nearly empty.
         ("Hi.\n\n" + "word " * 10, 40, ["Hi.\n\n" + "word " * 6 + "word", "word word word"]),
     ],

@@ -47,7 +47,7 @@ Source = Annotated[str, BeforeValidator(_as_text)]
 class File(BaseModel):
     """A file by its path or URL; in Python also by its bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
     source: Source = Field(
         title="Source",
@@ -157,7 +157,9 @@ class LinkCard(BaseModel):
         'https://example.com'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Link card", json_schema_extra=as_form)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, title="Link card", json_schema_extra=as_form
+    )
 
     url: str | None = Field(
         default=None,
@@ -179,7 +181,7 @@ class LinkCard(BaseModel):
     @model_validator(mode="after")
     def _is_a_web_page(self) -> Self:
         if self.url and not _is_web_address(self.url):
-            raise ValueError(f"url: {self.url!r} is not a web address. It begins with https:// or http://.")
+            raise ValueError("url: it is not a web address. It begins with https:// or http://, and holds no password.")
         return self
 
 
@@ -189,4 +191,4 @@ def _is_web_address(url: str) -> bool:
     except ValueError:
         return False
     whole = not any(character.isspace() for character in url) and url.isprintable()
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and whole
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and whole and "@" not in parts.netloc

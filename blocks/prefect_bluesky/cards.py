@@ -149,9 +149,10 @@ def _clean(text: str) -> str:
 def _absolute(base_url: str, reference: str) -> str | None:
     try:
         url = httpx.URL(base_url).join(reference)
+        host = url.host  # decoded here, which fails for some
     except (httpx.InvalidURL, ValueError):
         return None
-    return str(url) if url.scheme in {"http", "https"} and url.host else None
+    return str(url) if url.scheme in {"http", "https"} and host else None
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -30,7 +30,7 @@ class Materials(Protocol):
     def did_of(self, handle: str) -> str | None:
         """The DID of a mentioned handle, or None if nobody has it."""
 
-    def reference(self, text: str) -> StrongReference:
+    def reference(self, text: str, field: str) -> StrongReference:
         """The record that a URI or an address stands for."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
@@ -88,11 +88,10 @@ def compose(
     parent: Json | None = None
     root: Json | None = None
     if post.reply_to:
-        answered = materials.reference(post.reply_to)
+        answered = materials.reference(post.reply_to, "reply_to")
         parent, root = answered.json, _root_of(answered)
-    for number, (part, rkey) in enumerate(zip(post.posts(), rkeys, strict=True)):
+    for number, ((field, part), rkey) in enumerate(zip(post.parts(), rkeys, strict=True)):
         time = _timestamp(created_at + number * timedelta(milliseconds=1))
-        field = "" if not number else f"thread[{number - 1}]."
         value = {"$type": POST, "createdAt": time, **_content(part, materials, field, shorten_links=post.shorten_links)}
         if parent:
             value["reply"] = {"root": root, "parent": parent}
@@ -109,8 +108,10 @@ def outline(record: Json) -> Json:
     That is the time, whom a mention leads to, what a page says of itself, and how an image was made to fit.
     """
     reply = record.get("reply")
+    features = [feature for facet in record.get("facets", []) for feature in facet.get("features", [])]
     return {
         **{name: record.get(name) for name in ("text", "langs", "labels", "tags")},
+        "links": [feature["uri"] for feature in features if "uri" in feature],
         "reply": reply and _place(reply.get("parent")),
         "embed": _outline_of_embed(record.get("embed")),
     }
@@ -124,11 +125,20 @@ def _outline_of_embed(embed: Any) -> Any:
     return {
         "type": embed.get("$type"),
         "alt": embed.get("alt"),
+        "captions": [captions.get("lang") for captions in embed.get("captions", [])],
         "images": [item.get("alt") for item in items],
         "page": external.get("uri"),
         "quote": _place(record.get("record") or record),
         "media": _outline_of_embed(embed.get("media")),
     }
+
+
+def images_in(record: Json) -> list[str]:
+    """The CIDs of the images that a post's record shows."""
+    embed = record.get("embed") or {}
+    embed = embed.get("media") or embed
+    blobs = (item.get("image", {}) for item in embed.get("images") or embed.get("items") or [])
+    return [blob.get("ref", {}).get("$link", "") for blob in blobs]
 
 
 def _place(reference: Any) -> Any:
@@ -143,7 +153,9 @@ def _record(collection: str, rkey: str, value: Json) -> Record:
 def _root_of(answered: StrongReference) -> Json:
     reply = answered.value.get("reply")
     root = reply.get("root") if isinstance(reply, dict) else None
-    return root if isinstance(root, dict) and {"uri", "cid"} <= root.keys() else answered.json
+    if not isinstance(root, dict) or not {"uri", "cid"} <= root.keys():
+        return answered.json
+    return {"uri": root["uri"], "cid": root["cid"]}
 
 
 def _content(post: ThreadPost, materials: Materials, field: str, *, shorten_links: bool) -> Json:
@@ -163,7 +175,7 @@ def _embed(post: ThreadPost, materials: Materials, field: str) -> Json | None:
     media = _media(post, materials, field)
     if not post.quote:
         return media
-    quote = {"$type": "app.bsky.embed.record", "record": materials.reference(post.quote).json}
+    quote = {"$type": "app.bsky.embed.record", "record": materials.reference(post.quote, f"{field}quote").json}
     return {"$type": "app.bsky.embed.recordWithMedia", "record": quote, "media": media} if media else quote
 
 
@@ -239,7 +251,7 @@ def _gates(post: Post, materials: Materials, uri: str, rkey: str, created_at: st
 def _reply_rule(rule: str, materials: Materials) -> Json:
     if rule in REPLY_RULES:
         return {"$type": f"{THREADGATE}#{REPLY_RULES[rule]}"}
-    return {"$type": f"{THREADGATE}#listRule", "list": materials.reference(rule).uri}
+    return {"$type": f"{THREADGATE}#listRule", "list": materials.reference(rule, "replies_from").uri}
 
 
 def _timestamp(moment: datetime) -> str:

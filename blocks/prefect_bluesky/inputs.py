@@ -20,8 +20,11 @@ _APP_PASSWORD = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}")
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*|[0-9a-f:.]+")
 _SECRET_PREFIX = re.compile(r"[A-Za-z0-9/_+=.@-]{1,256}")
 
-# What a PDS takes of BCP 47: a language, at most one script and region, and the rare rest.
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?(-[A-Za-z0-9]{5,8})*")
+# What a PDS takes of BCP 47: a language with its extensions, a script, a region and variants.
+_LANGUAGE = re.compile(
+    r"(?P<language>[a-z]{2,3}(-[a-z]{3}){0,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|\d{3}))?"
+    r"(?P<variants>(-([a-z0-9]{5,8}|\d[a-z0-9]{3}))*)"
+)
 
 # What Prefect shows, and stores in a run's parameters, in place of a secret.
 _MASK = re.compile(r"\*{4,}")
@@ -140,16 +143,18 @@ def normal_secret_prefix(prefix: str) -> str:
 
 
 def normal_language(language: str) -> str:
-    """A language tag (BCP 47) without surrounding spaces.
+    """A language tag (BCP 47) as it is usually written.
 
     Raises:
         ValueError: if it is none, such as `English`.
 
     Example:
-        >>> normal_language(" pt-BR ")
+        >>> normal_language(" pt-br ")
         'pt-BR'
     """
-    language = language.strip()
-    if not _LANGUAGE.fullmatch(language):
+    parts = _LANGUAGE.fullmatch(language.strip().lower())
+    variants = parts["variants"].split("-")[1:] if parts else []
+    if parts is None or len(set(variants)) < len(variants):
         raise ValueError(f"{language!r} is not a language. Write its code, such as en, de or pt-BR.")
-    return language
+    script, region = (parts["script"] or "").title(), (parts["region"] or "").upper()
+    return "-".join(filter(None, [parts["language"], script, region, *variants]))

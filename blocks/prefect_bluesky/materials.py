@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -36,6 +38,8 @@ _MAX_PAGE = 1_000_000
 
 _MAX_THUMBNAIL_SIDE = 2000
 
+_GET_RECORD = "com.atproto.repo.getRecord"
+
 Json = dict[str, Any]
 
 
@@ -45,7 +49,7 @@ class Placeholders:
     def did_of(self, handle: str) -> str | None:
         return None
 
-    def reference(self, text: str) -> StrongReference:
+    def reference(self, text: str, field: str) -> StrongReference:
         return StrongReference(str(parse_reference(text)), "", {})
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
@@ -69,18 +73,20 @@ class Loaded(Placeholders):
 
     def __init__(self) -> None:
         self._settings = current_settings()
+        self._images: dict[File, tuple[Json, int, int]] = {}
         self.pictures: dict[str, bytes] = {}
         """Images as they are sent, by the CID of their blob."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
-        data = read_file(file, field, max_bytes=MAX_IMAGE_SOURCE)
-        return self._fitted(data, field)
+        if file not in self._images:
+            self._images[file] = self._fitted(read_file(file, field, max_bytes=MAX_IMAGE_SOURCE), field)
+        return self._images[file]
 
     def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
         data = read_file(video, field, max_bytes=MAX_VIDEO)
         if not is_mp4(data):
             raise InvalidInput(field, "it is no MP4 file.", "Convert it to MP4 (H.264).")
-        return self._processed(data, video.source), picture_size(data)
+        return self._processed(data), picture_size(data)
 
     def captions(self, captions: Captions, field: str) -> Json:
         data = read_file(captions, field, max_bytes=MAX_CAPTIONS)
@@ -92,7 +98,7 @@ class Loaded(Placeholders):
         try:
             return read_page(self._fetch(url, max_bytes=_MAX_PAGE, keep_truncated=True))
         except SourceUnavailable as trouble:
-            logger().warning("The link card shows the address alone. %s", trouble)
+            logger().warning("The link card goes without what its page says. %s", trouble)
             return super().page(url)
 
     def picture(self, url: str) -> Json | None:
@@ -120,7 +126,7 @@ class Loaded(Placeholders):
     def _stored(self, data: bytes, mime_type: str) -> Json:
         return blob_reference(data, mime_type)
 
-    def _processed(self, data: bytes, name: str) -> Json:
+    def _processed(self, data: bytes) -> Json:
         return blob_reference(data, "video/mp4")
 
 
@@ -134,38 +140,54 @@ class Resolved(Loaded):
     def __init__(self, account: SessionStatus) -> None:
         super().__init__()
         self._account = account
+        self._dids: dict[str, str | None] = {}
 
     def did_of(self, handle: str) -> str | None:
-        return resolve_handle(self._account.pds_url, handle)
+        if handle not in self._dids:
+            self._dids[handle] = resolve_handle(self._account.pds_url, handle)
+        return self._dids[handle]
 
-    def reference(self, text: str) -> StrongReference:
+    def reference(self, text: str, field: str) -> StrongReference:
         wanted = parse_reference(text)
         did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
         if did is None:
-            raise InvalidInput(text, f"nobody has the handle {wanted.authority}.", "Give its at:// URI with the DID.")
+            raise InvalidInput(field, f"nobody has the handle of {text}.", "Give its at:// URI with the DID.")
         place = Reference(did, wanted.collection, wanted.rkey)
-        # Most PDSs answer for the whole network; one that does not is asked where the record lies.
-        found = self._record(self._account.pds_url, place) or self._record(self._home(did), place)
-        if found is None:
-            raise InvalidInput(text, "there is no such record; it may have been deleted.", "Look whether it is there.")
-        return found
-
-    def _home(self, did: str) -> str | None:
-        return pds_in(did_document(did, self._settings.did_directory_url))
-
-    def _record(self, server_url: str | None, place: Reference) -> StrongReference | None:
-        if server_url is None:
-            return None
-        method = "com.atproto.repo.getRecord"
-        params = {"repo": place.authority, "collection": place.collection, "rkey": place.rkey}
-        try:
-            found = xrpc.query(server_url, method, params)
-        except RequestRefused:
-            return None
+        params = {"repo": did, "collection": place.collection, "rkey": place.rkey}
+        # Most PDSs answer for the whole network; behind one that does not, the record is looked for at its home.
+        found = self._answer_of_ours(params) or self._answer_of_its_home(did, params)
         cid, value = found.get("cid"), found.get("value")
         if not isinstance(cid, str) or not isinstance(value, dict):
-            raise ServiceUnavailable(server_url, method, 200, message="no record")
+            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Look whether it is there.")
         return StrongReference(str(place), cid, value)
+
+    def _answer_of_ours(self, params: dict[str, str]) -> Json:
+        try:
+            return xrpc.query(self._account.pds_url, _GET_RECORD, params)
+        except RequestRefused:
+            return {}
+
+    def _answer_of_its_home(self, did: str, params: dict[str, str]) -> Json:
+        if did == self._account.did:
+            return {}
+        # Anybody may name any server in a DID document: it is asked with the caution that any given URL is.
+        if did.startswith("did:web:"):
+            document = self._json(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
+        else:
+            document = did_document(did, self._settings.did_directory_url) or {}
+        home = pds_in(document)
+        return self._json(f"{home}/xrpc/{_GET_RECORD}?{urlencode(params)}") if home else {}
+
+    def _json(self, url: str) -> Json:
+        try:
+            found = json.loads(self._fetch(url, max_bytes=_MAX_PAGE).data)
+        except SourceUnavailable as trouble:
+            if trouble.retryable:
+                raise
+            return {}
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 class Uploaded(Resolved):
@@ -189,11 +211,11 @@ class Uploaded(Resolved):
             raise ServiceUnavailable(self._account.pds_url, method, 200, message="another blob than was sent")
         return blob
 
-    def _processed(self, data: bytes, name: str) -> Json:
+    def _processed(self, data: bytes) -> Json:
         with auth_problems(self._account.handle):
             return upload_video(
                 data,
-                name=name,
+                name="video.mp4",  # not the person's own: it may be a path or a signed URL
                 account=self._account,
                 auth=self._auth,
                 service_url=self._settings.video_service_url,

@@ -24,7 +24,9 @@ MAX_IMAGES = 10
 """What Bluesky's apps show of a gallery (lexicons/app/bsky/embed/gallery.json); the lexicon itself allows 20."""
 
 MAX_POSTS = 100
-"""Posts in a thread. A commit takes 200 writes and 1 MB of JSON, which a hundred of the longest fit into."""
+"""Posts in a thread. A commit takes 200 writes and 1 MB of JSON: of a hundred posts, each may take 10 kB."""
+
+_MAX_TEXT = MAX_POSTS * MAX_BYTES
 
 _MAX_TAG_BYTES, _MAX_TAG_GRAPHEMES = 640, 64
 
@@ -40,7 +42,8 @@ NOBODY = "nobody"
 class ThreadPost(BaseModel):
     """One of the posts that continue a thread."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form)
+    # Errors without what was given: a URL in it may hold a signature.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
     text: str = Field(
         default="",
@@ -96,11 +99,13 @@ class ThreadPost(BaseModel):
     @classmethod
     def _is_text(cls, text: str) -> str:
         try:
-            text.encode()
+            size = len(text.encode())
         except UnicodeEncodeError as broken:
             raise ValueError(
                 f"character {broken.start + 1} is half of a surrogate pair, which no text file can hold. Remove it."
             ) from None
+        if size > _MAX_TEXT:
+            raise ValueError(f"it has {size:,} bytes, and no thread takes more than {_MAX_TEXT:,}. Shorten it.")
         return text
 
     @field_validator("quote", mode="before")
@@ -116,7 +121,7 @@ class ThreadPost(BaseModel):
     @field_validator("tags")
     @classmethod
     def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
-        tags = tuple(tag.strip().lstrip("#＃") for tag in tags)  # noqa: RUF001 - Japanese keyboards give this sign
+        tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)  # noqa: RUF001 - Japanese keyboards give this sign
         for tag in tags:
             if not tag or len(tag.encode()) > _MAX_TAG_BYTES or count_graphemes(tag) > _MAX_TAG_GRAPHEMES:
                 raise ValueError(f"{tag!r} is no tag: it takes 1 to {_MAX_TAG_GRAPHEMES} characters.")
@@ -199,9 +204,11 @@ class Post(ThreadPost):
     @classmethod
     def _continues(cls, thread: tuple[ThreadPost, ...]) -> tuple[ThreadPost, ...]:
         for number, post in enumerate(thread):
-            own = sorted(post.model_fields_set - ThreadPost.model_fields.keys())
-            if own:
-                raise ValueError(f"thread[{number}]: {' and '.join(own)} belong to the first post.")
+            for name in Post.model_fields.keys() - ThreadPost.model_fields.keys():
+                if getattr(post, name, None) not in {None, Post.model_fields[name].default}:
+                    raise ValueError(
+                        f"thread[{number}].{name}: it is for the first post of a thread to say. Leave it out."
+                    )
         return thread
 
     @field_validator("reply_to", mode="before")
@@ -225,33 +232,41 @@ class Post(ThreadPost):
             raise ValueError(
                 "replies_from: who may reply is decided by the post that this one replies to. Leave it out."
             )
-        posts = self.posts()
-        if len(posts) > MAX_POSTS:
-            raise ValueError(f"thread: it has {len(posts)} posts, {len(posts) - MAX_POSTS} over the limit. Shorten it.")
-        offset = len(posts) - len(self.thread)
-        for number, post in enumerate(posts):
-            field = "text" if number < offset or self.split_long_text else f"thread[{number - offset}].text"
-            self._check_text(field, post)
+        for field, post in self._written():
+            if not (post.text.strip() or post.images or post.video or post.link_card or post.quote):
+                raise ValueError(f"{field}text: the post is empty. Write something.")
+        parts = self.parts()
+        if len(parts) > MAX_POSTS:
+            raise ValueError(f"thread: it has {len(parts)} posts, {len(parts) - MAX_POSTS} over the limit. Shorten it.")
+        for field, post in parts:
+            self._check_length(f"{field}text", post.text)
         return self
 
     def posts(self) -> tuple[ThreadPost, ...]:
         """The posts as they will appear: long texts split and posts numbered, where that is asked for."""
-        posts = [piece for post in (self._first(), *self.thread) for piece in self._pieces(post)]
-        posts = [
-            post.model_copy(update={"languages": post.languages or self.languages, "link_card": _card_of(post)})
-            for post in posts
-        ]
-        if self.numbered and len(posts) > 1:
-            posts = [
-                post.model_copy(update={"text": f"{number}/{len(posts)} {post.text}".rstrip()})
-                for number, post in enumerate(posts, 1)
-            ]
-        return tuple(posts)
+        return tuple(post for _, post in self.parts())
+
+    def parts(self) -> tuple[tuple[str, ThreadPost], ...]:
+        """The posts as they will appear, each with the field that it was written in: none, or `thread[0].`."""
+        parts = [(field, piece) for field, post in self._written() for piece in self._pieces(post)]
+        is_numbered = self.numbered and len(parts) > 1
+        return tuple(
+            (
+                field,
+                post.model_copy(
+                    update={
+                        "text": f"{number}/{len(parts)} {post.text}".rstrip() if is_numbered else post.text,
+                        "languages": post.languages or self.languages,
+                        "link_card": _card_of(post),
+                    }
+                ),
+            )
+            for number, (field, post) in enumerate(parts, 1)
+        )
 
     def attachments(self) -> Iterator[tuple[str, Image | Video | LinkCard]]:
         """What is attached, each with the name of its field."""
-        for number, post in enumerate((self, *self.thread)):
-            field = f"thread[{number - 1}]." if number else ""
+        for field, post in self._written():
             yield from ((f"{field}images[{index}]", image) for index, image in enumerate(post.images))
             if post.video:
                 yield f"{field}video", post.video
@@ -276,6 +291,16 @@ class Post(ThreadPost):
         from prefect_bluesky.publishing import preview_without_account
 
         return preview_without_account(self)
+
+    def stands_alone(self) -> bool:
+        """Whether it needs nothing that may be gone on a later attempt: no file, page or other record."""
+        refers = self.reply_to or self.replies_from or any(post.quote for _, post in self._written())
+        return not refers and not any(self.attachments())
+
+    def _written(self) -> Iterator[tuple[str, ThreadPost]]:
+        """The posts as they were written, each with the prefix of its fields' names."""
+        yield "", self._first()
+        yield from ((f"thread[{number}].", post) for number, post in enumerate(self.thread))
 
     def _first(self) -> ThreadPost:
         return ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
@@ -313,12 +338,8 @@ class Post(ThreadPost):
             return count_graphemes(text), len(text.encode())
         return graphemes, size
 
-    def _check_text(self, field: str, post: ThreadPost) -> None:
-        if not post.text.strip():
-            if post.images or post.video or post.link_card or post.quote:
-                return
-            raise ValueError(f"{field}: the post is empty. Write something.")
-        graphemes, size = self._measure(post.text)
+    def _check_length(self, field: str, text: str) -> None:
+        graphemes, size = self._measure(text)
         for count, limit, unit in ((graphemes, MAX_GRAPHEMES, "characters"), (size, MAX_BYTES, "bytes")):
             if count > limit:
                 raise ValueError(

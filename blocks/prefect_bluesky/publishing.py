@@ -10,7 +10,7 @@ from prefect_bluesky.attachments import Image, Video
 from prefect_bluesky.authenticator import Authenticator
 from prefect_bluesky.client import BearerAuth, auth_problems
 from prefect_bluesky.composition import POSTGATE, THREADGATE, Materials, compose
-from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
+from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.materials import Loaded, Resolved, Uploaded
 from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.preview import Preview
@@ -35,14 +35,9 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
     post, attempt, account = _post(given), current_attempt(), authenticator.ensure()
     auth = BearerAuth(authenticator)
     publication = _publication(post, key, attempt, account, Uploaded(account, auth))
-    # Under a key of the caller's own it may be out since long, and what it attaches may be gone.
-    look_first = not attempt.is_first or (key is not None and any(post.attachments()))
-    try:
-        published = publication.send(auth, look_first=look_first)
-    except ServiceUnavailable as unknown:
-        # Nobody could find this post again: the next call would have another key.
-        unknown.retryable = attempt.is_repeatable or key is not None
-        raise
+    # Under a key of the caller's own it may be out since long, and what it needs may be gone.
+    look_first = not attempt.is_first or (key and not post.stands_alone())
+    published = (publication.find() if look_first else None) or publication.send(auth)
     events.emit(events.POST_PUBLISHED, account, uri=published.uri, cid=published.cid)
     return published
 
@@ -105,6 +100,8 @@ def _post(given: Publishable) -> Post:
 def _publication(
     post: Post, key: str | None, attempt: Attempt, account: SessionStatus, materials: Materials
 ) -> Publication:
+    if key and not key.isprintable():
+        raise InvalidInput("key", "it holds what cannot be printed.", "A key is a line of text.")
     return Publication.of(
         post,
         account,
@@ -113,6 +110,7 @@ def _publication(
         # A key of the caller's own stands for the same post in a later run, which has another planned time.
         planned_at=None if key else attempt.planned_at,
         created_at=attempt.created_at,
+        is_repeatable=bool(key) or attempt.is_repeatable,
     )
 
 
@@ -122,6 +120,6 @@ def _own_post(uri: str, account: SessionStatus) -> str:
         place = parse_reference(uri)
     except ValueError as unreadable:
         raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
-    if place.collection != POST or place.authority not in {account.did, account.handle}:
+    if place.collection != POST or place.authority.lower() not in {account.did.lower(), account.handle.lower()}:
         raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
     return place.rkey

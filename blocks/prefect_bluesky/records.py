@@ -30,7 +30,6 @@ def record_keys(did: str, key: str, planned_at: datetime | None = None, *, count
         key: what tells this thread from all others of the account.
         planned_at: when it is to appear, if that is fixed: the TID then lies in the minute before, and keeps the order
             of the repository. Two keys of that minute collide once in 6e10 pairs, without a time once in 3e16.
-
         count: how many posts it has; their keys follow each other as the posts do.
 
     Returns:

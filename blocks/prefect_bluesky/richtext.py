@@ -149,7 +149,7 @@ def _is_accepted(kind: str, value: str) -> bool:
     if kind == "tag":
         return len(value.encode()) <= _MAX_TAG_BYTES and count_graphemes(value) <= _MAX_TAG_GRAPHEMES
     try:
-        urlsplit(value)
+        host = urlsplit(value).hostname
     except ValueError:
         return False  # such as a host in brackets that is no address
-    return _URI.fullmatch(value) is not None
+    return bool(host) and _URI.fullmatch(value) is not None

@@ -14,7 +14,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect_bluesky.attachments import File
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import fetch
+from prefect_bluesky.web import fetch, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -31,9 +31,12 @@ def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
         InvalidInput: it cannot be what it is meant to be.
         SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
     """
-    data = _read(file, field, max_bytes)
+    try:
+        data = _read(file, field, max_bytes)
+    except SourceUnavailable as trouble:
+        raise SourceUnavailable(f"{field}, {trouble.source}", trouble.reason, retryable=trouble.retryable) from trouble
     if len(data) > max_bytes:
-        raise InvalidInput(field, f"it has {len(data):,} bytes, over the limit of {max_bytes:,}.", "Make it smaller.")
+        raise InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make it smaller.")
     return data
 
 
@@ -54,10 +57,12 @@ def _read(file: File, field: str, max_bytes: int) -> bytes:
             ).data
         case "s3" | "gs" | "az" | "ftp" | "file":
             raise InvalidInput(
-                field, f"{file.source!r} is no path and no https:// URL.", "Name the Prefect block as its storage."
+                field,
+                f"{shown(file.source)!r} is no path and no https:// URL.",
+                "Name the Prefect block as its storage.",
             )
         case _:
-            return _from_path(file.source)
+            return _from_path(file.source, max_bytes)
 
 
 def _from_data_url(url: str, field: str) -> bytes:
@@ -70,10 +75,15 @@ def _from_data_url(url: str, field: str) -> bytes:
         raise InvalidInput(field, "the data URL holds no base64.", "In Python, give the bytes themselves.") from None
 
 
-def _from_path(source: str) -> bytes:
+def _from_path(source: str, max_bytes: int) -> bytes:
     try:
-        return Path(source).expanduser().read_bytes()
-    except (OSError, ValueError) as trouble:  # ValueError: a NUL in the name
+        path = Path(source).expanduser()
+        # A device or a pipe may never end.
+        if path.exists() and not path.is_file():
+            raise SourceUnavailable(source, "it is no file, on the machine that publishes.")
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)
+    except (OSError, ValueError, RuntimeError) as trouble:  # a NUL in the name; a home that nobody has
         reason = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
         raise SourceUnavailable(source, f"{reason}, on the machine that publishes.") from trouble
 

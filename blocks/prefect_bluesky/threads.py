@@ -11,10 +11,14 @@ from prefect_bluesky.richtext import Entity, find_entities, graphemes, shown_tex
 
 _PAUSES = (
     regex.compile(r"\n\s*\n"),  # paragraphs
-    regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|(?<=[。！？][”’」』）]*)(?![。！？”’」』）])|\n"""),  # noqa: RUF001
+    # Sentences, with a few closing quotes and brackets: a longer look behind takes quadratic time.
+    regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n"""),  # noqa: RUF001
     regex.compile(r"\s+"),  # words
 )
 """Where a text may be cut, the best first."""
+
+_BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")  # noqa: RUF001
+"""What would become a mention, hashtag or link at the beginning of a post, and was none within a word."""
 
 _FULL_ENOUGH = 3
 """A post that is cut after a paragraph or a sentence is at least this part of a post full: a third."""
@@ -36,9 +40,13 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: 
         ['One.', 'Two.']
     """
     text = text.strip()
+    if not text:
+        return [""]
     entities = find_entities(text)
     ends, counts, sizes = _measured(text, entities, shorten_links)
-    pauses = [_pauses(text, pattern, entities) for pattern in _PAUSES]
+    # Neither a character that a reader sees nor an entity is cut.
+    whole = {0, *ends}
+    pauses = [[found.start() for found in pattern.finditer(text) if found.start() in whole] for pattern in _PAUSES]
     pieces = []
     unit = 0
     while unit < len(ends):
@@ -49,8 +57,10 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: 
         # What is too long even alone, as a link that is not shortened, is for the caller to refuse.
         last = max(full, unit + 1)
         end = ends[last - 1]
-        if last < len(ends):
-            end = _cut(text, start, end, pauses)
+        if last < len(ends) and (pause := _pause(start, end, pauses)):
+            end = pause
+        elif last < len(ends):
+            end = next((end for end in reversed(ends[unit + 1 : last]) if not _BEGINS_ENTITY.match(text, end)), end)
         pieces.append(text[start:end].strip())
         unit = bisect_right(ends, end)
         while unit < len(ends) and text[ends[unit - 1] : ends[unit]].isspace():
@@ -75,12 +85,7 @@ def _measured(text: str, entities: list[Entity], shorten_links: bool) -> tuple[l
     return ends, counts, sizes
 
 
-def _pauses(text: str, pattern: regex.Pattern[str], entities: list[Entity]) -> list[int]:
-    found = [match.start() for match in pattern.finditer(text)]
-    return [place for place in found if not any(entity.start < place < entity.end for entity in entities)]
-
-
-def _cut(text: str, start: int, end: int, pauses: list[list[int]]) -> int:
+def _pause(start: int, end: int, pauses: list[list[int]]) -> int | None:
     """The best place to cut in what fits."""
     # A pause that begins just after what fits fits too: white space at the cut is dropped.
     for rank, places in enumerate(pauses):
@@ -88,4 +93,4 @@ def _cut(text: str, start: int, end: int, pauses: list[list[int]]) -> int:
         least = (end - start) // _FULL_ENOUGH if rank < len(pauses) - 1 else 0
         if place > start + least:
             return place
-    return end
+    return None

@@ -85,8 +85,12 @@ def fetch(
         reason, retryable = f"It does not answer in full within {timeout:g} s.", True
     except (httpcore.NetworkError, httpcore.ProtocolError) as trouble:
         reason, retryable = f"The connection fails: {str(trouble)[:200]}", True
-    # Not even a URL that is refused for the password in it brings that into a log.
-    raise SourceUnavailable(_USER_INFO.sub("", url), reason, retryable=retryable)
+    raise SourceUnavailable(shown(url), reason, retryable=retryable)
+
+
+def shown(url: str) -> str:
+    """A URL as it may stand in a log: without the password, and without the query, which may be a signature."""
+    return re.sub(r"\?.*", "?…", _USER_INFO.sub("", url), flags=re.DOTALL)[:200]
 
 
 class _Trouble(Exception):
@@ -129,17 +133,17 @@ def _tls() -> ssl.SSLContext:
 
 
 def _target(reference: str, base: httpx.URL | None = None) -> httpx.URL:
-    shown = _USER_INFO.sub("", reference)[:200]
     try:
         url = httpx.URL(reference) if base is None else base.join(reference)
+        host = url.host  # decoded here, which fails for some
     except (httpx.InvalidURL, ValueError):
-        raise _Trouble(f"{shown!r} is not a valid URL.") from None
+        raise _Trouble(f"{shown(reference)!r} is not a valid URL.") from None
     if url.scheme not in {"http", "https"}:
-        raise _Trouble(f"{shown!r} is not a URL of the web: it must begin with https:// or http://.")
+        raise _Trouble(f"{shown(reference)!r} is not a URL of the web: it must begin with https:// or http://.")
     if url.userinfo:
         raise _Trouble("Credentials in a URL are sent nowhere. Give a URL that is readable without signing in.")
-    if not url.host or (url.port is not None and not 0 < url.port < 1 << 16):
-        raise _Trouble(f"{shown!r} names no host, or no port that there is.")
+    if not host or (url.port is not None and not 0 < url.port < 1 << 16):
+        raise _Trouble(f"{shown(reference)!r} names no host, or no port that there is.")
     return url
 
 
