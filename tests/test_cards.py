@@ -91,6 +91,7 @@ def test_the_description_is_found_likewise(html: str, description: str) -> None:
         (meta(og_image="a.png") + '<base href="/images/">', "https://site.test/images/a.png"),
         ('<base target="x"><base href="//cdn.test/">' + meta(og_image="a.png"), "https://cdn.test/a.png"),
         ('<base href="data:x">' + meta(og_image="a.png"), "https://site.test/news/a.png"),
+        ('<base href="https://xn--0/">' + meta(og_image="a.png"), "https://site.test/news/a.png"),
         ('<base href="http://[::1/">' + meta(og_image="https://cdn.test/a.png"), "https://cdn.test/a.png"),
         (meta(twitter_image="/x", twitter_image_src="/y"), "https://site.test/x"),
         (meta(twitter_image_src="/y"), "https://site.test/y"),

@@ -249,6 +249,7 @@ def test_five_redirects_are_followed_and_no_sixth(site: Site) -> None:
     [
         ("file:///etc/passwd", "is not a URL of the web"),
         ("http://:81/", "names no host"),
+        ("https://xn--0/", "is not a valid URL"),
         ("http://example.com:65536/", "no port"),
         ("http://[::1/", "is not a valid URL"),
         ("http://example.com/" + "a" * 70_000, "is not a valid URL"),
