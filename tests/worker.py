@@ -12,17 +12,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import PIL.Image
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, xrpc
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost, xrpc
 from prefect_bluesky.aws_secret import AwsSecret
 from tests.support import REFRESH, forget_processes_memory
 
-# Importing Prefect takes seconds: one process does it, and each worker is forked from that one, which runs nothing.
+# Importing Prefect and the SDK takes seconds, and Pillow's formats a while: one process does it, and each worker is
+# forked from that one, which runs nothing.
 _PROCESSES = get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["prefect_bluesky", __name__])
+_PROCESSES.set_forkserver_preload(["prefect_bluesky", "atproto", __name__])
+PIL.Image.preinit()
 
 _PATIENCE = 120.0
 """Seconds until a worker that says nothing is taken for stuck: longer than a dead worker's lock is waited for."""
@@ -63,6 +71,10 @@ class Worker:
         """Kill it as `kill -9` does."""
         self._process.kill()
         self._process.join()
+
+    def shoot(self) -> None:
+        """Kill it, and do not wait for its end: from another thread than the one that waits for its outcome."""
+        self._process.kill()
 
     def exit_code(self) -> int | None:
         """Wait until it has ended."""
@@ -132,6 +144,26 @@ def let_session_end(credentials: BlueskyCredentials) -> None:
 def publish(credentials: BlueskyCredentials, text: str) -> str:
     """Publish a post; its URI."""
     return credentials.publish(text).uri
+
+
+def publish_under(credentials: BlueskyCredentials, post: Post, key: str, patience: float) -> PublishedPost:
+    """Publish a post under a key, with `patience` seconds for each answer."""
+    os.environ["PREFECT_INTEGRATIONS_BLUESKY_REQUEST_TIMEOUT"] = str(patience)
+    return credentials.publish(post, key)
+
+
+def publish_flow() -> Flow[Any, Any]:
+    """The flow as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish.py'}:publish")
+
+
+def publish_in(flow_run_id: UUID, credentials: BlueskyCredentials, post: Post) -> PublishedPost:
+    """Do the flow run of a post, as a worker of Prefect does one that it was given; what it returns."""
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(flow_run_id)
+    published = run_flow(publish_flow(), flow_run, {"credentials": credentials, "post": post})
+    assert isinstance(published, PublishedPost)
+    return published
 
 
 def timed_publish(credentials: BlueskyCredentials, text: str) -> float:

@@ -1,0 +1,171 @@
+"""A proxy in front of a PDS: what a client asks comes through it in steps, and a test decides what befalls each.
+
+It tells the same story of the sandbox and of a real PDS, which has no faults to arrange: `Silence.DROP` once the server
+has done its work is what `Sandbox.drop` does.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from threading import Thread
+from urllib.parse import urlsplit
+
+_PATIENCE = 60.0
+"""Seconds that a server may take to answer."""
+
+_OF_ONE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+
+
+class Phase(Enum):
+    """How far a step has come."""
+
+    BEFORE = auto()
+    """It has arrived here, and the server knows nothing of it."""
+    DURING = auto()
+    """The server has done it, and the client has no answer."""
+    AFTER = auto()
+    """The client has its answer."""
+
+
+class Silence(Enum):
+    """What a client may get that is no answer."""
+
+    DROP = auto()
+    """Its connection is closed."""
+    HANG = auto()
+    """Nothing, until it goes away. Whoever kills it chooses this: nothing that it still sends is then heard."""
+    GONE = auto()
+    """Its connection is closed, and no other will be had."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the client is told."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A request of the client.
+
+    Args:
+        number: which one, the first being 1.
+        method: its XRPC method.
+    """
+
+    number: int
+    method: str
+    _server: str
+    _verb: str
+    _target: str
+    _headers: dict[str, str] = field(repr=False)
+    _body: bytes = field(repr=False)
+
+    def send(self) -> Answer:
+        """Have the server do it, now and whoever is still waiting for it; what the server says."""
+        connection = HTTPConnection(self._server, timeout=_PATIENCE)
+        try:
+            connection.request(self._verb, self._target, self._body or None, self._headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read(), tuple(_passed_on(answer.getheaders())))
+        finally:
+            connection.close()
+
+
+OnStep = Callable[[Step, Phase], Answer | Silence | None]
+"""Called with each step at each phase that it comes to; what it returns befalls the step in place of going on."""
+
+
+@contextmanager
+def run(server_url: str, on_step: OnStep) -> Iterator[str]:
+    """Run a proxy on a free port of 127.0.0.1 while the block lasts; its URL.
+
+    When the block is left the client must be gone: the end of each connection is waited for. What went wrong here, or
+    in `on_step`, is raised then.
+
+    Args:
+        server_url: the PDS. It must not tell clients its own address, as one does with a DID document in a session.
+        on_step: decides.
+    """
+    server = urlsplit(server_url).netloc
+    numbers = count(1)
+    trouble: list[BaseException] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = _PATIENCE
+        wbufsize = -1  # head and body leave together: apart, the body waits 40 ms for the client's acknowledgement
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            method = re.sub(r"^/xrpc/|\?.*", "", self.path)
+            headers = dict(_passed_on(self.headers.items()))
+            step = Step(next(numbers), method, server, self.command, self.path, headers, body)
+            said = on_step(step, Phase.BEFORE)
+            if said is None:
+                answer = step.send()
+                said = on_step(step, Phase.DURING) or answer
+            if isinstance(said, Answer):
+                self._say(said)
+                said = on_step(step, Phase.AFTER)
+            if isinstance(said, Silence):
+                self._fall_silent(said)
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def _say(self, answer: Answer) -> None:
+            self.send_response_only(answer.status)
+            for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+            self.wfile.flush()
+
+        def _fall_silent(self, silence: Silence) -> None:
+            self.close_connection = True
+            if silence is Silence.HANG:
+                with suppress(ConnectionError):
+                    while self.connection.recv(1 << 16):
+                        pass
+            if silence is Silence.GONE:
+                proxy.shutdown()
+                proxy.socket.close()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = False  # so that their end is waited for
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            error = sys.exception()
+            # A client that was killed closes its connection in the middle.
+            if error is not None and not isinstance(error, ConnectionError):
+                trouble.append(error)
+
+    with Server(("127.0.0.1", 0), Handler) as proxy:
+        thread = Thread(target=proxy.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}"
+        finally:
+            proxy.shutdown()
+            thread.join()
+    if trouble:
+        raise trouble[0]
+
+
+def _passed_on(headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in headers if name.lower() not in _OF_ONE_CONNECTION)
