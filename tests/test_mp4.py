@@ -49,4 +49,5 @@ def test_the_first_track_with_a_picture_tells_the_shape(data: bytes, size: tuple
 
 @given(st.binary() | st.builds(lambda cut: video(track(640, 480))[:cut], st.integers(0, 300)))
 def test_a_damaged_file_tells_a_shape_or_none(data: bytes) -> None:
-    assert picture_size(data) in {None, (640, 480)}
+    size = picture_size(data)
+    assert size is None or all(side > 0 for side in size)

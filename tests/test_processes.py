@@ -84,22 +84,23 @@ def orphans(prefect_server: str, aws_credentials: AwsCredentials) -> Iterator[Or
     """They have a minute to wait: it passes while the tests above theirs run."""
     with ExitStack() as running:
         pds = running.enter_context(sandbox.run())
-        running.enter_context(temporary_settings({PREFECT_API_URL: prefect_server}))
-        # A handle that no other test's account has: sessions lie under the handle in AWS.
-        account = pds.create_account("orphaned.test")
-        credentials = block(pds, account, aws_credentials=aws_credentials)
         doomed, *waiting = (Worker() for _ in range(4))
         for worker in (doomed, *waiting):
             running.callback(worker.close)
-        doomed.do(gate, credentials)
-        doomed.do(let_session_end, credentials)
-        pds.delay(REFRESH, 300)
-        doomed.prepare(publish, credentials, "never seen")
-        doomed.go()
-        until(lambda: bool(pds.requests(REFRESH)))
-        for number, worker in enumerate(waiting):
-            worker.prepare(timed_publish, credentials, f"post {number}")
-            worker.go()
+        # A handle that no other test's account has: sessions lie under the handle in AWS.
+        account = pds.create_account("orphaned.test")
+        credentials = block(pds, account, aws_credentials=aws_credentials)
+        # The workers are told of the API; the tests meanwhile are not.
+        with temporary_settings({PREFECT_API_URL: prefect_server}):
+            doomed.do(gate, credentials)
+            doomed.do(let_session_end, credentials)
+            pds.delay(REFRESH, 300)
+            doomed.prepare(publish, credentials, "never seen")
+            doomed.go()
+            until(lambda: bool(pds.requests(REFRESH)))
+            for number, worker in enumerate(waiting):
+                worker.prepare(timed_publish, credentials, f"post {number}")
+                worker.go()
         doomed.kill()
         yield Orphans(pds, account, waiting)
 

@@ -99,7 +99,7 @@ class TestBlocks:
         ("s3://bucket/key", InvalidInput, "Name the Prefect block as its storage"),
         ("http://127.0.0.1/a.png", SourceUnavailable, "ALLOW_PRIVATE_ADDRESSES"),
         (
-            "http://127.0.0.1/a.png?X-Amz-Signature=secret",
+            "http://127.0.0.1/a.png?signature=secret",
             SourceUnavailable,
             r"images\[0\], http://127.0.0.1/a.png\?…: ",
         ),
