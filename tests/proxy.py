@@ -123,7 +123,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
             if isinstance(said, Silence):
                 self._fall_silent(said)
 
-        do_POST = do_GET  # noqa: N815 - the standard library's name
+        do_POST = do_GET
 
         def _say(self, answer: Answer) -> None:
             self.send_response_only(answer.status)
@@ -143,7 +143,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
                 proxy.shutdown()
                 proxy.socket.close()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     class Server(ThreadingHTTPServer):

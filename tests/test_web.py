@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(answer)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 

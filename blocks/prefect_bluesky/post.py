@@ -121,7 +121,7 @@ class ThreadPost(BaseModel):
     @field_validator("tags")
     @classmethod
     def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
-        tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)  # noqa: RUF001 - Japanese keyboards give this sign
+        tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)
         for tag in tags:
             if not tag or len(tag.encode()) > _MAX_TAG_BYTES or count_graphemes(tag) > _MAX_TAG_GRAPHEMES:
                 raise ValueError(f"{tag!r} is no tag: it takes 1 to {_MAX_TAG_GRAPHEMES} characters.")

@@ -55,7 +55,7 @@ def graphemes(text: str) -> list[str]:
 
 def find_entities(text: str) -> list[Entity]:
     """The links, mentions and hashtags in a text, in order, as the Bluesky app finds them."""
-    if not re.search(r"[@#＃$.:]", text):  # noqa: RUF001 - Japanese keyboards give this number sign
+    if not re.search(r"[@#＃$.:]", text):
         return []  # spares a plain text the SDK's import
     from atproto_client.utils.facet_detection import detect_facets, detect_mentions
 

@@ -12,12 +12,12 @@ from prefect_bluesky.richtext import Entity, find_entities, graphemes, shown_tex
 _PAUSES = (
     regex.compile(r"\n\s*\n"),  # paragraphs
     # Sentences, with a few closing quotes and brackets: a longer look behind takes quadratic time.
-    regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n"""),  # noqa: RUF001
+    regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n"""),
     regex.compile(r"\s+"),  # words
 )
 """Where a text may be cut, the best first."""
 
-_BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")  # noqa: RUF001
+_BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")
 """What would become a mention, hashtag or link at the beginning of a post, and was none within a word."""
 
 _FULL_ENOUGH = 3
