@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+from prefect import Flow
 from prefect.events.worker import EventsWorker
+from prefect.flows import load_flow_from_entrypoint
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
@@ -94,6 +97,12 @@ def prefect_api(no_prefect_api: None, prefect_server: str) -> Iterator[str]:
     """A Prefect API at hand."""
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield prefect_server
+
+
+@pytest.fixture(scope="module")
+def publish() -> Flow[Any, Any]:
+    """The flow `publish` as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish.py'}:publish")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from prefect import Flow, flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.flow_engine import run_flow
-from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
     PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_RESULTS_PERSIST_BY_DEFAULT,
@@ -35,7 +34,6 @@ from tests.support import LOGIN, WRITE, forget_processes_memory, texts
 
 pytestmark = pytest.mark.slow
 
-FLOWS = Path(__file__).parents[1] / "flows"
 LOGGERS = {
     "botocore": logging.INFO,  # first: caplog's own level is that of the last
     **dict.fromkeys(["prefect", "prefect.flow_runs", "prefect.task_runs", "prefect_bluesky"], logging.DEBUG),
@@ -137,12 +135,6 @@ def pds() -> Iterator[sandbox.Sandbox]:
     """A sandbox whose clock and faults disturb nobody else."""
     with sandbox.run() as own:
         yield own
-
-
-@pytest.fixture(scope="module")
-def publish() -> Flow[Any, Any]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish.py'}:publish")
 
 
 @pytest.fixture

@@ -49,12 +49,6 @@ def pds() -> Iterator[sandbox.Sandbox]:
         yield own
 
 
-@pytest.fixture(scope="module")
-def publish() -> Flow[Any, PublishedPost]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish.py'}:publish")
-
-
 def run_of(state: State[Any]) -> FlowRun:
     """The flow run that a state belongs to."""
     with get_client(sync_client=True) as client:

@@ -120,24 +120,28 @@ def outline(record: Json) -> Json:
 def _outline_of_embed(embed: Any) -> Any:
     if not isinstance(embed, dict):
         return None
-    items = embed.get("images") or embed.get("items") or []
     external, record = embed.get("external") or {}, embed.get("record") or {}
     return {
         "type": embed.get("$type"),
         "alt": embed.get("alt"),
         "captions": [captions.get("lang") for captions in embed.get("captions", [])],
-        "images": [item.get("alt") for item in items],
+        "images": [item.get("alt") for item in image_items(embed)],
         "page": external.get("uri"),
         "quote": _place(record.get("record") or record),
         "media": _outline_of_embed(embed.get("media")),
     }
 
 
+def image_items(embed: Json) -> list[Json]:
+    """The images of an embed, whether it shows them beside each other or as a gallery."""
+    return embed.get("images") or embed.get("items") or []
+
+
 def images_in(record: Json) -> list[str]:
     """The CIDs of the images that a post's record shows."""
     embed = record.get("embed") or {}
     embed = embed.get("media") or embed
-    blobs = (item.get("image", {}) for item in embed.get("images") or embed.get("items") or [])
+    blobs = (item.get("image", {}) for item in image_items(embed))
     return [blob.get("ref", {}).get("$link", "") for blob in blobs]
 
 

@@ -22,9 +22,8 @@ from prefect_bluesky.references import Reference, StrongReference, parse_referen
 from prefect_bluesky.runtime import logger
 from prefect_bluesky.session import SessionStatus
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.sources import read_file
+from prefect_bluesky.sources import read_file, read_url
 from prefect_bluesky.videos import upload_video
-from prefect_bluesky.web import fetch
 
 MAX_IMAGE_SOURCE = 50_000_000
 """Bytes that an image may have before it is made to fit."""
@@ -96,23 +95,19 @@ class Loaded(Placeholders):
 
     def page(self, url: str) -> Page:
         try:
-            return read_page(self._fetch(url, max_bytes=_MAX_PAGE, keep_truncated=True))
+            return read_page(read_url(url, max_bytes=_MAX_PAGE, keep_truncated=True))
         except SourceUnavailable as trouble:
             logger().warning("The link card goes without what its page says. %s", trouble)
             return super().page(url)
 
     def picture(self, url: str) -> Json | None:
         try:
-            data = self._fetch(url, max_bytes=MAX_IMAGE_SOURCE).data
+            data = read_url(url, max_bytes=MAX_IMAGE_SOURCE).data
             blob, *_ = self._fitted(data, url, max_side=_MAX_THUMBNAIL_SIDE)
         except (SourceUnavailable, InvalidInput) as trouble:
             logger().warning("The link card goes without its picture. %s", trouble)
             return None
         return blob
-
-    def _fetch(self, url: str, **options: Any) -> Any:
-        settings = self._settings
-        return fetch(url, timeout=settings.fetch_timeout, allow_private=settings.allow_private_addresses, **options)
 
     def _fitted(self, data: bytes, field: str, **options: int) -> tuple[Json, int, int]:
         try:
@@ -180,7 +175,7 @@ class Resolved(Loaded):
 
     def _json(self, url: str) -> Json:
         try:
-            found = json.loads(self._fetch(url, max_bytes=_MAX_PAGE).data)
+            found = json.loads(read_url(url, max_bytes=_MAX_PAGE).data)
         except SourceUnavailable as trouble:
             if trouble.retryable:
                 raise

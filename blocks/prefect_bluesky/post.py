@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from prefect_bluesky.attachments import Image, LinkCard, Video, as_form
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.references import KINDS, LIST, POST, parse_reference
-from prefect_bluesky.richtext import count_graphemes, find_entities, shown_text
+from prefect_bluesky.richtext import MAX_TAG_GRAPHEMES, count_graphemes, find_entities, is_short_tag, shown_text
 from prefect_bluesky.threads import split_text
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ MAX_POSTS = 100
 """Posts in a thread. A commit takes 200 writes and 1 MB of JSON: of a hundred posts, each may take 10 kB."""
 
 _MAX_TEXT = MAX_POSTS * MAX_BYTES
-
-_MAX_TAG_BYTES, _MAX_TAG_GRAPHEMES = 640, 64
 
 Label = Literal["sexual", "nudity", "porn", "graphic-media"]
 """The content warnings that authors may set (lexicons/com/atproto/label/defs.json)."""
@@ -123,8 +121,8 @@ class ThreadPost(BaseModel):
     def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)
         for tag in tags:
-            if not tag or len(tag.encode()) > _MAX_TAG_BYTES or count_graphemes(tag) > _MAX_TAG_GRAPHEMES:
-                raise ValueError(f"{tag!r} is no tag: it takes 1 to {_MAX_TAG_GRAPHEMES} characters.")
+            if not tag or not is_short_tag(tag):
+                raise ValueError(f"{tag!r} is no tag: it takes 1 to {MAX_TAG_GRAPHEMES} characters.")
         return tags
 
     @model_validator(mode="after")

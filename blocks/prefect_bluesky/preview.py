@@ -14,7 +14,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_bluesky.composition import Record
+from prefect_bluesky.composition import Record, image_items
 from prefect_bluesky.images import thumbnail
 from prefect_bluesky.post import MAX_BYTES, MAX_GRAPHEMES
 from prefect_bluesky.references import POST
@@ -156,7 +156,7 @@ def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(embed, dict):
         return
     yield from _attached(embed.get("media"))
-    for item in embed.get("images") or embed.get("items") or []:
+    for item in image_items(embed):
         ratio, blob = item["aspectRatio"], item["image"]
         alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
         yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}", blob

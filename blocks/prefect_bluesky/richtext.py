@@ -12,7 +12,7 @@ import regex
 
 # The lexicon's `uri` format, as the PDS checks it (packages/syntax/src/uri.ts): one bad link refuses the whole post.
 _URI = re.compile(r"[A-Za-z0-9_]+:(//)?[^\s\ufeff/][^\s\ufeff]*")
-_MAX_TAG_BYTES, _MAX_TAG_GRAPHEMES = 640, 64  # lexicons/app/bsky/richtext/facet.json
+_MAX_TAG_BYTES, MAX_TAG_GRAPHEMES = 640, 64  # lexicons/app/bsky/richtext/facet.json
 
 # As the Bluesky app shortens links (bluesky-social/social-app, src/lib/strings/url-helpers.ts).
 _LONGEST_PATH, _SHOWN_PATH = 15, 13
@@ -145,9 +145,14 @@ def _shown(text: str, entity: Entity, shorten_links: bool) -> str:
     return min(parts.netloc + path, written, key=count_graphemes)
 
 
+def is_short_tag(tag: str) -> bool:
+    """Whether a hashtag is no longer than a PDS takes."""
+    return len(tag.encode()) <= _MAX_TAG_BYTES and count_graphemes(tag) <= MAX_TAG_GRAPHEMES
+
+
 def _is_accepted(kind: str, value: str) -> bool:
     if kind == "tag":
-        return len(value.encode()) <= _MAX_TAG_BYTES and count_graphemes(value) <= _MAX_TAG_GRAPHEMES
+        return is_short_tag(value)
     try:
         host = urlsplit(value).hostname
     except ValueError:

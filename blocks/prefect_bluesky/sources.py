@@ -13,9 +13,30 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect_bluesky.attachments import File
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import fetch, shown
+from prefect_bluesky.web import Fetched, fetch, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetched:
+    """What lies behind a URL that a person or a page gave, within what the settings allow.
+
+    Args:
+        url: the URL.
+        max_bytes: what is read at most.
+        keep_truncated: whether the beginning is enough, if there is more.
+
+    Raises:
+        SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
+    """
+    settings = current_settings()
+    return fetch(
+        url,
+        max_bytes=max_bytes,
+        timeout=settings.fetch_timeout,
+        allow_private=settings.allow_private_addresses,
+        keep_truncated=keep_truncated,
+    )
 
 
 def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
@@ -47,13 +68,7 @@ def _read(file: File, field: str, max_bytes: int) -> bytes:
         case "data":
             return _from_data_url(file.source, field)
         case "http" | "https":
-            settings = current_settings()
-            return fetch(
-                file.source,
-                max_bytes=max_bytes,
-                timeout=settings.fetch_timeout,
-                allow_private=settings.allow_private_addresses,
-            ).data
+            return read_url(file.source, max_bytes=max_bytes).data
         case "s3" | "gs" | "az" | "ftp" | "file":
             raise InvalidInput(
                 field,
