@@ -67,6 +67,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: P
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_database}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
         "PREFECT_UI_ENABLED": "false",
     }
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -21,6 +21,7 @@ from prefect_bluesky.errors import (
     StoreError,
     StoreUnavailable,
 )
+from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.session import Session
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
@@ -103,6 +104,7 @@ class Worker:
             "store": self.shelf,
             "lock": nullcontext,
             "limits": Limits(),
+            "reporter": Reporter(None),
             "now": self.clock,
         }
         return Authenticator(**{**options, **changes})

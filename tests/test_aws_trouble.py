@@ -32,6 +32,7 @@ from prefect_bluesky.errors import (
     StorePendingDeletion,
     StoreUnavailable,
 )
+from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.session_store import Saved
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, forget_processes_memory, texts
 from tests.test_authenticator import MINUTE, Clock
@@ -355,6 +356,7 @@ class Life:
             store=self.store,
             lock=nullcontext,
             limits=Limits(),
+            reporter=Reporter(None),
             now=self.clock,
         )
 

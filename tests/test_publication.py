@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import strategies as st
 
@@ -98,7 +97,7 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
             is_repeatable=True,
         )
         with pytest.raises(ServiceUnavailable):
-            publication.send(httpx.Auth())
+            publication.send(BearerAuth(credentials._authenticator()))
 
 
 def test_outside_a_run_and_without_a_key_a_lost_answer_is_not_retryable(pds: sandbox.Sandbox) -> None:

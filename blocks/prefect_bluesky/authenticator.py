@@ -16,6 +16,7 @@ from prefect_bluesky import events
 from prefect_bluesky.app_passwords import AppPassword
 from prefect_bluesky.errors import (
     AuthError,
+    BlueskyError,
     RateLimited,
     RequestRefused,
     ServiceUnavailable,
@@ -23,9 +24,10 @@ from prefect_bluesky.errors import (
     StoreError,
 )
 from prefect_bluesky.fingerprint import Fingerprint
+from prefect_bluesky.incidents import Incident, Reporter
 from prefect_bluesky.problems import AuthProblem
-from prefect_bluesky.runtime import logger
-from prefect_bluesky.server_sessions import create_session, problem_of_login, refresh_session
+from prefect_bluesky.runtime import api_at_hand, logger
+from prefect_bluesky.server_sessions import Renewed, create_session, problem_of_login, refresh_session
 from prefect_bluesky.session import Session, SessionStatus
 from prefect_bluesky.session_document import Refusal, SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
@@ -34,7 +36,7 @@ Action = Literal["reused", "refreshed", "logged_in"]
 Result = TypeVar("Result")
 
 _PAUSE = timedelta(seconds=30)
-"""How long a refresh or a save that failed for a passing reason is left alone while the session still serves."""
+"""How long a refresh, a save or a report that failed for a passing reason is left alone."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -47,11 +49,13 @@ class Limits:
         min_validity: how long a session must still be valid for to be reused.
         max_logins_per_day: logins of one account in 24 hours, counted in its store.
         refusal_cool_down: how long a refused app password is not tried again.
+        probe_interval: how long an account that is refused otherwise is not tried again: that costs no login.
     """
 
     min_validity: timedelta = timedelta(minutes=10)
     max_logins_per_day: int = 10
     refusal_cool_down: timedelta = timedelta(hours=6)
+    probe_interval: timedelta = timedelta(minutes=10)
 
 
 class Authenticator:
@@ -64,6 +68,7 @@ class Authenticator:
         store: where the session lies between runs.
         lock: held across workers while a session is renewed.
         limits: what it may do.
+        reporter: tells Prefect when the account cannot sign in, and when it can again.
         now: the clock.
 
     Example:
@@ -80,34 +85,40 @@ class Authenticator:
         store: SessionStore,
         lock: Callable[[], AbstractContextManager[None]],
         limits: Limits,
+        reporter: Reporter,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._account = account
+        self.account = account
         self._read_app_password = app_password
         self._service_url = service_url
         self._store = store
         self._worker_lock = lock
         self._limits = limits
+        self._reporter = reporter
         self._now = now
 
         self._thread_lock = Lock()
         self._did = account if account.startswith("did:") else None
+        self._handle = account
         self._session: Session | None = None
-        self._refresh_at = self._refresh_paused_until = self._save_paused_until = _NEVER
+        self._refresh_at = self._refresh_paused_until = self._save_paused_until = self._report_paused_until = _NEVER
         self._unsaved = False
         self._saved: Saved | None = None  # what lies in the store, whoever's session it is
         self._app_password: str | None = None  # as last read
         self._made_with: Fingerprint | None = None  # the fingerprint of that one, once it is known
         self._refusal: Refusal | None = None
+        self._is_refused = False  # whether that one stands, and is of our app password
+        self._unstored: Incident | None = None  # one that could not be remembered in the store
 
     def __repr__(self) -> str:
-        return f"Authenticator({self._account!r}, {self._session!r})"
+        return f"Authenticator({self.account!r}, {self._session!r})"
 
-    def ensure(self, min_validity: timedelta | None = None) -> SessionStatus:
+    def ensure(self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None) -> SessionStatus:
         """Have a valid session: the gate.
 
         Args:
             min_validity: how long it must still be valid for; by default as constructed.
+            max_age: how long ago the server may have given it; by default, however long.
 
         Raises:
             AuthError: the account cannot sign in.
@@ -115,10 +126,15 @@ class Authenticator:
             StoreError: the stored session cannot be read, so it is not known whether a login is needed.
         """
         wanted = self._limits.min_validity if min_validity is None else min_validity
+
+        def suffices(session: Session) -> bool:
+            age = self._now() - session.received_at
+            return not self._is_due(session, wanted) and (max_age is None or timedelta() <= age <= max_age)
+
         session = self._session
-        if session is not None and not self._is_due(session, wanted) and not self._must_save():
+        if session is not None and suffices(session) and not self._has_to_do():
             return self._status(session, "reused")
-        return self._status(*self._renew(lambda session: not self._is_due(session, wanted)))
+        return self._status(*self._renew(suffices))
 
     def session(self) -> Session:
         """A session to sign a call with.
@@ -126,7 +142,7 @@ class Authenticator:
         Raises: as `ensure`.
         """
         session = self._session
-        if session is not None and not self._is_due(session, self._limits.min_validity):
+        if session is not None and not self._is_due(session, self._limits.min_validity) and not self._is_refused:
             return session
         return self._renew(lambda session: not self._is_due(session, self._limits.min_validity))[0]
 
@@ -158,18 +174,31 @@ class Authenticator:
         """
         return self._unabandoned(self._log_in_now)
 
+    def note(self, error: AuthError) -> None:
+        """Remember that the account was refused in a call that was signed rightly, and tell of it.
+
+        Args:
+            error: why.
+        """
+        self._unabandoned(self._note_now, error)
+
+    def _note_now(self, error: AuthError) -> None:
+        with self._thread_lock, self._worker_lock():
+            self._read_again()
+            self._remember(error)
+
     def _refresh_now(self) -> SessionStatus:
         with self._thread_lock, self._worker_lock():
             self._read_again()
             if self._session is None:
-                raise AuthError(AuthProblem.SESSION_REVOKED, self._account)
-            return self._status(self._keep(self._refresh(self._session), events.SESSION_REFRESHED), "refreshed")
+                raise AuthError(AuthProblem.SESSION_REVOKED, self.account)
+            return self._status(self._refresh(self._session), "refreshed")
 
     def _log_in_now(self) -> SessionStatus:
         with self._thread_lock, self._worker_lock():
             self._read_again()
             self._claim_login(lambda session: False)
-            return self._status(self._keep(self._log_in(), events.SESSION_CREATED), "logged_in")
+            return self._status(self._log_in(), "logged_in")
 
     def _is_due(self, session: Session, wanted: timedelta) -> bool:
         now = self._now()
@@ -189,7 +218,19 @@ class Authenticator:
         )
 
     def _must_save(self) -> bool:
-        return self._unsaved and not self._now() < self._save_paused_until <= self._now() + _PAUSE
+        return self._unsaved and self._is_over(self._save_paused_until)
+
+    def _must_report(self) -> bool:
+        has_news = self._refusal is not None and self._refusal.is_news
+        return has_news and self._is_over(self._report_paused_until) and api_at_hand()
+
+    def _is_over(self, pause: datetime) -> bool:
+        # A clock that was set back must not make a pause longer.
+        return not self._now() < pause <= self._now() + _PAUSE
+
+    def _has_to_do(self) -> bool:
+        """Whether there is something that a valid session does not settle."""
+        return self._is_refused or self._unstored is not None or self._must_save() or self._must_report()
 
     def _renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         return self._unabandoned(self._renew_one_at_a_time, suffices)
@@ -208,19 +249,30 @@ class Authenticator:
 
     def _renew_one_at_a_time(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         with self._thread_lock:
-            if self._session is None:
-                self._adopt(self._store.load())
-            elif self._must_save():
-                self._save(self._session)
-            if self._session is not None and suffices(self._session):
+            try:
+                renewed = self._reuse_or_renew(suffices)
+            except BlueskyError as error:
+                self._report_unstored(error)
+                raise
+            self._report_end_of_unstored()
+            return renewed
+
+    def _reuse_or_renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
+        if self._session is None:
+            self._adopt(self._store.load())
+        elif self._must_save():
+            self._save(self._session)
+        if not self._must_report():
+            if self._session is not None and suffices(self._session) and not self._is_refused:
                 return self._session, "reused"
             self._stop_if_refused()
-            with self._worker_lock():
-                self._read_again()
-                if self._session is not None and suffices(self._session):
-                    return self._session, "reused"
-                self._stop_if_refused()
-                return self._refresh_or_log_in(suffices)
+        with self._worker_lock():
+            self._read_again()
+            self._report()
+            if self._session is not None and suffices(self._session) and not self._is_refused:
+                return self._session, "reused"
+            self._stop_if_refused()
+            return self._refresh_or_log_in(suffices)
 
     def _read_again(self) -> None:
         """Another worker may have renewed the session while this one waited for the lock."""
@@ -241,6 +293,9 @@ class Authenticator:
         self._saved = saved
         document = saved.document if saved else SessionDocument()
         self._refusal = document.refusal
+        self._is_refused = (
+            self._refusal is not None and self._refusal.is_open and self._is_ours(self._refusal.credential)
+        )
         if document.made_with is None:
             return
         if not self._is_ours(document.made_with):
@@ -248,7 +303,7 @@ class Authenticator:
                 logger().warning(
                     "%s: the stored session was made with another app password. Blocks of one account should share one:"
                     " otherwise each signs in over the other.",
-                    self._account,
+                    self.account,
                 )
             return
         self._made_with = document.made_with
@@ -275,13 +330,16 @@ class Authenticator:
     def _stop_if_refused(self) -> None:
         """Fail at once while what was refused has not changed: asking again would spend a login and tell nothing."""
         refusal = self._refusal
-        if refusal is None or not timedelta() <= self._now() - refusal.last_seen < self._limits.refusal_cool_down:
+        if refusal is None or not refusal.is_open:
+            return
+        rest = self._limits.refusal_cool_down if refusal.spent_login else self._limits.probe_interval
+        if not timedelta() <= self._now() - refusal.last_seen < rest:
             return
         if refusal.credential.matches(self._credential(anew=True)):
-            raise AuthError(refusal.problem, self._account)
+            raise AuthError(refusal.problem, self.account)
 
     def _use(self, session: Session) -> None:
-        self._session = session
+        self._session, self._handle = session, session.handle
         # Somewhere in the last third, so that workers do not meet. An estimate from a clock that ran backwards since
         # is no worse than that: the server has the last word.
         self._refresh_at = session.expires_at - session.lifetime / 3 * random.random()
@@ -290,25 +348,29 @@ class Authenticator:
         session = self._session
         if session is not None:
             try:
-                return self._keep(self._refresh(session), events.SESSION_REFRESHED), "refreshed"
+                return self._refresh(session), "refreshed"
             except RequestRefused as ended:
-                logger().info("%s: the session has ended (%s), signing in anew", self._account, ended)
+                logger().info("%s: the session has ended (%s), signing in anew", self.account, ended)
             except (ServiceUnavailable, RateLimited) as trouble:
                 # A refresh ahead of time can wait; one after a refusal, or after the end, cannot.
                 self._refresh_paused_until = self._now() + _PAUSE
-                if suffices(session):
-                    logger().warning("%s: the session could not be refreshed yet (%s)", self._account, trouble)
+                if suffices(session) and not self._is_refused:
+                    logger().warning("%s: the session could not be refreshed yet (%s)", self.account, trouble)
                     return session, "reused"
                 raise
         saved_meanwhile = self._claim_login(suffices)
         if saved_meanwhile is not None:
             return saved_meanwhile, "reused"
-        return self._keep(self._log_in(), events.SESSION_CREATED), "logged_in"
+        return self._log_in(), "logged_in"
 
     def _refresh(self, session: Session) -> Session:
-        refreshed = refresh_session(session, received_at=self._now())
-        self._check_did(refreshed.did)
-        return refreshed
+        try:
+            refreshed = refresh_session(session, received_at=self._now())
+            self._check_did(refreshed.session.did)
+        except AuthError as error:
+            self._remember(error)
+            raise
+        return self._keep(refreshed, events.SESSION_REFRESHED)
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
         """Count a login in the store before it is sent, so that one counts whose worker dies in it.
@@ -325,7 +387,9 @@ class Authenticator:
         for last in (False, False, True):
             known = self._saved.document if self._saved else SessionDocument()
             if len(known.logins_of_the_day(self._now())) >= self._limits.max_logins_per_day:
-                raise AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self._account)
+                spent = AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self.account)
+                self._remember(spent)
+                raise spent
             try:
                 self._saved = self._store.save(known.with_login(self._now()), self._saved)
                 break
@@ -339,51 +403,125 @@ class Authenticator:
         return None
 
     def _log_in(self) -> Session:
-        credential = self._credential()
         try:
-            session = create_session(
-                self._service_url, self._account, self._app_password or "", received_at=self._now()
-            )
+            made = create_session(self._service_url, self.account, self._app_password or "", received_at=self._now())
+            self._check_did(made.session.did)
         except RequestRefused as refused:
             problem = problem_of_login(refused)
             if problem is None:
                 raise
-            self._remember_refusal(problem, credential, refused)
-            raise AuthError(problem, self._account) from refused
-        self._check_did(session.did)
-        self._refusal = None
-        return session
+            error = AuthError(problem, self.account)
+            error.__cause__ = refused
+            self._remember(error, spent_login=True)
+            raise error from refused
+        except AuthError as error:
+            self._remember(error, spent_login=True)
+            raise
+        if self._refusal is not None and made.problem is None:
+            # Whichever app password was refused before: the account can sign in.
+            self._refusal = replace(self._refusal, ended_at=self._refusal.ended_at or self._now())
+        return self._keep(made, events.SESSION_CREATED)
 
-    def _remember_refusal(self, problem: AuthProblem, credential: str, refused: RequestRefused) -> None:
+    def _remember(self, error: AuthError, *, spent_login: bool = False) -> None:
+        """Let all workers know that the account cannot be used, and tell Prefect if that is new."""
         known = self._saved.document if self._saved else SessionDocument()
-        before = known.refusal if known.refusal and known.refusal.credential.matches(credential) else None
+        credential, refused = self._credential(), error.__cause__
+        before = known.refusal
+        if before is not None and not (
+            before.is_open and before.problem is error.problem and before.credential.matches(credential)
+        ):
+            before = None
         self._refusal = Refusal(
-            problem=problem,
+            problem=error.problem,
             credential=before.credential if before else Fingerprint.of(credential),
             first_seen=before.first_seen if before else self._now(),
             last_seen=self._now(),
-            http_status=refused.status,
-            xrpc_error=refused.error,
+            http_status=refused.status if isinstance(refused, RequestRefused) else None,
+            xrpc_error=refused.error if isinstance(refused, RequestRefused) else None,
+            spent_login=spent_login or (before is not None and before.spent_login),
+            is_told=before is not None and before.is_told,
         )
-        # The session that this app password made is dead; one that another app password made is not ours to end.
-        ended = known.made_with is not None and self._is_ours(known.made_with)
-        self._session = None
-        document = replace(known, session=None if ended else known.session, refusal=self._refusal)
+        self._is_refused = True
+        document = replace(known, refusal=self._refusal)
+        if spent_login:
+            self._session = None
+            # The session that this app password made is dead; one that another app password made is not ours to end.
+            if known.made_with is not None and self._is_ours(known.made_with):
+                document = replace(document, session=None)
+        self._save_refusal(document)
+        self._report()
+
+    def _save_refusal(self, document: SessionDocument) -> None:
         try:
             self._saved = self._store.save(document, self._saved)
         except StoreError as trouble:
-            logger().warning("%s: the refusal is remembered by this process only: %s", self._account, trouble)
+            logger().warning("%s: the refusal is remembered by this process only: %s", self.account, trouble)
+
+    def _report(self) -> None:
+        """Tell Prefect what is new, once: whatever a worker could not tell, or died telling, the next one tells."""
+        refusal = self._refusal
+        if refusal is None or not self._must_report():
+            return
+        incident = self._incident(refusal)
+        report = self._reporter.failed if refusal.is_open else self._reporter.recovered
+        if not report(incident, did=self._known_did(), handle=self._handle):
+            self._report_paused_until = self._now() + _PAUSE
+            return
+        self._refusal = replace(refusal, is_told=True) if refusal.is_open else None
+        known = self._saved.document if self._saved else SessionDocument()
+        self._save_refusal(replace(known, refusal=self._refusal))
+
+    def _incident(self, refusal: Refusal) -> Incident:
+        return Incident(
+            account=self.account,
+            service_url=self._service_url,
+            problem=refusal.problem,
+            first_seen=refusal.first_seen,
+            http_status=refusal.http_status,
+            xrpc_error=refusal.xrpc_error,
+        )
+
+    def _report_unstored(self, error: BlueskyError) -> None:
+        """Tell of what stops the account and cannot be remembered in its store, as that is what fails."""
+        problem = error.problem
+        may_report = api_at_hand() and self._is_over(self._report_paused_until)
+        if problem is None or error.retryable or not may_report:
+            return
+        if problem in {self._refusal and self._refusal.problem, self._unstored and self._unstored.problem}:
+            return
+        incident = Incident(self.account, self._service_url, problem, self._now(), is_stored=False)
+        if self._reporter.failed(incident, did=self._known_did(), handle=self._handle):
+            self._unstored = incident
+        else:
+            self._report_paused_until = self._now() + _PAUSE
+
+    def _report_end_of_unstored(self) -> None:
+        if self._unstored and self._reporter.recovered(self._unstored, did=self._known_did(), handle=self._handle):
+            self._unstored = None
+
+    def _known_did(self) -> str | None:
+        stored = self._saved.document.did if self._saved else None
+        return self._did or (self._session.did if self._session else None) or stored
 
     def _check_did(self, did: str | None) -> None:
         """The DID of the first login stays: a handle can be given to somebody else."""
-        stored = self._saved.document.did if self._saved else None
-        known = self._did or (self._session.did if self._session else None) or stored
+        known = self._known_did()
         if did is not None and known is not None and did != known:
-            raise AuthError(AuthProblem.WRONG_ACCOUNT, self._account)
+            raise AuthError(AuthProblem.WRONG_ACCOUNT, self.account)
 
-    def _keep(self, session: Session, event: str) -> Session:
+    def _keep(self, renewed: Renewed, event: str) -> Session:
         """Save a new session over the stale one, then use it; or the one of a worker that was faster."""
+        session = renewed.session
+        if renewed.problem is None and self._is_refused and self._refusal is not None:
+            self._refusal = replace(self._refusal, ended_at=self._now())
         self._save(session)
+        if renewed.problem is not None:
+            # Saved all the same: the older refresh token is spent.
+            error = AuthError(renewed.problem, self.account)
+            self._remember(error)
+            raise error
+        self._is_refused = False
+        self._report()
         if self._session is not session and self._session is not None:
             return self._session
         done = "session refreshed" if event == events.SESSION_REFRESHED else "signed in"
@@ -396,7 +534,6 @@ class Authenticator:
         known = self._saved.document if self._saved else SessionDocument()
         if self._made_with is None:
             self._made_with = Fingerprint.of(self._credential())
-        # A refusal is over if its app password has signed in, and not if it was another block's.
         document = replace(known.with_session(session, self._made_with), refusal=self._refusal)
         try:
             self._saved = self._store.save(document, self._saved)
@@ -409,7 +546,7 @@ class Authenticator:
             self._use(session)
             self._unsaved = True
             self._save_paused_until = self._now() + _PAUSE
-            logger().error("%s: the session could not be saved, publishing goes on: %s", self._account, trouble)
+            logger().error("%s: the session could not be saved, publishing goes on: %s", self.account, trouble)
             events.emit(events.SESSION_UNSAVED, session, reason=str(trouble))
         else:
             self._unsaved = False
@@ -419,4 +556,4 @@ class Authenticator:
         try:
             self._adopt(self._store.load())
         except StoreError as trouble:
-            logger().warning("%s: the session of a faster worker could not be read: %s", self._account, trouble)
+            logger().warning("%s: the session of a faster worker could not be read: %s", self.account, trouble)

@@ -39,6 +39,29 @@ class BearerAuth(httpx.Auth):
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
+    @contextmanager
+    def problems(self) -> Iterator[None]:
+        """Tell a refusal that concerns the account from one that concerns what was sent, and remember it.
+
+        Raises:
+            AuthError: the account may not do this, or even a fresh token is refused.
+        """
+        try:
+            yield
+        except RequestRefused as refused:
+            account = self._authenticator.account
+            if is_token_refusal(error=refused.error, message=refused.message):
+                # It refuses even the token that the recovery brought. That one may have come from another worker, and
+                # an attempt of its own will refresh it.
+                raise AuthError(AuthProblem.WRONG_SERVICE, account, retryable=True) from refused
+            problem = classify(error=refused.error, message=refused.message)
+            if problem is None:
+                raise
+            error = AuthError(problem, account)
+            error.__cause__ = refused
+            self._authenticator.note(error)
+            raise error from refused
+
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         session = self._authenticator.session()
         if not _is_ours(request, session):
@@ -87,29 +110,6 @@ def _is_refusal(response: httpx.Response) -> bool:
     except ValueError:
         return False
     return isinstance(answer, dict) and is_token_refusal(error=answer.get("error"), message=answer.get("message"))
-
-
-@contextmanager
-def auth_problems(account: str) -> Iterator[None]:
-    """Tell a refusal that concerns the account from one that concerns what was sent.
-
-    Args:
-        account: the handle, for the error.
-
-    Raises:
-        AuthError: the account may not do this, or even a fresh token is refused.
-    """
-    try:
-        yield
-    except RequestRefused as refused:
-        if is_token_refusal(error=refused.error, message=refused.message):
-            # It refuses even the token that the recovery brought. That one may have come from another worker, and an
-            # attempt of its own will refresh it.
-            raise AuthError(AuthProblem.WRONG_SERVICE, account, retryable=True) from refused
-        problem = classify(error=refused.error, message=refused.message)
-        if problem is None:
-            raise
-        raise AuthError(problem, account) from refused
 
 
 def sdk_client(authenticator: Authenticator) -> atproto.Client:

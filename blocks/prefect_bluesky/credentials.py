@@ -27,6 +27,7 @@ from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import async_sdk_client, sdk_client
 from prefect_bluesky.diagnosis import Diagnosis, Examination
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.inputs import (
     looks_like_app_password,
     normal_account,
@@ -160,7 +161,9 @@ class BlueskyCredentials(CredentialsBlock):
             )
         return self
 
-    def ensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
+    def ensure_session(
+        self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None
+    ) -> SessionStatus:
         """Have a valid session: the gate before a publish.
 
         A session that is valid for long enough is reused without a request. Otherwise it is refreshed, or the account
@@ -169,6 +172,8 @@ class BlueskyCredentials(CredentialsBlock):
         Args:
             min_validity: how long the session must still be valid for; by default 10 minutes (a setting). A demand
                 longer than the server's tokens live is read as a third of their life.
+            max_age: refresh a session that is older, however long it is still valid for. That an app password was
+                revoked shows at a refresh, and no sooner.
 
         Raises:
             AuthError: the account cannot sign in; `problem` says why.
@@ -179,11 +184,13 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.ensure_session().action
             'reused'
         """
-        return self._authenticator().ensure(min_validity)
+        return self._authenticator().ensure(min_validity, max_age=max_age)
 
-    async def aensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
+    async def aensure_session(
+        self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None
+    ) -> SessionStatus:
         """Have a valid session, from async code; see `ensure_session`."""
-        return await asyncio.to_thread(self.ensure_session, min_validity)
+        return await asyncio.to_thread(self.ensure_session, min_validity, max_age=max_age)
 
     def get_client(self) -> atproto.Client:
         """The AT Protocol SDK's own client, signed in.
@@ -321,7 +328,7 @@ class BlueskyCredentials(CredentialsBlock):
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
-        identity = (place, self.service_url, self.handle, digest)
+        identity = (place, self.service_url, self.handle, digest, self._block_document_id)
         with self._authenticators_lock:
             if identity not in self._authenticators:
                 settings = current_settings()
@@ -337,6 +344,7 @@ class BlueskyCredentials(CredentialsBlock):
                     service_url=self.service_url,
                     store=self._store(),
                     lock=partial(worker_lock, self._name, lease=settings.lock_lease),
+                    reporter=Reporter(self._block_document_id),
                     limits=Limits(
                         min_validity=settings.min_validity,
                         max_logins_per_day=settings.max_logins_per_day,

@@ -18,7 +18,7 @@ from prefect_bluesky.authenticator import Authenticator
 from prefect_bluesky.errors import BlueskyError, RequestRefused, ServiceError, ServiceUnavailable, StoreError
 from prefect_bluesky.identity import did_document, pds_in, resolve_handle
 from prefect_bluesky.inputs import looks_like_app_password
-from prefect_bluesky.problems import AuthProblem, classify
+from prefect_bluesky.problems import AuthProblem, classify, problem_of_status
 from prefect_bluesky.session import Session
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import SessionStore
@@ -251,12 +251,7 @@ class Examination:
         if answer.get("active") is True:
             return Check(name=name, found="active")
         status = str(answer.get("status", "inactive"))
-        problem = {
-            "takendown": AuthProblem.ACCOUNT_TAKEN_DOWN,
-            "suspended": AuthProblem.ACCOUNT_TAKEN_DOWN,
-            "deleted": AuthProblem.ACCOUNT_DELETED,
-        }.get(status, AuthProblem.ACCOUNT_DEACTIVATED)
-        return Check(name=name, found=status, problem=problem)
+        return Check(name=name, found=status, problem=problem_of_status(status))
 
     def app_password(self) -> Check:
         """Whether there is an app password, and its shape."""
@@ -274,7 +269,7 @@ class Examination:
         count = len(self.known.logins_of_the_day(self.now()))
         found = f"{count} of {self.max_logins_per_day} in the last 24 hours"
         refusal = self.known.refusal
-        if refusal is not None and refusal.credential.matches(self._credential()):
+        if refusal is not None and refusal.is_open and refusal.credential.matches(self._credential()):
             since = f"{refusal.first_seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             return Check(name=name, found=f"{found}; refused since {since}", problem=self._refused(refusal.problem))
         limit = AuthProblem.LOGIN_LIMIT_REACHED if count >= self.max_logins_per_day else None

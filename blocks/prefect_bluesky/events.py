@@ -2,38 +2,85 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
-from prefect.events import emit_event
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.events import Event, emit_event
+from prefect.events.related import object_as_related_resource
+from prefect.exceptions import PrefectHTTPStatusError
 
-from prefect_bluesky.runtime import api_at_hand
+from prefect_bluesky.runtime import api_at_hand, logger
 from prefect_bluesky.session import Session, SessionStatus
 
 SESSION_CREATED = "bluesky.session.created"
 SESSION_REFRESHED = "bluesky.session.refreshed"
 SESSION_UNSAVED = "bluesky.session.unsaved"
+AUTH_FAILED = "bluesky.auth.failed"
+AUTH_RECOVERED = "bluesky.auth.recovered"
 POST_PUBLISHED = "bluesky.post.published"
+POST_HELD = "bluesky.post.held"
 
 
-def emit(event: str, account: Session | SessionStatus, **payload: str) -> None:
-    """Emit an event about an account, where an API is at hand.
+def resource(
+    account: str, *, did: str | None, handle: str, pds_url: str | None = None, expires_at: datetime | None = None
+) -> dict[str, str]:
+    """An account as the resource of an event, named by its DID as soon as that is known. It holds no token.
+
+    Args:
+        account: what its block names: a handle or a DID.
+        did: its DID, if it is known.
+        handle: its handle as last heard, else as `account`.
+        pds_url: its PDS, or where it signs in.
+        expires_at: when its access token expires.
+    """
+    return {
+        "prefect.resource.id": f"bluesky.account.{did or account}",
+        "prefect.resource.name": handle,
+        "handle": handle,
+        "did": did or "",
+        "pds": pds_url or "",
+        "expires_at": expires_at.astimezone(UTC).isoformat() if expires_at else "",
+    }
+
+
+def emit(event: str, session: Session | SessionStatus, **payload: str) -> None:
+    """Emit an event about an account that is signed in, where an API is at hand; it is sent behind the caller's back.
 
     Args:
         event: one of the names above.
-        account: whose; its DID names the resource. No token is sent.
+        session: whose.
         payload: what else to tell; nothing secret.
     """
     if not api_at_hand():
         return
-    emit_event(
-        event,
-        resource={
-            "prefect.resource.id": f"bluesky.account.{account.did}",
-            "prefect.resource.name": account.handle,
-            "handle": account.handle,
-            "did": account.did,
-            "pds": account.pds_url,
-            "expires_at": account.expires_at.astimezone(UTC).isoformat(),
-        },
-        payload=payload,
+    about = resource(
+        session.did,
+        did=session.did,
+        handle=session.handle,
+        pds_url=session.pds_url,
+        expires_at=session.expires_at,
     )
+    emit_event(event, resource=about, payload=payload)
+
+
+def deliver(event: Event) -> bool:
+    """Send an event, and wait until the API has taken it: one that must not be lost with this process.
+
+    Args:
+        event: the event; sent twice under one id it counts once.
+
+    Returns:
+        whether it was taken.
+    """
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        event.related.append(object_as_related_resource("flow-run", "flow-run", context.flow_run))
+    try:
+        with get_client(sync_client=True) as client:
+            client.request("POST", "/events", json=[event.model_dump(mode="json")])
+    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+        logger().warning("Prefect could not be told of %s yet: %s", event.event, type(trouble).__name__)
+        return False
+    return True

@@ -7,12 +7,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
-
 from prefect_bluesky import xrpc
 from prefect_bluesky.attachments import Captions, File, Video
 from prefect_bluesky.cards import Page, read_page
-from prefect_bluesky.client import auth_problems
+from prefect_bluesky.client import BearerAuth
 from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceUnavailable, SourceUnavailable
 from prefect_bluesky.identity import did_document, pds_in, resolve_handle
 from prefect_bluesky.images import fit_image
@@ -193,13 +191,13 @@ class Uploaded(Resolved):
         auth: signs the uploads.
     """
 
-    def __init__(self, account: SessionStatus, auth: httpx.Auth) -> None:
+    def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
         super().__init__(account)
         self._auth = auth
 
     def _stored(self, data: bytes, mime_type: str) -> Json:
         method = "com.atproto.repo.uploadBlob"
-        with auth_problems(self._account.handle):
+        with self._auth.problems():
             answer = xrpc.upload(self._account.pds_url, method, data, mime_type, auth=self._auth)
         blob = answer.get("blob")
         if not isinstance(blob, dict) or blob.get("ref") != blob_reference(data, mime_type)["ref"]:
@@ -207,7 +205,7 @@ class Uploaded(Resolved):
         return blob
 
     def _processed(self, data: bytes) -> Json:
-        with auth_problems(self._account.handle):
+        with self._auth.problems():
             return upload_video(
                 data,
                 name="video.mp4",  # not the person's own: it may be a path or a signed URL

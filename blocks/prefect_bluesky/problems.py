@@ -179,6 +179,19 @@ def is_token_refusal(*, error: str | None, message: str | None) -> bool:
     return error in {"ExpiredToken", "InvalidToken"} and message != "Bad token scope"
 
 
+def problem_of_status(status: str) -> AuthProblem:
+    """Why an account that is not active may not be used.
+
+    Args:
+        status: the `status` that a server gives beside `"active": false`.
+    """
+    return {
+        "takendown": AuthProblem.ACCOUNT_TAKEN_DOWN,
+        "suspended": AuthProblem.ACCOUNT_TAKEN_DOWN,
+        "deleted": AuthProblem.ACCOUNT_DELETED,
+    }.get(status, AuthProblem.ACCOUNT_DEACTIVATED)
+
+
 # Bodies: tests/contract/test_answers.py. Where both tables have an error, the message decides.
 _BY_MESSAGE: dict[tuple[str | None, str | None], AuthProblem] = {
     ("ExpiredToken", "Token has been revoked"): AuthProblem.SESSION_REVOKED,

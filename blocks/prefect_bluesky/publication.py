@@ -13,11 +13,10 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky import xrpc
-from prefect_bluesky.client import auth_problems
+from prefect_bluesky.client import BearerAuth
 from prefect_bluesky.composition import Materials, Record, compose, images_in, outline
 from prefect_bluesky.errors import (
     CidMismatch,
@@ -124,7 +123,7 @@ class Publication:
         """
         return self._found(self._composed(Placeholders()))
 
-    def send(self, auth: httpx.Auth) -> PublishedPost:
+    def send(self, auth: BearerAuth) -> PublishedPost:
         """Publish it, unless it is published already.
 
         Args:
@@ -151,7 +150,7 @@ class Publication:
             unknown.retryable = self.is_repeatable
             raise
 
-    def _write_again(self, body: dict[str, Any], auth: httpx.Auth) -> PublishedPost:
+    def _write_again(self, body: dict[str, Any], auth: BearerAuth) -> PublishedPost:
         try:
             return self._write(body, auth)
         except (ServiceUnavailable, RateLimited):
@@ -181,9 +180,9 @@ class Publication:
             raise InvalidInput("thread", over, "Publish it as two threads, or shorten its links and alt texts.")
         return body
 
-    def _write(self, body: dict[str, Any], auth: httpx.Auth) -> PublishedPost:
+    def _write(self, body: dict[str, Any], auth: BearerAuth) -> PublishedPost:
         method = "com.atproto.repo.applyWrites"
-        with auth_problems(self.account.handle):
+        with auth.problems():
             answer = xrpc.procedure(self.account.pds_url, method, body, auth=auth)
         try:
             cids = [str(result["cid"]) for result in answer["results"]]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from prefect_bluesky import events, xrpc
 from prefect_bluesky.attachments import Image, Video
 from prefect_bluesky.authenticator import Authenticator
-from prefect_bluesky.client import BearerAuth, auth_problems
+from prefect_bluesky.client import BearerAuth
 from prefect_bluesky.composition import POSTGATE, THREADGATE, Materials, compose
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.materials import Loaded, Resolved, Uploaded
@@ -85,7 +85,7 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
     for rkey in reversed(rkeys):
         for collection in (POSTGATE, THREADGATE, POST):
             body = {"repo": account.did, "collection": collection, "rkey": rkey}
-            with auth_problems(account.handle):
+            with auth.problems():
                 xrpc.procedure(account.pds_url, "com.atproto.repo.deleteRecord", body, auth=auth)
 
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from prefect_bluesky import xrpc
 from prefect_bluesky.errors import AuthError, RequestRefused, ServiceUnavailable
-from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, problem_of_status
 from prefect_bluesky.session import Session, session_from_answer
 
 _REFRESH = "com.atproto.server.refreshSession"
 _LOGIN = "com.atproto.server.createSession"
 
 
-def refresh_session(session: Session, *, received_at: datetime) -> Session:
+@dataclass(frozen=True)
+class Renewed:
+    """What a server gave.
+
+    Args:
+        session: the session.
+        problem: why the account may not be used with it, if it may not: a deactivated one can sign in.
+    """
+
+    session: Session
+    problem: AuthProblem | None
+
+
+def refresh_session(session: Session, *, received_at: datetime) -> Renewed:
     """A new session for a session's refresh token.
 
     Raises:
@@ -35,10 +51,10 @@ def refresh_session(session: Session, *, received_at: datetime) -> Session:
         raise
     if "accessJwt" not in answer:
         raise ServiceUnavailable(session.pds_url, _REFRESH, 200, message="an answer without a session")
-    return session_from_answer(answer, server_url=session.pds_url, received_at=received_at)
+    return _renewed(answer, session.pds_url, received_at)
 
 
-def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> Session:
+def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> Renewed:
     """Sign in.
 
     Raises:
@@ -47,7 +63,7 @@ def create_session(service_url: str, account: str, app_password: str, *, receive
         ServiceUnavailable, RateLimited: it cannot be asked now.
     """
     answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
-    return session_from_answer(answer, server_url=service_url, received_at=received_at)
+    return _renewed(answer, service_url, received_at)
 
 
 def problem_of_login(refused: RequestRefused) -> AuthProblem | None:
@@ -55,6 +71,14 @@ def problem_of_login(refused: RequestRefused) -> AuthProblem | None:
     if refused.error == "AuthenticationRequired":
         return AuthProblem.APP_PASSWORD_REJECTED  # with whatever message: there are others, as for one that is too long
     return classify(error=refused.error, message=refused.message)
+
+
+def _renewed(answer: Mapping[str, Any], server_url: str, received_at: datetime) -> Renewed:
+    session = session_from_answer(answer, server_url=server_url, received_at=received_at)
+    problem = None
+    if answer.get("active") is False:
+        problem = problem_of_status(str(answer.get("status")))
+    return Renewed(session, problem)
 
 
 def _ends_session(refused: RequestRefused) -> bool:

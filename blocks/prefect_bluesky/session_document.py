@@ -23,7 +23,7 @@ _REMEDY = "Nothing was changed. Point the block somewhere else, or delete it: th
 
 @dataclass(frozen=True)
 class Refusal:
-    """A login that the server refused: until the app password changes, asking again would only spend a login.
+    """That the account cannot sign in, or may not be used: until something changes, asking again would tell nothing.
 
     Args:
         problem: the cause.
@@ -32,6 +32,9 @@ class Refusal:
         last_seen: when it was refused last; the cool-down counts from here.
         http_status: the server's status.
         xrpc_error: the server's error name.
+        spent_login: whether finding out took a login, so that trying again is dear.
+        is_told: whether Prefect has been told that it began.
+        ended_at: when the account could sign in again; kept until Prefect has been told of that too.
     """
 
     problem: AuthProblem
@@ -40,6 +43,19 @@ class Refusal:
     last_seen: datetime
     http_status: int | None
     xrpc_error: str | None
+    spent_login: bool = True
+    is_told: bool = False
+    ended_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still stands."""
+        return self.ended_at is None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether Prefect has still to be told of its beginning or its end."""
+        return not (self.is_told and self.is_open)
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class SessionDocument:
         made_with: the fingerprint of the credential that made the last session, which serves only that one. It stays
             when the session goes: it tells a revoked app password from a mistyped one.
         logins: when logins were attempted lately, with whatever app password.
-        refusal: the last login's refusal, if it was refused.
+        refusal: why the account cannot be used, if it cannot, or could not until a moment ago.
     """
 
     did: str | None = None
@@ -98,6 +114,9 @@ class SessionDocument:
                 last_seen=self.refusal.last_seen,
                 http_status=self.refusal.http_status,
                 xrpc_error=self.refusal.xrpc_error,
+                spent_login=self.refusal.spent_login,
+                is_told=self.refusal.is_told,
+                ended_at=self.refusal.ended_at,
             ),
         )
         return stored.model_dump_json()
@@ -186,6 +205,10 @@ class _StoredRefusal(_Shape):
     last_seen: AwareDatetime
     http_status: int | None
     xrpc_error: str | None
+    # What an older release did not write.
+    spent_login: bool = True
+    is_told: bool = False
+    ended_at: AwareDatetime | None = None
 
 
 class _Stored(_Shape):
@@ -214,5 +237,8 @@ class _Stored(_Shape):
                 last_seen=refusal.last_seen,
                 http_status=refusal.http_status,
                 xrpc_error=refusal.xrpc_error,
+                spent_login=refusal.spent_login,
+                is_told=refusal.is_told,
+                ended_at=refusal.ended_at,
             ),
         )
