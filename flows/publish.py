@@ -10,10 +10,12 @@ environment: `uv run flows/publish.py "Hello"`.
 import argparse
 import sys
 from itertools import zip_longest
+from typing import Any
 
 import httpx
 from prefect import flow
 from prefect.artifacts import create_link_artifact
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
@@ -26,6 +28,7 @@ from prefect_bluesky import (
     Preview,
     PublishedPost,
     ensure_session,
+    hold,
     publish_post,
 )
 from prefect_bluesky.preview import literal_markdown
@@ -38,8 +41,10 @@ from prefect_bluesky.preview import literal_markdown
 )
 def publish(
     credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False
-) -> PublishedPost | Preview:
+) -> PublishedPost | Preview | State[Any]:
     """Publish one post, or a thread.
+
+    Where the account cannot sign in, the run ends in the state `Held`, and `publish-held` sends the post once it can.
 
     Args:
         credentials: The account. Pick a saved block, so that the run can be repeated.
@@ -48,13 +53,18 @@ def publish(
             out, a retry of this run does not publish twice, and another run does.
         dry_run: Send nothing, and show a preview among the run's artifacts.
     """
-    session = ensure_session(credentials)
     logger = get_run_logger()
-    if dry_run:
-        preview = credentials.publish(post, key, dry_run=True)
-        logger.info("Nothing was sent. It would be:\n%s", preview)
-        return preview
-    published = publish_post(credentials, post, key)
+    try:
+        session = ensure_session(credentials)
+        if dry_run:
+            preview = credentials.publish(post, key, dry_run=True)
+            logger.info("Nothing was sent. It would be:\n%s", preview)
+            return preview
+        published = publish_post(credentials, post, key)
+    except BlueskyError as error:
+        if dry_run or not error.stops_account:
+            raise
+        return hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
     try:
         create_link_artifact(

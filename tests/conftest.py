@@ -30,6 +30,17 @@ from tests.pds import server as pds_server
 from tests.support import Pds
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
+
+
+@pytest.fixture
+def held_posts(request: pytest.FixtureRequest) -> int:
+    """How many posts come after the one that is refused: a run of each takes 10 s of CPU."""
+    count: int = request.config.getoption("--held-posts")
+    return count
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_prefect_api() -> Iterator[None]:
     """Unless a test asks for `prefect_api`, there is none, and what would start one fails.

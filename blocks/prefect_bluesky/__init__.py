@@ -13,6 +13,7 @@ from prefect_bluesky.attachments import Captions, Image, LinkCard, Video
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
+from prefect_bluesky.held import hold
 from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.preview import Preview
 from prefect_bluesky.problems import AuthProblem
@@ -36,6 +37,7 @@ __all__ = [
     "ThreadPost",
     "Video",
     "ensure_session",
+    "hold",
     "publish_post",
 ]
 

@@ -24,7 +24,7 @@ from prefect_bluesky.errors import (
     StoreError,
 )
 from prefect_bluesky.fingerprint import Fingerprint
-from prefect_bluesky.incidents import Incident, Reporter
+from prefect_bluesky.incidents import Incident, Reporter, lost_alert
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.runtime import api_at_hand, logger
 from prefect_bluesky.server_sessions import Renewed, create_session, problem_of_login, refresh_session
@@ -173,6 +173,21 @@ class Authenticator:
         Raises: as `ensure`; the day's logins are counted.
         """
         return self._unabandoned(self._log_in_now)
+
+    def repeat_lost_report(self) -> None:
+        """Tell again of what stops the account, if it was told and the alert has reached nobody."""
+        refusal = self._refusal
+        if refusal is None or not (refusal.is_open and refusal.is_told and api_at_hand()):
+            return
+        incident = self._incident(refusal)
+        attempt = lost_alert(incident, self._now())
+        if attempt is not None:
+            self._reporter.failed(incident, did=self._known_did(), handle=self._handle, attempt=attempt)
+
+    @property
+    def did(self) -> str | None:
+        """The account's DID, if it is known here."""
+        return self._known_did()
 
     def note(self, error: AuthError) -> None:
         """Remember that the account was refused in a call that was signed rightly, and tell of it.
@@ -485,7 +500,7 @@ class Authenticator:
         """Tell of what stops the account and cannot be remembered in its store, as that is what fails."""
         problem = error.problem
         may_report = api_at_hand() and self._is_over(self._report_paused_until)
-        if problem is None or error.retryable or not may_report:
+        if problem is None or not error.stops_account or not may_report:
             return
         if problem in {self._refusal and self._refusal.problem, self._unstored and self._unstored.problem}:
             return
@@ -527,7 +542,7 @@ class Authenticator:
         done = "session refreshed" if event == events.SESSION_REFRESHED else "signed in"
         until = f"{session.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         logger().info("%s (%s): %s, valid until %s UTC", session.handle, session.did, done, until)
-        events.emit(event, session)
+        events.emit(event, session, block_id=self._reporter.block_id)
         return session
 
     def _save(self, session: Session) -> None:

@@ -26,7 +26,7 @@ from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import async_sdk_client, sdk_client
 from prefect_bluesky.diagnosis import Diagnosis, Examination
-from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.inputs import (
     looks_like_app_password,
@@ -161,9 +161,7 @@ class BlueskyCredentials(CredentialsBlock):
             )
         return self
 
-    def ensure_session(
-        self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None
-    ) -> SessionStatus:
+    def ensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
         """Have a valid session: the gate before a publish.
 
         A session that is valid for long enough is reused without a request. Otherwise it is refreshed, or the account
@@ -172,8 +170,6 @@ class BlueskyCredentials(CredentialsBlock):
         Args:
             min_validity: how long the session must still be valid for; by default 10 minutes (a setting). A demand
                 longer than the server's tokens live is read as a third of their life.
-            max_age: refresh a session that is older, however long it is still valid for. That an app password was
-                revoked shows at a refresh, and no sooner.
 
         Raises:
             AuthError: the account cannot sign in; `problem` says why.
@@ -184,13 +180,42 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.ensure_session().action
             'reused'
         """
-        return self._authenticator().ensure(min_validity, max_age=max_age)
+        return self._authenticator().ensure(min_validity)
 
-    async def aensure_session(
-        self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None
-    ) -> SessionStatus:
+    async def aensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
         """Have a valid session, from async code; see `ensure_session`."""
-        return await asyncio.to_thread(self.ensure_session, min_validity, max_age=max_age)
+        return await asyncio.to_thread(self.ensure_session, min_validity)
+
+    def keep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
+        """Refresh a session that is older than `max_age`, however long it is still valid for.
+
+        That an app password was revoked shows at a refresh and no sooner, so this notices it before a publish does. If
+        the account is refused and the alert about it was lost on its way, Prefect is told once more.
+
+        Args:
+            max_age: how long ago the server may have given the session.
+
+        Raises: as `ensure_session`.
+
+        Example:
+            >>> credentials.keep_alive(timedelta()).action
+            'refreshed'
+        """
+        authenticator = self._authenticator()
+        try:
+            return authenticator.ensure(max_age=max_age)
+        except BlueskyError:
+            authenticator.repeat_lost_report()
+            raise
+
+    async def akeep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
+        """Refresh an old session, from async code; see `keep_alive`."""
+        return await asyncio.to_thread(self.keep_alive, max_age)
+
+    @property
+    def did(self) -> str | None:
+        """The account's DID, if this process has signed in or has read its session."""
+        return self._authenticator().did
 
     def get_client(self) -> atproto.Client:
         """The AT Protocol SDK's own client, signed in.

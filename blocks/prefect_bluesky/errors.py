@@ -37,6 +37,11 @@ class BlueskyError(Exception):
     problem: AuthProblem | None = None
     """Why the account cannot sign in or be used, if that is what happened."""
 
+    @property
+    def stops_account(self) -> bool:
+        """Whether the account can publish nothing until a person has mended something."""
+        return self.problem is not None and not self.retryable
+
 
 class InvalidInput(BlueskyError):
     """A value that cannot be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -45,12 +46,13 @@ def resource(
     }
 
 
-def emit(event: str, session: Session | SessionStatus, **payload: str) -> None:
+def emit(event: str, session: Session | SessionStatus, *, block_id: UUID | None = None, **payload: str) -> None:
     """Emit an event about an account that is signed in, where an API is at hand; it is sent behind the caller's back.
 
     Args:
         event: one of the names above.
         session: whose.
+        block_id: the account's saved block, if it is known: what is saved is kept alive, and may be missed.
         payload: what else to tell; nothing secret.
     """
     if not api_at_hand():
@@ -62,6 +64,8 @@ def emit(event: str, session: Session | SessionStatus, **payload: str) -> None:
         pds_url=session.pds_url,
         expires_at=session.expires_at,
     )
+    if block_id:
+        about["block"] = str(block_id)
     emit_event(event, resource=about, payload=payload)
 
 

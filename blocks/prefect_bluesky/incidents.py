@@ -7,15 +7,29 @@ thing, or one that is killed while it tells and another that tells again, send t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import httpx
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.events import Event, Resource
+from prefect.events import Automation, Event, EventTrigger, Resource
+from prefect.events.filters import EventFilter, EventIDFilter, EventNameFilter, EventRelatedFilter
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.urls import url_for
 
 from prefect_bluesky import events
 from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.runtime import logger
+
+_FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=6)
+"""How long an alert may take before it counts as lost, at first and at most: each attempt waits twice as long."""
+
+_EVENTS_KEPT = timedelta(days=6)
+"""Prefect deletes events after 7 days (`PREFECT_SERVER_EVENTS_RETENTION_PERIOD`): of older ones nothing can be said."""
+
+_MAX_ATTEMPTS = _PAGE = 40
+"""More than fit into `_EVENTS_KEPT`, and no more than Prefect gives events at once (50)."""
 
 _APP_PASSWORDS = "https://bsky.app/settings/app-passwords"
 
@@ -95,7 +109,14 @@ class Reporter:
                 id=incident.event_id(event, attempt),
                 event=event,
                 # What an automation tells incidents apart by, so that the same one alerts once.
-                resource=Resource({**about, "incident": str(incident.id), "attempt": str(attempt)}),
+                resource=Resource(
+                    {
+                        **about,
+                        "account": incident.account,
+                        "incident": str(incident.id),
+                        "attempt": str(attempt),
+                    }
+                ),
                 payload={
                     "account": incident.account,
                     "problem": problem.value,
@@ -116,3 +137,50 @@ class Reporter:
         context = FlowRunContext.get()
         run = context.flow_run if context else None
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
+
+
+def lost_alert(incident: Incident, now: datetime) -> int | None:
+    """Which attempt to alert is due because no earlier one has reached anybody; None if there is nothing to do.
+
+    A server that is killed after it took an event, or a receiver that is down, loses an alert: Prefect keeps no event
+    for an automation that did not see it, and does not repeat an action that failed.
+
+    Args:
+        incident: what was told of.
+        now: the time.
+    """
+    if now - incident.first_seen > _EVENTS_KEPT:
+        return None
+    attempts = {incident.event_id(events.AUTH_FAILED, number): number for number in range(1, _MAX_ATTEMPTS)}
+    try:
+        with get_client(sync_client=True) as client:
+            if not any(_is_alert(automation) for automation in client.read_automations()):
+                return None
+            told = client.read_events(EventFilter(id=EventIDFilter(id=list(attempts))), limit=_PAGE).events
+            done = EventFilter(
+                event=EventNameFilter(name=["prefect.automation.action.executed"]),
+                related=EventRelatedFilter(id=[f"prefect.event.{attempt}" for attempt in attempts]),
+            )
+            if any(
+                event.payload.get("action_type") in _NOTIFIES for event in client.read_events(done, limit=_PAGE).events
+            ):
+                return None
+    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+        logger().warning("Whether an alert got lost cannot be seen now: %s", type(trouble).__name__)
+        return None
+    last = max(told, key=lambda event: attempts[event.id], default=None)
+    if last is None:
+        return 1
+    number = attempts[last.id]
+    is_due = now - last.occurred >= min(_FIRST_WAIT * 2 ** (number - 1), _LONGEST_WAIT)
+    return number + 1 if is_due and number + 1 < _MAX_ATTEMPTS else None
+
+
+_NOTIFIES = {"send-notification", "call-webhook"}
+
+
+def _is_alert(automation: Automation) -> bool:
+    """Whether an automation sends somebody a message when an account cannot sign in."""
+    trigger = automation.trigger
+    expects = isinstance(trigger, EventTrigger) and events.AUTH_FAILED in trigger.expect
+    return automation.enabled and expects and any(action.type in _NOTIFIES for action in automation.actions)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -51,22 +54,37 @@ class Attempt:
     is_repeatable: bool
 
 
+_predecessor: ContextVar[FlowRun | None] = ContextVar("prefect_bluesky_predecessor", default=None)
+
+
+@contextmanager
+def in_place_of(flow_run: FlowRun) -> Iterator[None]:
+    """Do what another run was to do: what is published is that run's, under that run's keys."""
+    token = _predecessor.set(flow_run)
+    try:
+        yield
+    finally:
+        _predecessor.reset(token)
+
+
 def current_attempt() -> Attempt:
     """The attempt that is under way; outside a run each call is an attempt of its own."""
     flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
-    flow_run = flow_context.flow_run if flow_context else None
+    predecessor = _predecessor.get()
+    flow_run = predecessor or (flow_context.flow_run if flow_context else None)
     task_run = task_context.task_run if task_context else None
     now = datetime.now(UTC)
     run = flow_run or task_run
     if run is None:
         return Attempt(uuid4().hex, planned_at=now, created_at=now, is_first=True, is_repeatable=False)
     parent = _parent_of(run)
+    tries = max(run.run_count, task_run.run_count if task_run else 0)
     return Attempt(
         # A parent that is retried starts its subflows and subtasks anew, as other runs.
         key=str(parent or run.id),
         planned_at=None if parent else _start_of(run),
         created_at=_start_of(task_run) or now,
-        is_first=parent is None and max(run.run_count, task_run.run_count if task_run else 0) <= 1,
+        is_first=predecessor is None and parent is None and tries <= 1,
         is_repeatable=True,
     )
 

@@ -56,6 +56,7 @@ class Request:
     nsid: str
     method: str
     status: int | None
+    heard_at: float = field(default_factory=time.time, compare=False)
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""The accounts that are saved as blocks in Prefect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from prefect_bluesky.credentials import BlueskyCredentials
+
+
+def saved_names() -> list[str]:
+    """The names of all saved `BlueskyCredentials` blocks, in alphabetical order."""
+    with get_client(sync_client=True) as client:
+        try:
+            # All of them: this endpoint takes no limit and no offset.
+            documents = client.read_block_documents_by_type(
+                BlueskyCredentials.get_block_type_slug(), include_secrets=False
+            )
+        except ObjectNotFound:
+            return []  # nobody has registered the block yet
+    return sorted(document.name for document in documents if document.name)
+
+
+def load(name: str) -> BlueskyCredentials:
+    """A saved block.
+
+    Args:
+        name: its name.
+
+    Raises:
+        ValueError: there is none, or what it holds cannot be used.
+        InvalidInput: as `BlueskyCredentials`.
+    """
+    return _loaded({"block_document_slug": name})
+
+
+def load_parameter(parameter: Any) -> BlueskyCredentials:
+    """The block that a run was given, as it is saved now.
+
+    Args:
+        parameter: what the run has among its parameters: a reference; or, where the block was passed as an object, its
+            fields, with the secrets masked. Then a saved block of the same account serves.
+
+    Raises: as `load`.
+    """
+    if isinstance(parameter, dict) and "$ref" in parameter:
+        return _loaded(parameter["$ref"])
+    account = parameter.get("handle") if isinstance(parameter, dict) else None
+    for name in saved_names():
+        block = load(name)
+        if block.handle == account:
+            return block
+    raise ValueError(f"The run was started without a saved block, and none is saved for {account}.")
+
+
+def _loaded(reference: Any) -> BlueskyCredentials:
+    loaded: Any = BlueskyCredentials.load_from_ref
+    # Always synchronously, in an async flow too.
+    block: BlueskyCredentials = loaded(reference, _sync=True)
+    return block

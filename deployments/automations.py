@@ -1,0 +1,239 @@
+"""What Prefect does by itself when an account fails, recovers or falls silent, as data.
+
+`setup.py` makes each of these, by its name, or changes it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import StateType
+from prefect.events import (
+    AutomationCore,
+    ChangeFlowRunState,
+    EventTrigger,
+    PauseDeployment,
+    Posture,
+    ResourceSpecification,
+    ResumeDeployment,
+    RunDeployment,
+    SendNotification,
+)
+
+from prefect_bluesky import events, held
+
+_ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*"})
+_SAVED_ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*", "block": "*"})
+_FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
+
+_ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", held.STATE)}
+_RUN_HEARTBEAT = "prefect.flow-run.heartbeat"
+_SESSION_RENEWED = {events.SESSION_CREATED, events.SESSION_REFRESHED}
+
+# The events say each thing once; these keep one that is sent twice (a worker died telling) from being acted on twice.
+_ONCE_PER_INCIDENT = {"prefect.resource.id", "incident", "attempt"}
+_A_DAY = timedelta(days=1)
+
+_WHO = "{{ event.resource['handle'] }}{% if event.resource['did'] %} ({{ event.resource['did'] }}){% endif %}"
+
+_FAILED = f"""{_WHO} cannot publish since {{{{ event.payload['first_seen'] }}}}.
+
+{{{{ event.payload['explanation'] }}}} ({{{{ event.payload['problem'] }}}})
+
+What to do: {{{{ event.payload['remedy'] }}}}
+
+{{{{ event.payload['link'] }}}}
+
+Its posts are held meanwhile, and go out by themselves once this is mended."""
+
+_RECOVERED = f"""{_WHO} can publish again. It could not since {{{{ event.payload['first_seen'] }}}}
+({{{{ event.payload['problem'] }}}}). What was held goes out now."""
+
+_SILENT = f"""The session of {_WHO} has not been refreshed for a day, and no failure was reported either.
+
+What to do: see what became of the last runs of refresh-sessions, and whether the account's PDS answers."""
+
+_UNATTENDED = """No session was refreshed for an hour, so a dead app password would go unnoticed.
+
+What to do: see whether a worker of the pool "bluesky" runs, and what became of the deployment refresh-sessions."""
+
+_DIED = "The run ended before its post was confirmed, as its worker died. publish-held sends it, if it is not out yet."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The ids of what the automations act on.
+
+    Args:
+        notification: the block document that sends messages.
+        publish: the deployment that publishes.
+        publish_held: the deployment that sends held posts.
+        refresh_sessions: the deployment that keeps sessions warm.
+    """
+
+    notification: UUID
+    publish: UUID
+    publish_held: UUID
+    refresh_sessions: UUID
+
+
+def automations(parts: Parts) -> list[AutomationCore]:
+    """Those that everybody wants.
+
+    Args:
+        parts: what they act on.
+    """
+    return [
+        AutomationCore(
+            name="bluesky: tell when an account cannot sign in",
+            description="Once for each incident, at once, with the cause and the remedy.",
+            trigger=EventTrigger(
+                expect={events.AUTH_FAILED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=parts.notification,
+                    subject="Bluesky: {{ event.resource['handle'] }} cannot publish",
+                    body=_FAILED,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="bluesky: tell when an account has recovered",
+            description="Once for each incident.",
+            trigger=EventTrigger(
+                expect={events.AUTH_RECOVERED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=parts.notification,
+                    subject="Bluesky: {{ event.resource['handle'] }} can publish again",
+                    body=_RECOVERED,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="bluesky: send what was held when an account has recovered",
+            description="A schedule sends it too, should this event get lost.",
+            trigger=EventTrigger(
+                expect={events.AUTH_RECOVERED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
+            ),
+            actions=[
+                RunDeployment(
+                    deployment_id=parts.publish_held,
+                    parameters={"account": _template("{{ event.payload['account'] }}")},
+                )
+            ],
+        ),
+        AutomationCore(
+            name="bluesky: tell when a session was not refreshed for a day",
+            description="Of a saved account, whose failure nobody has been told of.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                after=_SESSION_RENEWED,
+                expect={*_SESSION_RENEWED, events.AUTH_FAILED},
+                match=_SAVED_ACCOUNTS,
+                for_each={"prefect.resource.id"},
+                within=_A_DAY,
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=parts.notification,
+                    subject="Bluesky: nothing was heard of {{ event.resource['handle'] }} for a day",
+                    body=_SILENT,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="bluesky: tell when nobody refreshes sessions",
+            description="One message for all accounts, where it is the worker that stands still.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                after={"prefect.flow-run.Completed"},
+                expect={"prefect.flow-run.Completed"},
+                match=_FLOW_RUNS,
+                match_related=_of(parts.refresh_sessions),
+                within=timedelta(hours=1),
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=parts.notification,
+                    subject="Bluesky: sessions are not refreshed",
+                    body=_UNATTENDED,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="bluesky: refresh sessions when a worker starts",
+            description="A worker, or another process that serves a deployment, after it was away.",
+            trigger=EventTrigger(
+                expect={"prefect.worker.started", "prefect.deployment.ready"}, within=timedelta(minutes=5)
+            ),
+            actions=[RunDeployment(deployment_id=parts.refresh_sessions)],
+        ),
+        AutomationCore(
+            name="bluesky: hold the post of a run that has crashed",
+            description="Where it is out already, publish-held finds it.",
+            trigger=EventTrigger(
+                expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(parts.publish)
+            ),
+            actions=[_HOLD],
+        ),
+        AutomationCore(
+            name="bluesky: hold the post of a run whose worker has died",
+            description="It shows by the heartbeats that the run sends, each 30 seconds, and then no more.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                after={_RUN_HEARTBEAT},
+                expect={_RUN_HEARTBEAT, *_ENDS},
+                match=_FLOW_RUNS,
+                match_related=_of(parts.publish),
+                for_each={"prefect.resource.id"},
+                within=timedelta(seconds=90),
+            ),
+            actions=[_HOLD],
+        ),
+    ]
+
+
+_HOLD = ChangeFlowRunState(state=StateType.FAILED, name=held.STATE, message=_DIED)
+
+
+def pausing(account: str, deployments: Iterable[UUID]) -> list[AutomationCore]:
+    """Those that pause the schedules of an account's deployments while it cannot sign in.
+
+    What would be scheduled meanwhile is not held, but left out.
+
+    Args:
+        account: the account, as its block has it.
+        deployments: the deployments whose parameters name its block.
+    """
+    ids = list(deployments)
+    return [
+        AutomationCore(
+            name=f"bluesky: pause the deployments of {account}",
+            trigger=_of_account(events.AUTH_FAILED, account),
+            actions=[PauseDeployment(deployment_id=each) for each in ids],
+        ),
+        AutomationCore(
+            name=f"bluesky: resume the deployments of {account}",
+            trigger=_of_account(events.AUTH_RECOVERED, account),
+            actions=[ResumeDeployment(deployment_id=each) for each in ids],
+        ),
+    ]
+
+
+def _of_account(event: str, account: str) -> EventTrigger:
+    return EventTrigger(expect={event}, match=ResourceSpecification({"account": account}))
+
+
+def _of(deployment: UUID) -> ResourceSpecification:
+    return ResourceSpecification({"prefect.resource.id": f"prefect.deployment.{deployment}"})
+
+
+def _template(text: str) -> dict[str, Any]:
+    return {"__prefect_kind": "jinja", "template": text}

@@ -1,0 +1,130 @@
+"""Send the posts that were held while their account could not sign in.
+
+An automation runs it as soon as an account has recovered, and a schedule now and then, so that no post waits for an
+event that got lost.
+"""
+
+# No `from __future__ import annotations`: see publish.py.
+
+from collections import Counter
+from typing import Any
+
+import httpx
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed, Scheduled
+from pydantic import TypeAdapter, ValidationError
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
+from prefect_bluesky.held import STATE, held_runs
+from prefect_bluesky.runtime import in_place_of
+from prefect_bluesky.saved_blocks import load_parameter
+
+_POST = TypeAdapter(Post)
+
+
+@flow(
+    name="publish-held",
+    description="Send the posts that were held while their account could not sign in, oldest first, each exactly once.",
+)
+def publish_held(account: str | None = None) -> State[Any]:
+    """Send what was held, under the keys of the runs that were to send it.
+
+    Args:
+        account: Only this account's posts: its handle or DID, as its block has it. Left out, those of all accounts.
+    """
+    desk = _Desk()
+    for run in held_runs(account):
+        desk.deal_with(run)
+    return desk.close()
+
+
+class _Desk:
+    """Deals with one held run after the other."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, str]] = []
+        self._blocks: dict[str, BlueskyCredentials] = {}
+        # One post that has to wait keeps those after it waiting, so that an account's posts stay in order.
+        self._waiting: dict[str, str] = {}
+
+    def deal_with(self, run: FlowRun) -> None:
+        """Send a held run's post; where its account still cannot sign in, it stays held."""
+        if not {"credentials", "post"} <= run.parameters.keys():
+            self._start_again(run)
+            return
+        try:
+            credentials = self._credentials(run.parameters["credentials"])
+        except (BlueskyError, ValidationError, ValueError) as unusable:
+            self._note(run, "?", "held", f"its block cannot be loaded: {unusable}")
+            return
+        account = credentials.handle
+        if account in self._waiting:
+            self._note(run, account, "held", self._waiting[account])
+            return
+        try:
+            with in_place_of(run):
+                published = publish_post(
+                    credentials, _POST.validate_python(run.parameters["post"]), run.parameters.get("key")
+                )
+        except BlueskyError as error:
+            if error.stops_account or error.retryable:
+                self._waiting[account] = str(error)
+                self._note(run, account, "held", str(error))
+            else:
+                self._settle(run, account, Failed(message=str(error)))
+        except ValidationError as unusable:
+            self._settle(run, account, Failed(message=str(unusable)))
+        else:
+            self._settle(run, account, Completed(message=f"Published {published.url}, after it was held."))
+
+    def close(self) -> State[Any]:
+        """Say what became of each."""
+        logger = get_run_logger()
+        counts = Counter(row["state"] for row in self.rows)
+        told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "Nothing was held."
+        logger.info("%s", told)
+        if self.rows:
+            try:
+                create_table_artifact(self.rows, key="bluesky-held", description=told)
+            except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+                logger.warning("The artifact with the table could not be made: %s", type(trouble).__name__)
+        return Failed(message=told) if counts["failed"] else Completed(message=told)
+
+    def _credentials(self, parameter: Any) -> BlueskyCredentials:
+        """The account of a held run, loaded once and anew: its app password may have been replaced."""
+        name = str(parameter)
+        if name not in self._blocks:
+            self._blocks[name] = load_parameter(parameter)
+        return self._blocks[name]
+
+    def _start_again(self, run: FlowRun) -> None:
+        """A flow of somebody's own is started again as it was; its posts have the same keys then."""
+        if run.deployment_id is None:
+            self._note(run, "?", "held", "it has no deployment: start it again by hand.")
+            return
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Scheduled(message="Started again: it was held."))
+        self._note(run, "?", "started again", "")
+
+    def _settle(self, run: FlowRun, account: str, state: State[Any]) -> None:
+        with get_client(sync_client=True) as client:
+            current = client.read_flow_run(run.id).state
+            # Whoever started it again meanwhile has it in hand.
+            if current is not None and current.name == STATE:
+                client.set_flow_run_state(run.id, state, force=True)
+        self._note(run, account, "published" if state.is_completed() else "failed", state.message or "")
+
+    def _note(self, run: FlowRun, account: str, state: str, remark: str) -> None:
+        planned = f"{run.expected_start_time:%Y-%m-%d %H:%M}" if run.expected_start_time else ""
+        self.rows.append({"account": account, "planned": planned, "run": run.name, "state": state, "what": remark})
+        log = get_run_logger()
+        (log.info if state != "failed" else log.error)("%s, planned for %s: %s. %s", run.name, planned, state, remark)
+
+
+if __name__ == "__main__":
+    publish_held()

@@ -1,0 +1,94 @@
+"""An app password dies at night: a real Prefect server, process workers, a real PDS and a receiver of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from prefect_bluesky.saved_blocks import load
+from tests.pds.server import Account, RealPds
+from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
+from tests.world import World, wait_for, world
+
+pytestmark = [pytest.mark.pds, pytest.mark.slow]
+
+
+@pytest.fixture
+def night(no_prefect_api: None, tmp_path: Path) -> Iterator[World]:
+    """A world of its own for each test, as parts of it are killed."""
+    with world(tmp_path) as made:
+        yield made
+    forget_processes_memory()
+
+
+def name_of(account: Account) -> str:
+    """The name of its block."""
+    return account.handle.partition(".")[0]
+
+
+def saved(pds: RealPds, account: Account, app_password: str | None = None) -> UUID:
+    """Save the block of an account, or put another app password into it; its id."""
+    document = block(pds, account, app_password=app_password).save(name_of(account), overwrite=True)
+    assert isinstance(document, UUID)
+    return document
+
+
+def revoke(pds: RealPds, account: Account) -> None:
+    """The app password dies, and with it what its access token is good for: that expires a moment later."""
+    pds.revoke_app_password(account)
+    expire_access_token(pds, account, load(name_of(account)))
+
+
+def subjects(world: World) -> list[str]:
+    return [message.subject for message in world.receiver.messages]
+
+
+def published(pds: RealPds, account: Account) -> list[str]:
+    """What an account has posted, as a feed shows it, the oldest first."""
+    return [post["value"]["text"] for post in sorted(pds.posts(account), key=lambda post: post["value"]["createdAt"])]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
+    night: World, real_pds: RealPds, workers: int, held_posts: int
+) -> None:
+    dead, *others = [real_pds.create_account() for _ in range(5)]
+    blocks = {account.handle: saved(real_pds, account) for account in (dead, *others)}
+    for account in (dead, *others):
+        load(name_of(account)).publish("before")
+    for _ in range(workers):
+        night.start_worker()
+    revoke(real_pds, dead)
+    before = len(real_pds.requests())
+    first = night.schedule(blocks[dead.handle], ["held first"])
+    assert night.ended(first) == ["Held"]
+    wait_for(lambda: night.receiver.messages, patience=10)
+    requests = real_pds.requests()[before:]
+    assert [(request.nsid, request.status) for request in requests] == [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)]
+    (alert,) = night.receiver.messages
+    assert alert.received_at - requests[1].heard_at < 10
+    for part in (dead.handle, dead.did, "app_password_rejected", "Create a new app password", "http"):
+        assert part in alert.body
+
+    later = [f"held {number:02}" for number in range(held_posts)]
+    held = night.schedule(blocks[dead.handle], later)
+    going_on = [run for account in others for run in night.schedule(blocks[account.handle], ["meanwhile"])]
+    assert set(night.ended(held)) == {"Held"}
+    assert set(night.ended(going_on)) == {"Completed"}
+    assert [(request.nsid, request.status) for request in real_pds.requests()[before + len(requests) :]] == [
+        (WRITE, 200)
+    ] * len(others)
+    assert len(night.receiver.messages) == 1
+    for account in others:
+        assert published(real_pds, account) == ["before", "meanwhile"]
+
+    saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
+    night.start_run("refresh-sessions/refresh-sessions")
+    everything = ["before", "held first", *later]
+    wait_for(lambda: len(published(real_pds, dead)) == len(everything))
+    assert set(night.ended([*first, *held])) == {"Completed"}
+    assert published(real_pds, dead) == everything
+    assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]

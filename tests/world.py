@@ -1,0 +1,263 @@
+"""A Prefect server, workers of Prefect and a receiver of messages: processes that can be killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
+
+ROOT = Path(__file__).parents[1]
+
+_PATIENCE = 240.0
+"""Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU."""
+
+
+class PrefectServer:
+    """A Prefect server on a database of its own, as `prefect server start` runs it."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its API, the same after a restart."""
+        return f"http://127.0.0.1:{self._port}/api"
+
+    def start(self) -> None:
+        """Start it, on what it had before."""
+        settings = {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._home / 'prefect.db'}",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
+            "PREFECT_UI_ENABLED": "false",
+        }
+        with socket.create_server(("127.0.0.1", self._port)) as listener:
+            self._port = listener.getsockname()[1]
+            command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error"]
+            self._process = subprocess.Popen(
+                [sys.executable, *command, "--fd", str(listener.fileno())],
+                env=os.environ | settings,
+                pass_fds=[listener.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            # Whoever comes before it is ready waits: the socket listens already.
+            httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class PrefectWorker:
+    """A process worker of the pool `bluesky`, with the processes of the runs that it has started."""
+
+    def __init__(self, home: Path, api_url: str) -> None:
+        settings = {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": api_url,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": "5",
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        }
+        self._output = (home / f"worker-{time.monotonic_ns()}.log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "bluesky", "--limit", "3"],
+            cwd=ROOT,
+            env=os.environ | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def kill(self) -> None:
+        """End it and all of its runs as `kill -9` does, or a machine that loses its power."""
+        for group in {self._process.pid, *_groups_below(self._process.pid)}:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self._process.wait()
+        self._output.close()
+
+
+def _groups_below(pid: int) -> set[int]:
+    """The process groups of what a process has started: Prefect gives each run one of its own."""
+    parents: dict[int, tuple[int, int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(entry.name)] = int(fields[1]), int(fields[2])
+    below, size = {pid}, 0
+    while len(below) > size:
+        size = len(below)
+        below |= {child for child, (parent, _) in parents.items() if parent in below}
+    return {parents[child][1] for child in below if child in parents and child != pid}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What the receiver has got."""
+
+    subject: str
+    body: str
+    received_at: float = field(default_factory=time.time)
+
+
+class Receiver:
+    """Where notifications arrive: a webhook on loopback."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._port = 0
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, the same after a restart."""
+        return f"http://127.0.0.1:{self._port}/"
+
+    def start(self) -> None:
+        """Receive."""
+        messages = self.messages
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                messages.append(Message(content["subject"], content["body"]))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_port
+        Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Be gone: whoever calls is refused."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+class World:
+    """All of it, set up by `deployments/setup.py`."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.server = PrefectServer(home)
+        self.receiver = Receiver()
+        self.workers: list[PrefectWorker] = []
+
+    def set_up(self, *options: str) -> str:
+        """Run `deployments/setup.py`; what it said."""
+        done = subprocess.run(
+            [sys.executable, "deployments/setup.py", *options],
+            cwd=ROOT,
+            env=os.environ | {"PREFECT_API_URL": self.server.url, "PREFECT_HOME": str(self._home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def start_worker(self) -> None:
+        """One more."""
+        self.workers.append(PrefectWorker(self._home, self.server.url))
+
+    def kill_workers(self) -> None:
+        """None is left, and none of their runs."""
+        while self.workers:
+            self.workers.pop().kill()
+
+    def schedule(self, block_id: UUID, texts: Sequence[str]) -> list[UUID]:
+        """Have an account publish what was planned for the last minutes, one post in each; the runs."""
+        first = datetime.now(UTC) - timedelta(minutes=len(texts))
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("publish/publish").id
+            return [
+                client.create_flow_run_from_deployment(
+                    deployment,
+                    parameters={"credentials": {"$ref": {"block_document_id": str(block_id)}}, "post": {"text": text}},
+                    state=Scheduled(scheduled_time=first + timedelta(minutes=number)),
+                ).id
+                for number, text in enumerate(texts)
+            ]
+
+    def start_run(self, deployment: str) -> UUID:
+        """Start a deployment; the run."""
+        with get_client(sync_client=True) as client:
+            return client.create_flow_run_from_deployment(client.read_deployment_by_name(deployment).id).id
+
+    def runs(self, ids: Sequence[UUID]) -> list[FlowRun]:
+        """Runs, as they are now."""
+        with get_client(sync_client=True) as client:
+            return [client.read_flow_run(run) for run in ids]
+
+    def ended(self, ids: Sequence[UUID]) -> list[str]:
+        """Wait until runs have ended; the names of their states."""
+        wait_for(lambda: all(run.state and run.state.is_final() for run in self.runs(ids)))
+        return [run.state_name or "" for run in self.runs(ids)]
+
+
+@contextmanager
+def world(home: Path) -> Iterator[World]:
+    """A world with a Prefect server and a receiver, set up, with no worker yet."""
+    with ExitStack() as stack:
+        made = World(home)
+        stack.callback(made.server.kill)
+        stack.callback(made.receiver.stop)
+        stack.callback(made.kill_workers)
+        made.server.start()
+        made.receiver.start()
+        stack.enter_context(temporary_settings({PREFECT_API_URL: made.server.url}))
+        CustomWebhookNotificationBlock(
+            name="alerts",
+            url=made.receiver.url,
+            json_data={"subject": "{{subject}}", "body": "{{body}}"},
+            allow_private_urls=True,
+        ).save("alerts")
+        said = made.set_up("--notify", "custom-webhook/alerts")
+        assert "Set up." in said, said
+        yield made
+
+
+def wait_for(condition: Callable[[], Any], patience: float = _PATIENCE) -> None:
+    """Look again and again until something is so."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)
