@@ -11,7 +11,7 @@ import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
 from prefect_bluesky.app_passwords import given
-from prefect_bluesky.authenticator import Authenticator, Limits
+from prefect_bluesky.authenticator import Authenticator
 from prefect_bluesky.errors import (
     RateLimited,
     ServiceUnavailable,
@@ -22,6 +22,7 @@ from prefect_bluesky.errors import (
     StoreUnavailable,
 )
 from prefect_bluesky.incidents import Reporter
+from prefect_bluesky.limits import Limits
 from prefect_bluesky.session import Session
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, sandbox
 from prefect_bluesky.app_passwords import given
-from prefect_bluesky.authenticator import Action, Authenticator, Limits
+from prefect_bluesky.authenticator import Action, Authenticator
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.errors import (
@@ -33,6 +33,7 @@ from prefect_bluesky.errors import (
     StoreUnavailable,
 )
 from prefect_bluesky.incidents import Reporter
+from prefect_bluesky.limits import Limits
 from prefect_bluesky.session_store import Saved
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, forget_processes_memory, texts
 from tests.test_authenticator import MINUTE, Clock

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -181,13 +181,14 @@ def test_a_store_that_cannot_be_read_is_an_incident_too(pds: sandbox.Sandbox) ->
     account = pds.create_account()
     credentials = block(pds, account)
     credentials.ensure_session()
-    session = Secret.load(credentials._name, _sync=True).get()  # type: ignore[call-arg]
+    saved = credentials._store().load()
+    assert saved is not None
     Secret(value="damaged").save(credentials._name, overwrite=True)
     for _ in range(3):
         forget_processes_memory()
         with pytest.raises(StoreDamaged):
             credentials.ensure_session()
-    Secret(value=json.dumps(session)).save(credentials._name, overwrite=True)
+    Secret(value=saved.document.to_json()).save(credentials._name, overwrite=True)
     credentials.ensure_session()
     assert after_all_were_heard(account, [FAILED, RECOVERED]) == [FAILED, RECOVERED]
     assert heard(account)[0].payload["problem"] == "store_unreadable"
@@ -263,6 +264,6 @@ class TestLostAlerts:
     @staticmethod
     def attempt(credentials: BlueskyCredentials) -> int | None:
         """The attempt that is due."""
-        authenticator = credentials._authenticator()
-        assert authenticator._refusal is not None
-        return lost_alert(authenticator._incident(authenticator._refusal), authenticator._now())
+        refusals = credentials._authenticator().refusals
+        assert refusals.current is not None
+        return lost_alert(refusals._incident(refusals.current), datetime.now(UTC))

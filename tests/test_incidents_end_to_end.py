@@ -63,7 +63,7 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
         night.start_worker()
     revoke(real_pds, dead)
     before = len(real_pds.requests())
-    first = night.schedule(blocks[dead.handle], ["held first"])
+    first = night.schedule(blocks[dead.handle], ["held first"], minutes_ago=held_posts + 1)
     assert night.ended(first) == ["Held"]
     wait_for(lambda: night.receiver.messages, patience=10)
     requests = real_pds.requests()[before:]
@@ -74,8 +74,10 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
         assert part in alert.body
 
     later = [f"held {number:02}" for number in range(held_posts)]
-    held = night.schedule(blocks[dead.handle], later)
-    going_on = [run for account in others for run in night.schedule(blocks[account.handle], ["meanwhile"])]
+    held = night.schedule(blocks[dead.handle], later, minutes_ago=held_posts)
+    going_on = [
+        run for account in others for run in night.schedule(blocks[account.handle], ["meanwhile"], minutes_ago=0)
+    ]
     assert set(night.ended(held)) == {"Held"}
     assert set(night.ended(going_on)) == {"Completed"}
     assert [(request.nsid, request.status) for request in real_pds.requests()[before + len(requests) :]] == [

@@ -32,6 +32,7 @@ def test_the_public_names_are_these() -> None:
         "ThreadPost",
         "Video",
         "ensure_session",
+        "hold",
         "publish_post",
     }
     assert all(hasattr(prefect_bluesky, name) for name in prefect_bluesky.__all__)

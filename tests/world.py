@@ -203,9 +203,9 @@ class World:
         while self.workers:
             self.workers.pop().kill()
 
-    def schedule(self, block_id: UUID, texts: Sequence[str]) -> list[UUID]:
-        """Have an account publish what was planned for the last minutes, one post in each; the runs."""
-        first = datetime.now(UTC) - timedelta(minutes=len(texts))
+    def schedule(self, block_id: UUID, texts: Sequence[str], *, minutes_ago: int) -> list[UUID]:
+        """Have an account publish what was planned a while ago, a post a minute; the runs."""
+        first = datetime.now(UTC) - timedelta(minutes=minutes_ago)
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name("publish/publish").id
             return [

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 
 from prefect_bluesky import publishing
 from prefect_bluesky.app_passwords import AppPassword, from_secret, given
-from prefect_bluesky.authenticator import Authenticator, Limits
+from prefect_bluesky.authenticator import Authenticator
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import async_sdk_client, sdk_client
@@ -35,6 +35,7 @@ from prefect_bluesky.inputs import (
     normal_secret_prefix,
     normal_service_url,
 )
+from prefect_bluesky.limits import Limits
 from prefect_bluesky.locks import worker_lock
 from prefect_bluesky.prefect_session_store import PrefectSessionStore
 from prefect_bluesky.preview import Preview
@@ -205,7 +206,7 @@ class BlueskyCredentials(CredentialsBlock):
         try:
             return authenticator.ensure(max_age=max_age)
         except BlueskyError:
-            authenticator.repeat_lost_report()
+            authenticator.refusals.repeat_lost_report()
             raise
 
     async def akeep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
@@ -215,7 +216,7 @@ class BlueskyCredentials(CredentialsBlock):
     @property
     def did(self) -> str | None:
         """The account's DID, if this process has signed in or has read its session."""
-        return self._authenticator().did
+        return self._authenticator().ledger.did
 
     def get_client(self) -> atproto.Client:
         """The AT Protocol SDK's own client, signed in.

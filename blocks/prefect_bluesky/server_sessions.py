@@ -58,15 +58,21 @@ def create_session(service_url: str, account: str, app_password: str, *, receive
     """Sign in.
 
     Raises:
-        RequestRefused: the server refuses; `problem_of_login` says why.
-        AuthError: `wrong_service` if it answers without a session.
+        AuthError: the server refuses, or answers without a session (`wrong_service`).
+        RequestRefused: it refuses for a reason that is not about the account.
         ServiceUnavailable, RateLimited: it cannot be asked now.
     """
-    answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
+    try:
+        answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
+    except RequestRefused as refused:
+        problem = _problem_of_login(refused)
+        if problem is None:
+            raise
+        raise AuthError(problem, account) from refused
     return _renewed(answer, service_url, received_at)
 
 
-def problem_of_login(refused: RequestRefused) -> AuthProblem | None:
+def _problem_of_login(refused: RequestRefused) -> AuthProblem | None:
     """Why a login was refused, or None if the refusal is not about the account."""
     if refused.error == "AuthenticationRequired":
         return AuthProblem.APP_PASSWORD_REJECTED  # with whatever message: there are others, as for one that is too long

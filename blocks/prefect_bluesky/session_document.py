@@ -81,6 +81,10 @@ class SessionDocument:
         """The document with another session."""
         return replace(self, did=session.did, session=session, made_with=made_with)
 
+    def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
+        """The document with another refusal, or none."""
+        return replace(self, refusal=refusal)
+
     def with_login(self, now: datetime) -> SessionDocument:
         """The document with one more login attempted."""
         return replace(self, logins=(*self.logins_of_the_day(now), now))

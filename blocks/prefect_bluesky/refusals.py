@@ -1,0 +1,169 @@
+"""Why an account cannot be used: remembered for all workers, told to Prefect once, and not asked again in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from prefect_bluesky.errors import AuthError, BlueskyError, RequestRefused, StoreError
+from prefect_bluesky.fingerprint import Fingerprint
+from prefect_bluesky.incidents import Incident, Reporter, lost_alert
+from prefect_bluesky.ledger import Ledger
+from prefect_bluesky.limits import Limits, Pause
+from prefect_bluesky.runtime import api_at_hand, logger
+from prefect_bluesky.session_document import Refusal, SessionDocument
+
+
+class Refusals:
+    """The refusal of one account that stands, if one does.
+
+    What changes it is done by one worker at a time, under the account's lock.
+
+    Args:
+        ledger: where it is remembered.
+        limits: how long it is not asked again.
+        reporter: tells Prefect.
+        now: the clock.
+    """
+
+    def __init__(self, ledger: Ledger, limits: Limits, reporter: Reporter, now: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._reporter = reporter
+        self._now = now
+        self._pause = Pause(now)
+        self._refusal: Refusal | None = None
+        self._unstored: Incident | None = None
+        self.stands = False
+        """Whether there is one, and it is of our app password."""
+
+    @property
+    def current(self) -> Refusal | None:
+        """The refusal, of whichever app password, or one that is over and of whose end Prefect has not heard."""
+        return self._refusal
+
+    @property
+    def has_news(self) -> bool:
+        """Whether Prefect is to be told of something now."""
+        return self._refusal is not None and self._refusal.is_news and self._pause.is_over and api_at_hand()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do about one."""
+        return not self.stands and self._unstored is None and not self.has_news
+
+    def adopt(self) -> None:
+        """Take over what the ledger has read."""
+        refusal = self._refusal = self._ledger.document.refusal
+        self.stands = refusal is not None and refusal.is_open and self._ledger.is_ours(refusal.credential)
+
+    def stop(self) -> None:
+        """Fail at once while what was refused has not changed: asking again would spend a login, and tell nothing.
+
+        Raises:
+            AuthError: it was refused a while ago, and is not asked.
+        """
+        refusal = self._refusal
+        if refusal is None or not refusal.is_open:
+            return
+        rest = self._limits.refusal_cool_down if refusal.spent_login else self._limits.probe_interval
+        if not timedelta() <= self._now() - refusal.last_seen < rest:
+            return
+        self._ledger.read_app_password()
+        if refusal.credential.matches(self._ledger.credential):
+            raise AuthError(refusal.problem, self._ledger.account)
+
+    def remember(self, error: AuthError, *, spent_login: bool = False) -> None:
+        """Let all workers know that the account cannot be used, and tell Prefect if that is new.
+
+        Args:
+            error: why; what a server said is its cause.
+            spent_login: whether finding out took a login. Then the session is dead too.
+        """
+        known, credential, said = self._ledger.document, self._ledger.credential, error.__cause__
+        before = known.refusal
+        if before is not None and not (
+            before.is_open and before.problem is error.problem and before.credential.matches(credential)
+        ):
+            before = None
+        self._refusal = Refusal(
+            problem=error.problem,
+            credential=before.credential if before else Fingerprint.of(credential),
+            first_seen=before.first_seen if before else self._now(),
+            last_seen=self._now(),
+            http_status=said.status if isinstance(said, RequestRefused) else None,
+            xrpc_error=said.error if isinstance(said, RequestRefused) else None,
+            spent_login=spent_login or (before is not None and before.spent_login),
+            is_told=before is not None and before.is_told,
+        )
+        self.stands = True
+        # The session that this app password made is dead; one that another app password made is not ours to end.
+        if spent_login and known.made_with is not None and self._ledger.is_ours(known.made_with):
+            known = replace(known, session=None)
+        self._save(known.with_refusal(self._refusal))
+        self.report()
+
+    def end(self) -> None:
+        """The account can be used again, with whichever app password. It is saved with the session."""
+        if self._refusal is not None and self._refusal.is_open:
+            self._refusal = replace(self._refusal, ended_at=self._now())
+        self.stands = False
+
+    def report(self) -> None:
+        """Tell Prefect what is new, once: whatever a worker could not tell, or died telling, the next one tells."""
+        refusal = self._refusal
+        if refusal is None or not self.has_news:
+            return
+        report = self._reporter.failed if refusal.is_open else self._reporter.recovered
+        if not report(self._incident(refusal), did=self._ledger.did, handle=self._ledger.handle):
+            self._pause.begin()
+            return
+        self._refusal = replace(refusal, is_told=True) if refusal.is_open else None
+        self._save(self._ledger.document.with_refusal(self._refusal))
+
+    def repeat_lost_report(self) -> None:
+        """Tell again of what stops the account, if it was told and the alert has reached nobody."""
+        refusal = self._refusal
+        if refusal is None or not (refusal.is_open and refusal.is_told and api_at_hand()):
+            return
+        incident = self._incident(refusal)
+        attempt = lost_alert(incident, self._now())
+        if attempt is not None:
+            self._reporter.failed(incident, did=self._ledger.did, handle=self._ledger.handle, attempt=attempt)
+
+    def report_unstored(self, error: BlueskyError) -> None:
+        """Tell of what stops the account and cannot be remembered in its store, as that is what fails."""
+        problem = error.problem
+        if problem is None or not error.stops_account or not self._pause.is_over or not api_at_hand():
+            return
+        if problem in {self._refusal and self._refusal.problem, self._unstored and self._unstored.problem}:
+            return
+        ledger = self._ledger
+        incident = Incident(ledger.account, ledger.service_url, problem, self._now(), is_stored=False)
+        if self._reporter.failed(incident, did=ledger.did, handle=ledger.handle):
+            self._unstored = incident
+        else:
+            self._pause.begin()
+
+    def report_end_of_unstored(self) -> None:
+        """Tell that what `report_unstored` told of is over."""
+        incident, ledger = self._unstored, self._ledger
+        if incident and self._reporter.recovered(incident, did=ledger.did, handle=ledger.handle):
+            self._unstored = None
+
+    def _incident(self, refusal: Refusal) -> Incident:
+        return Incident(
+            account=self._ledger.account,
+            service_url=self._ledger.service_url,
+            problem=refusal.problem,
+            first_seen=refusal.first_seen,
+            http_status=refusal.http_status,
+            xrpc_error=refusal.xrpc_error,
+        )
+
+    def _save(self, document: SessionDocument) -> None:
+        try:
+            self._ledger.write(document)
+        except StoreError as trouble:
+            logger().warning("%s: the refusal is remembered by this process only: %s", self._ledger.account, trouble)
