@@ -197,6 +197,20 @@ def automations(parts: Parts) -> list[AutomationCore]:
             ),
             actions=[_HOLD],
         ),
+        AutomationCore(
+            name="bluesky: hold the post of a run that never began",
+            description="Its worker died between taking it and starting it. Half an hour is long for a container, too.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                after={"prefect.flow-run.Pending"},
+                expect={"prefect.flow-run.Running", *_ENDS},
+                match=_FLOW_RUNS,
+                match_related=_of(parts.publish),
+                for_each={"prefect.resource.id"},
+                within=timedelta(minutes=30),
+            ),
+            actions=[_HOLD],
+        ),
     ]
 
 

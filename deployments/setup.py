@@ -183,7 +183,10 @@ class Setup:
             self._client.create_automation(wanted)
             _say(f"made the automation “{wanted.name}”")
         elif differing := _differing(wanted, present[0]):
-            self._client.update_automation(present[0].id, wanted)
+            # With every field set, as unset ones are not sent, the types of actions among them; but for one that
+            # the server does not take (Prefect 3.8.8).
+            complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
+            self._client.update_automation(present[0].id, complete)
             _say(f"changed the automation “{wanted.name}” back: {', '.join(differing)}")
         for copy in present[1:]:
             self._client.delete_automation(copy.id)

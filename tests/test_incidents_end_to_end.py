@@ -94,3 +94,42 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
     assert set(night.ended([*first, *held])) == {"Completed"}
     assert published(real_pds, dead) == everything
     assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]
+
+
+def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_server(
+    night: World, real_pds: RealPds
+) -> None:
+    dead = real_pds.create_account()
+    account = saved(real_pds, dead)
+    load(name_of(dead)).publish("before")
+    night.start_worker()
+    revoke(real_pds, dead)
+
+    night.receiver.stop()
+    first = night.schedule(account, ["one"], minutes_ago=5)
+    assert night.ended(first) == ["Held"]
+
+    second = night.schedule(account, ["two"], minutes_ago=4)
+    wait_for(lambda: night.states(second) == ["Running"])
+    night.kill_workers()
+    third = night.schedule(account, ["three"], minutes_ago=3)
+    night.start_worker()
+    # The second has no process any more, and is held as soon as its heartbeats are missed.
+    assert night.ended([*second, *third]) == ["Held", "Held"]
+
+    fourth = night.schedule(account, ["four"], minutes_ago=2)
+    wait_for(lambda: night.states(fourth) == ["Running"])
+    night.server.kill()
+    night.server.start()
+    assert night.ended(fourth) == ["Held"]
+    assert night.receiver.messages == []
+
+    night.receiver.start()
+    night.ended([night.start_run("refresh-sessions/refresh-sessions")])
+    wait_for(lambda: night.receiver.messages, patience=10)
+    saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
+    night.ended([night.start_run("refresh-sessions/refresh-sessions")])
+    wait_for(lambda: len(published(real_pds, dead)) == 5)
+    assert set(night.ended([*first, *second, *third, *fourth])) == {"Completed"}
+    assert published(real_pds, dead) == ["before", "one", "two", "three", "four"]
+    assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]

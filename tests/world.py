@@ -227,10 +227,14 @@ class World:
         with get_client(sync_client=True) as client:
             return [client.read_flow_run(run) for run in ids]
 
-    def ended(self, ids: Sequence[UUID]) -> list[str]:
+    def states(self, ids: Sequence[UUID]) -> list[str | None]:
+        """The names of the states in which runs are."""
+        return [run.state_name for run in self.runs(ids)]
+
+    def ended(self, ids: Sequence[UUID]) -> list[str | None]:
         """Wait until runs have ended; the names of their states."""
         wait_for(lambda: all(run.state and run.state.is_final() for run in self.runs(ids)))
-        return [run.state_name or "" for run in self.runs(ids)]
+        return self.states(ids)
 
 
 @contextmanager

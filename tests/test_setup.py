@@ -1,0 +1,136 @@
+"""`deployments/setup.py` on a real Prefect server."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.events import Automation, AutomationCore
+
+from prefect_bluesky import BlueskyCredentials
+from tests.world import ROOT, World, world
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server that was set up once."""
+    with world(tmp_path_factory.mktemp("world")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def setup(server: World) -> dict[str, Any]:
+    """What `setup.py` defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(ROOT / "deployments"), *sys.path])
+        return runpy.run_path(str(ROOT / "deployments" / "setup.py"))
+
+
+def differences(setup: dict[str, Any], notify: str | None = None) -> list[str]:
+    with get_client(sync_client=True) as client:
+        return list(setup["Setup"](client, notify, pause=False).differences())
+
+
+def _core(automation: Automation) -> AutomationCore:
+    """An automation as the server takes one."""
+    return AutomationCore.model_validate(automation.model_dump(exclude={"id", "owner_resource"}))
+
+
+def automations() -> dict[str, Automation]:
+    with get_client(sync_client=True) as client:
+        return {automation.name: automation for automation in client.read_automations()}
+
+
+def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, Any]) -> None:
+    with get_client(sync_client=True) as client:
+        before = {automation.id for automation in client.read_automations()}
+        for _ in range(2):
+            assert "Set up." in server.set_up()
+        assert {automation.id for automation in client.read_automations()} == before
+        names = Counter(automation.name for automation in client.read_automations())
+        assert set(names.values()) == {1}
+        deployments = Counter(deployment.name for deployment in client.read_deployments())
+        assert deployments == {"publish": 1, "publish-held": 1, "refresh-sessions": 1, "diagnose": 1}
+        assert [pool.name for pool in client.read_work_pools()] == ["bluesky"]
+        schedules = [deployment.schedules for deployment in client.read_deployments() if deployment.schedules]
+        assert [len(each) for each in schedules] == [1, 1]
+    assert differences(setup) == []
+
+
+def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: World, setup: dict[str, Any]) -> None:
+    present = automations()
+    alert, recovered, silent, held = (
+        present[f"bluesky: {name}"]
+        for name in (
+            "tell when an account cannot sign in",
+            "tell when an account has recovered",
+            "tell when a session was not refreshed for a day",
+            "send what was held when an account has recovered",
+        )
+    )
+    with get_client(sync_client=True) as client:
+        hurried = alert.trigger.model_copy(update={"within": timedelta(minutes=1)})
+        client.update_automation(alert.id, _core(alert.model_copy(update={"trigger": hurried})))
+        client.pause_automation(recovered.id)
+        client.delete_automation(silent.id)
+        client.create_automation(_core(held))
+        deployment = client.read_deployment_by_name("refresh-sessions/refresh-sessions")
+        client.update_deployment(deployment.id, DeploymentUpdate(description="mine", paused=True))
+    found = differences(setup)
+    assert found == [
+        "the deployment refresh-sessions/refresh-sessions: description is mine, not Keep every saved account's session"
+        " warm, and say which account needs somebody.",
+        "the deployment refresh-sessions/refresh-sessions: paused is True, not False",
+        "the automation “bluesky: tell when an account cannot sign in”: trigger.within is 60.0, not 86400.0",
+        "the automation “bluesky: tell when an account has recovered”: enabled is False, not True",
+        "there are 2 automations “bluesky: send what was held when an account has recovered”",
+        "the automation “bluesky: tell when a session was not refreshed for a day” is missing",
+    ]
+    assert server.set_up("--check").splitlines() == found
+    assert "Set up." in server.set_up()
+    assert differences(setup) == []
+
+
+@pytest.mark.parametrize(
+    ("notify", "said"),
+    [
+        ("slack-webhook/nowhere", "--notify: there is no notification block slack-webhook/nowhere."),
+        ("custom-webhook/alerts", None),
+        ("alerts", None),
+    ],
+)
+def test_the_notification_block_is_found_by_name_or_refused(
+    setup: dict[str, Any], server: World, notify: str, said: str | None
+) -> None:
+    found = differences(setup, notify)
+    assert [line[: len(said or "")] for line in found] == ([said] if said else [])
+
+
+def test_the_deployments_of_an_account_can_be_paused_with_it(server: World) -> None:
+    document = BlueskyCredentials(handle="alice.test", app_password="aaaa-bbbb-cccc-dddd").save("alice")
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("publish/publish")
+        hers = client.create_deployment(
+            deployment.flow_id, "hers", parameters={"credentials": {"$ref": {"block_document_id": str(document)}}}
+        )
+    assert "Set up." in server.set_up("--pause")
+    pause, resume = (automations()[f"bluesky: {what} the deployments of alice.test"] for what in ("pause", "resume"))
+    assert [getattr(action, "deployment_id", None) for action in (*pause.actions, *resume.actions)] == [hers, hers]
+
+
+def test_no_app_password_and_no_machine_s_path_is_in_what_is_deployed(server: World) -> None:
+    declared = Path(ROOT / "deployments" / "prefect.yaml").read_text()
+    assert str(ROOT) not in declared
+    with get_client(sync_client=True) as client:
+        named = [deployment for deployment in client.read_deployments() if deployment.name != "hers"]
+    assert all(deployment.parameters == {} for deployment in named)
