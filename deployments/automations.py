@@ -24,7 +24,7 @@ from prefect.events import (
     SendNotification,
 )
 
-from prefect_bluesky import events, held
+from prefect_bluesky import events, held, incidents
 
 _ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*"})
 _SAVED_ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*", "block": "*"})
@@ -89,7 +89,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
     """
     return [
         AutomationCore(
-            name="bluesky: tell when an account cannot sign in",
+            name=incidents.ALERT,
             description="Once for each incident, at once, with the cause and the remedy.",
             trigger=EventTrigger(
                 expect={events.AUTH_FAILED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
@@ -157,6 +157,8 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 expect={"prefect.flow-run.Completed"},
                 match=_FLOW_RUNS,
                 match_related=_of(parts.refresh_sessions),
+                # Without it Prefect opens a window of its own accord, and tells again and again.
+                for_each={"related:deployment:prefect.resource.id"},
                 within=timedelta(hours=1),
             ),
             actions=[
@@ -188,7 +190,8 @@ def automations(parts: Parts) -> list[AutomationCore]:
             description="It shows by the heartbeats that the run sends, each 30 seconds, and then no more.",
             trigger=EventTrigger(
                 posture=Posture.Proactive,
-                after={_RUN_HEARTBEAT},
+                # It may have died before its first heartbeat.
+                after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
                 expect={_RUN_HEARTBEAT, *_ENDS},
                 match=_FLOW_RUNS,
                 match_related=_of(parts.publish),

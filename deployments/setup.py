@@ -26,6 +26,7 @@ from prefect.events import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky import BlueskyCredentials
+from prefect_bluesky.incidents import ALERT
 from prefect_bluesky.inputs import normal_account
 
 ROOT = Path(__file__).parents[1]
@@ -110,8 +111,7 @@ class Setup:
     def _present_notification(self) -> UUID:
         present = {
             action.block_document_id
-            for automation in self._client.read_automations()
-            if automation.name.startswith("bluesky: tell")
+            for automation in self._client.read_automations_by_name(ALERT)
             for action in automation.actions
             if action.type == "send-notification"
         }
@@ -168,7 +168,9 @@ class Setup:
     def _deployments_by_account(self) -> dict[str, list[UUID]]:
         """The deployments whose parameters refer to the saved block of an account."""
         found: dict[str, list[UUID]] = {}
-        deployments = self._client.read_deployments()
+        deployments: list[DeploymentResponse] = []
+        while page := self._client.read_deployments(offset=len(deployments), limit=_PAGE):
+            deployments += page
         for document in self._client.read_block_documents_by_type(BlueskyCredentials.get_block_type_slug()):
             reference = str(document.id)
             ids = [each.id for each in deployments if reference in json.dumps(each.parameters, default=str)]

@@ -20,7 +20,8 @@ from prefect.states import Completed, Failed, Scheduled
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
-from prefect_bluesky.held import STATE, held_runs
+from prefect_bluesky.errors import PublishError
+from prefect_bluesky.held import STATE, account_of, held_runs
 from prefect_bluesky.runtime import in_place_of
 from prefect_bluesky.saved_blocks import load_parameter
 
@@ -57,6 +58,9 @@ class _Desk:
         if not {"credentials", "post"} <= run.parameters.keys():
             self._start_again(run)
             return
+        if run.parameters.get("dry_run"):
+            self._settle(run, "?", Failed(message="It was a preview, and ended early. Nothing is sent."))
+            return
         try:
             credentials = self._credentials(run.parameters["credentials"])
         except (BlueskyError, ValidationError, ValueError) as unusable:
@@ -72,7 +76,7 @@ class _Desk:
                     credentials, _POST.validate_python(run.parameters["post"]), run.parameters.get("key")
                 )
         except BlueskyError as error:
-            if error.stops_account or error.retryable:
+            if error.stops_account or (error.retryable and not isinstance(error, PublishError)):
                 self._waiting[account] = str(error)
                 self._note(run, account, "held", str(error))
             else:
@@ -104,12 +108,19 @@ class _Desk:
 
     def _start_again(self, run: FlowRun) -> None:
         """A flow of somebody's own is started again as it was; its posts have the same keys then."""
+        account = account_of(run)
         if run.deployment_id is None:
-            self._note(run, "?", "held", "it has no deployment: start it again by hand.")
+            self._note(run, account or "?", "held", "It has no deployment: start it again by hand.")
+            return
+        try:
+            # Not before its account can sign in: it would be held again, and do all that it does besides once more.
+            self._credentials({"handle": account}).ensure_session()
+        except (BlueskyError, ValueError) as trouble:
+            self._note(run, account or "?", "held", str(trouble))
             return
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Scheduled(message="Started again: it was held."))
-        self._note(run, "?", "started again", "")
+        self._note(run, account or "?", "started again", "")
 
     def _settle(self, run: FlowRun, account: str, state: State[Any]) -> None:
         with get_client(sync_client=True) as client:

@@ -220,6 +220,16 @@ class TestSending:
         publish_held()
         assert (dead.posts(), mended.posts()) == ([], ["goes out"])
 
+    def test_a_preview_that_was_held_with_its_worker_is_not_sent(
+        self, stopped: Stopped, publish: Any, publish_held: Any
+    ) -> None:
+        stopped.mend()
+        preview = publish(stopped.credentials, Post(text="look"), dry_run=True, return_state=True)
+        set_held(preview.state_details.flow_run_id)
+        publish_held(return_state=True)
+        assert stopped.posts() == []
+        assert states([preview.state_details.flow_run_id]) == ["Failed"]
+
     def test_a_thread_goes_out_whole(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
         stopped.hold(publish, Post(text="first", thread=["second", "third"]))
         stopped.mend()
@@ -244,6 +254,8 @@ class TestSending:
         state = run_flow(announce, run, {"account": "me"}, return_type="state")
         assert isinstance(state, State)
         assert state.name == "Held"
+        publish_held(stopped.account.handle)
+        assert states([run.id]) == ["Held"]
         stopped.mend()
         publish_held(stopped.account.handle)
         assert states([run.id]) == ["Scheduled"]

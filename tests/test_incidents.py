@@ -212,7 +212,7 @@ class TestLostAlerts:
         with get_client(sync_client=True) as client:
             automation = client.create_automation(
                 AutomationCore(
-                    name=name,
+                    name=incidents.ALERT,
                     trigger=EventTrigger(expect={FAILED}, for_each={"incident", "attempt"}, within=3600),
                     actions=[SendNotification(block_document_id=document, subject="s", body="{{ event.resource.id }}")],
                 )

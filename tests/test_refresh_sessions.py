@@ -124,7 +124,10 @@ class TestFlow:
         (row,) = latest_table()
         assert (row["state"], row["problem"]) == ("not reached", "service_unavailable")
 
-    def test_a_block_that_cannot_be_used_stops_no_other(self, pds: sandbox.Sandbox, refresh_sessions: Any) -> None:
+    @pytest.mark.parametrize("broken_by", [{"handle": "no handle at all"}, {"unknown_field": 1}])
+    def test_a_block_that_cannot_be_used_stops_no_other(
+        self, pds: sandbox.Sandbox, refresh_sessions: Any, broken_by: dict[str, Any]
+    ) -> None:
         block(pds, pds.create_account()).save("fine")
         broken = f"broken-{uuid4().hex[:8]}"
         block(pds, pds.create_account()).save(broken)
@@ -134,7 +137,7 @@ class TestFlow:
                 "PATCH",
                 "/block_documents/{id}",
                 path_params={"id": document.id},
-                json={"data": {"handle": "no handle at all"}, "merge_existing_data": True},
+                json={"data": broken_by, "merge_existing_data": True},
             )
         refresh_sessions()
         assert [row["state"] for row in latest_table()] == ["unusable", "well"]

@@ -156,7 +156,11 @@ class Authenticator:
     def _note_now(self, error: AuthError) -> None:
         with self._thread_lock, self._worker_lock():
             self._read_again()
-            self.refusals.remember(error)
+            # Of these a refresh tells when they are over, of others only a new session.
+            shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
+            if not shows_at_refresh:
+                self._session = None
+            self.refusals.remember(error, ends_session=not shows_at_refresh)
 
     def _refresh_now(self) -> SessionStatus:
         with self._thread_lock, self._worker_lock():
@@ -336,16 +340,15 @@ class Authenticator:
             ledger.check_did(made.session.did)
         except AuthError as error:
             self._session = None
-            self.refusals.remember(error, spent_login=True)
+            self.refusals.remember(error, ends_session=True)
             raise
         return self._keep(made, events.SESSION_CREATED)
 
     def _keep(self, renewed: Renewed, event: str) -> Session:
         """Save a new session over the stale one, then use it; or the one of a worker that was faster."""
         session = renewed.session
-        # A login ends a refusal of whichever app password, a refresh one of its own.
-        if renewed.problem is None and (event == events.SESSION_CREATED or self.refusals.stands):
-            self.refusals.end()
+        if renewed.problem is None:
+            self.refusals.end(by_login=event == events.SESSION_CREATED)
         self._save(session)
         if renewed.problem is not None:
             # Saved all the same: the older refresh token is spent.

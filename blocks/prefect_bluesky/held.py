@@ -40,6 +40,12 @@ def tag(account: str) -> str:
     return f"bluesky.account.{account}"
 
 
+def account_of(run: FlowRun) -> str | None:
+    """The account that a held run waits for, if it says so."""
+    prefix = tag("")
+    return next((each.removeprefix(prefix) for each in run.tags if each.startswith(prefix)), None)
+
+
 def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     """The state of a flow run that cannot publish until a person has mended its account: return it from the flow.
 

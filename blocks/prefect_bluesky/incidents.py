@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.events import Automation, Event, EventTrigger, Resource
+from prefect.events import Event, Resource
 from prefect.events.filters import EventFilter, EventIDFilter, EventNameFilter, EventRelatedFilter
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.urls import url_for
@@ -21,6 +21,9 @@ from prefect.utilities.urls import url_for
 from prefect_bluesky import events
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.runtime import logger
+
+ALERT = "bluesky: tell when an account cannot sign in"
+"""The automation by which people hear of incidents."""
 
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=6)
 """How long an alert may take before it counts as lost, at first and at most: each attempt waits twice as long."""
@@ -104,6 +107,8 @@ class Reporter:
     def _tell(self, event: str, incident: Incident, did: str | None, handle: str, attempt: int) -> bool:
         problem = incident.problem
         about = events.resource(incident.account, did=did, handle=handle, pds_url=incident.service_url)
+        if self.block_id:
+            about["block"] = str(self.block_id)
         return events.deliver(
             Event(
                 id=incident.event_id(event, attempt),
@@ -154,7 +159,7 @@ def lost_alert(incident: Incident, now: datetime) -> int | None:
     attempts = {incident.event_id(events.AUTH_FAILED, number): number for number in range(1, _MAX_ATTEMPTS)}
     try:
         with get_client(sync_client=True) as client:
-            if not any(_is_alert(automation) for automation in client.read_automations()):
+            if not any(automation.enabled for automation in client.read_automations_by_name(ALERT)):
                 return None
             told = client.read_events(EventFilter(id=EventIDFilter(id=list(attempts))), limit=_PAGE).events
             done = EventFilter(
@@ -177,10 +182,3 @@ def lost_alert(incident: Incident, now: datetime) -> int | None:
 
 
 _NOTIFIES = {"send-notification", "call-webhook"}
-
-
-def _is_alert(automation: Automation) -> bool:
-    """Whether an automation sends somebody a message when an account cannot sign in."""
-    trigger = automation.trigger
-    expects = isinstance(trigger, EventTrigger) and events.AUTH_FAILED in trigger.expect
-    return automation.enabled and expects and any(action.type in _NOTIFIES for action in automation.actions)

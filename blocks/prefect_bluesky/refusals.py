@@ -11,6 +11,7 @@ from prefect_bluesky.fingerprint import Fingerprint
 from prefect_bluesky.incidents import Incident, Reporter, lost_alert
 from prefect_bluesky.ledger import Ledger
 from prefect_bluesky.limits import Limits, Pause
+from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.runtime import api_at_hand, logger
 from prefect_bluesky.session_document import Refusal, SessionDocument
 
@@ -55,8 +56,10 @@ class Refusals:
 
     def adopt(self) -> None:
         """Take over what the ledger has read."""
-        refusal = self._refusal = self._ledger.document.refusal
-        self.stands = refusal is not None and refusal.is_open and self._ledger.is_ours(refusal.credential)
+        document = self._ledger.document
+        known = [document.refusal, *document.other_refusals]
+        ours = next((each for each in known if each and each.is_open and self._ledger.is_ours(each.credential)), None)
+        self._refusal, self.stands = ours or document.refusal, ours is not None
 
     def stop(self) -> None:
         """Fail at once while what was refused has not changed: asking again would spend a login, and tell nothing.
@@ -74,19 +77,18 @@ class Refusals:
         if refusal.credential.matches(self._ledger.credential):
             raise AuthError(refusal.problem, self._ledger.account)
 
-    def remember(self, error: AuthError, *, spent_login: bool = False) -> None:
+    def remember(self, error: AuthError, *, ends_session: bool = False) -> None:
         """Let all workers know that the account cannot be used, and tell Prefect if that is new.
 
         Args:
             error: why; what a server said is its cause.
-            spent_login: whether finding out took a login. Then the session is dead too.
+            ends_session: whether only a login can show that it is over.
         """
         known, credential, said = self._ledger.document, self._ledger.credential, error.__cause__
-        before = known.refusal
-        if before is not None and not (
-            before.is_open and before.problem is error.problem and before.credential.matches(credential)
-        ):
-            before = None
+        before = next(
+            (each for each in (known.refusal, *known.other_refusals) if each and _goes_on(each, error, credential)),
+            None,
+        )
         self._refusal = Refusal(
             problem=error.problem,
             credential=before.credential if before else Fingerprint.of(credential),
@@ -94,21 +96,32 @@ class Refusals:
             last_seen=self._now(),
             http_status=said.status if isinstance(said, RequestRefused) else None,
             xrpc_error=said.error if isinstance(said, RequestRefused) else None,
-            spent_login=spent_login or (before is not None and before.spent_login),
+            spent_login=ends_session or (before is not None and before.spent_login),
             is_told=before is not None and before.is_told,
         )
         self.stands = True
         # The session that this app password made is dead; one that another app password made is not ours to end.
-        if spent_login and known.made_with is not None and self._ledger.is_ours(known.made_with):
+        if ends_session and known.made_with is not None and self._ledger.is_ours(known.made_with):
             known = replace(known, session=None)
         self._save(known.with_refusal(self._refusal))
         self.report()
 
-    def end(self) -> None:
-        """The account can be used again, with whichever app password. It is saved with the session."""
-        if self._refusal is not None and self._refusal.is_open:
-            self._refusal = replace(self._refusal, ended_at=self._now())
+    def end(self, *, by_login: bool) -> None:
+        """The account can be used again; that is saved with its session.
+
+        Args:
+            by_login: whether it has signed in, which ends a refusal of whichever app password. A refresh ends one of
+                its own, and one of another app password that nobody seems to use any more.
+        """
+        refusal = self._refusal
+        if refusal is None or not refusal.is_open:
+            return
+        if by_login or self.stands or self._is_forsaken(refusal):
+            self._refusal = replace(refusal, ended_at=self._now())
         self.stands = False
+
+    def _is_forsaken(self, refusal: Refusal) -> bool:
+        return self._now() - refusal.last_seen > self._limits.refusal_cool_down + timedelta(hours=1)
 
     def report(self) -> None:
         """Tell Prefect what is new, once: whatever a worker could not tell, or died telling, the next one tells."""
@@ -167,3 +180,11 @@ class Refusals:
             self._ledger.write(document)
         except StoreError as trouble:
             logger().warning("%s: the refusal is remembered by this process only: %s", self._ledger.account, trouble)
+
+
+def _goes_on(before: Refusal, error: AuthError, credential: str) -> bool:
+    """Whether a refusal is the same as one before, rather than a new one that people have to hear of."""
+    if not before.is_open or before.problem is not error.problem:
+        return False
+    # The day's logins are the account's, whichever app password has spent them.
+    return error.problem is AuthProblem.LOGIN_LIMIT_REACHED or before.credential.matches(credential)

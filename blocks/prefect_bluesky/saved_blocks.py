@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.errors import BlueskyError
 
 
 def saved_names() -> list[str]:
@@ -49,14 +51,19 @@ def load_parameter(parameter: Any) -> BlueskyCredentials:
         return _loaded(parameter["$ref"])
     account = parameter.get("handle") if isinstance(parameter, dict) else None
     for name in saved_names():
-        block = load(name)
-        if block.handle == account:
-            return block
+        # One that cannot be loaded is not the one.
+        with suppress(BlueskyError, ValueError):
+            block = load(name)
+            if block.handle == account:
+                return block
     raise ValueError(f"The run was started without a saved block, and none is saved for {account}.")
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:
     loaded: Any = BlueskyCredentials.load_from_ref
-    # Always synchronously, in an async flow too.
-    block: BlueskyCredentials = loaded(reference, _sync=True)
+    try:
+        # Always synchronously, in an async flow too.
+        block: BlueskyCredentials = loaded(reference, _sync=True)
+    except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
+        raise ValueError(f"the saved block cannot be used: {unusable.__cause__ or unusable}") from None
     return block

@@ -16,6 +16,7 @@ from prefect_bluesky.inputs import normal_service_url
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.session import Session
 
+_MAX_OTHERS = 4
 _FORMAT = "prefect-bluesky/session"
 _VERSION = 2
 _REMEDY = "Nothing was changed. Point the block somewhere else, or delete it: the next run signs in anew."
@@ -32,7 +33,7 @@ class Refusal:
         last_seen: when it was refused last; the cool-down counts from here.
         http_status: the server's status.
         xrpc_error: the server's error name.
-        spent_login: whether finding out took a login, so that trying again is dear.
+        spent_login: whether trying again takes a login, which is dear.
         is_told: whether Prefect has been told that it began.
         ended_at: when the account could sign in again; kept until Prefect has been told of that too.
     """
@@ -69,6 +70,7 @@ class SessionDocument:
             when the session goes: it tells a revoked app password from a mistyped one.
         logins: when logins were attempted lately, with whatever app password.
         refusal: why the account cannot be used, if it cannot, or could not until a moment ago.
+        other_refusals: those of other app passwords: two blocks of one account may have different ones.
     """
 
     did: str | None = None
@@ -76,14 +78,19 @@ class SessionDocument:
     made_with: Fingerprint | None = None
     logins: tuple[datetime, ...] = ()
     refusal: Refusal | None = None
+    other_refusals: tuple[Refusal, ...] = ()
 
     def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
         """The document with another session."""
         return replace(self, did=session.did, session=session, made_with=made_with)
 
     def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
-        """The document with another refusal, or none."""
-        return replace(self, refusal=refusal)
+        """The document with another refusal, beside those of other app passwords; with one that has ended, alone."""
+        if refusal is None or not refusal.is_open:
+            return replace(self, refusal=refusal, other_refusals=())
+        others = [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
+        others = [each for each in others if each.credential != refusal.credential]
+        return replace(self, refusal=refusal, other_refusals=tuple(others[:_MAX_OTHERS]))
 
     def with_login(self, now: datetime) -> SessionDocument:
         """The document with one more login attempted."""
@@ -110,18 +117,8 @@ class SessionDocument:
                 received_at=self.session.received_at,
             ),
             logins=list(self.logins),
-            refusal=self.refusal
-            and _StoredRefusal(
-                problem=self.refusal.problem.value,
-                fingerprint=self.refusal.credential.to_text(),
-                first_seen=self.refusal.first_seen,
-                last_seen=self.refusal.last_seen,
-                http_status=self.refusal.http_status,
-                xrpc_error=self.refusal.xrpc_error,
-                spent_login=self.refusal.spent_login,
-                is_told=self.refusal.is_told,
-                ended_at=self.refusal.ended_at,
-            ),
+            refusal=self.refusal and _stored(self.refusal),
+            other_refusals=[_stored(each) for each in self.other_refusals],
         )
         return stored.model_dump_json()
 
@@ -214,6 +211,36 @@ class _StoredRefusal(_Shape):
     is_told: bool = False
     ended_at: AwareDatetime | None = None
 
+    def opened(self) -> Refusal | None:
+        """The refusal; none if its cause is one that only a newer release knows: then a login will tell."""
+        if self.problem not in _PROBLEMS:
+            return None
+        return Refusal(
+            problem=_PROBLEMS[self.problem],
+            credential=Fingerprint.from_text(self.fingerprint),
+            first_seen=self.first_seen,
+            last_seen=self.last_seen,
+            http_status=self.http_status,
+            xrpc_error=self.xrpc_error,
+            spent_login=self.spent_login,
+            is_told=self.is_told,
+            ended_at=self.ended_at,
+        )
+
+
+def _stored(refusal: Refusal) -> _StoredRefusal:
+    return _StoredRefusal(
+        problem=refusal.problem.value,
+        fingerprint=refusal.credential.to_text(),
+        first_seen=refusal.first_seen,
+        last_seen=refusal.last_seen,
+        http_status=refusal.http_status,
+        xrpc_error=refusal.xrpc_error,
+        spent_login=refusal.spent_login,
+        is_told=refusal.is_told,
+        ended_at=refusal.ended_at,
+    )
+
 
 class _Stored(_Shape):
     format: Literal["prefect-bluesky/session"]
@@ -223,6 +250,7 @@ class _Stored(_Shape):
     session: _StoredSession | None = None
     logins: list[AwareDatetime] = []
     refusal: _StoredRefusal | None = None
+    other_refusals: list[_StoredRefusal] = []
 
     def opened(self) -> SessionDocument:
         session, refusal = self.session, self.refusal
@@ -231,18 +259,6 @@ class _Stored(_Shape):
             session=None if session is None else Session(**session.model_dump()),
             made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
-            # A newer release may name a cause that this one does not know: then a login will tell.
-            refusal=None
-            if refusal is None or refusal.problem not in _PROBLEMS
-            else Refusal(
-                problem=_PROBLEMS[refusal.problem],
-                credential=Fingerprint.from_text(refusal.fingerprint),
-                first_seen=refusal.first_seen,
-                last_seen=refusal.last_seen,
-                http_status=refusal.http_status,
-                xrpc_error=refusal.xrpc_error,
-                spent_login=refusal.spent_login,
-                is_told=refusal.is_told,
-                ended_at=refusal.ended_at,
-            ),
+            refusal=None if refusal is None else refusal.opened(),
+            other_refusals=tuple(opened for each in self.other_refusals if (opened := each.opened())),
         )
