@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
@@ -122,12 +121,8 @@ def automations(parts: Parts) -> list[AutomationCore]:
             trigger=EventTrigger(
                 expect={events.AUTH_RECOVERED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
             ),
-            actions=[
-                RunDeployment(
-                    deployment_id=parts.publish_held,
-                    parameters={"account": _template("{{ event.payload['account'] }}")},
-                )
-            ],
+            # Of all accounts: a post that was held because its worker died does not say whose it is.
+            actions=[RunDeployment(deployment_id=parts.publish_held)],
         ),
         AutomationCore(
             name="bluesky: tell when a session was not refreshed for a day",
@@ -250,7 +245,3 @@ def _of_account(event: str, account: str) -> EventTrigger:
 
 def _of(deployment: UUID) -> ResourceSpecification:
     return ResourceSpecification({"prefect.resource.id": f"prefect.deployment.{deployment}"})
-
-
-def _template(text: str) -> dict[str, Any]:
-    return {"__prefect_kind": "jinja", "template": text}
