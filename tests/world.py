@@ -28,7 +28,7 @@ from prefect.states import Scheduled
 
 ROOT = Path(__file__).parents[1]
 
-_PATIENCE = 360.0
+_PATIENCE = 900.0
 """Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU."""
 
 
