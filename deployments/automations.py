@@ -33,8 +33,6 @@ _ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed
 _RUN_HEARTBEAT = "prefect.flow-run.heartbeat"
 _SESSION_RENEWED = {events.SESSION_CREATED, events.SESSION_REFRESHED}
 
-# The events say each thing once; these keep one that is sent twice (a worker died telling) from being acted on twice.
-_ONCE_PER_INCIDENT = {"prefect.resource.id", "incident", "attempt"}
 _A_DAY = timedelta(days=1)
 
 _WHO = "{{ event.resource['handle'] }}{% if event.resource['did'] %} ({{ event.resource['did'] }}){% endif %}"
@@ -90,37 +88,19 @@ def automations(parts: Parts) -> list[AutomationCore]:
         AutomationCore(
             name=incidents.ALERT,
             description="Once for each incident, at once, with the cause and the remedy.",
-            trigger=EventTrigger(
-                expect={events.AUTH_FAILED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
-            ),
-            actions=[
-                SendNotification(
-                    block_document_id=parts.notification,
-                    subject="Bluesky: {{ event.resource['handle'] }} cannot publish",
-                    body=_FAILED,
-                )
-            ],
+            trigger=_once_per_incident(events.AUTH_FAILED),
+            actions=[_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED)],
         ),
         AutomationCore(
             name="bluesky: tell when an account has recovered",
             description="Once for each incident.",
-            trigger=EventTrigger(
-                expect={events.AUTH_RECOVERED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
-            ),
-            actions=[
-                SendNotification(
-                    block_document_id=parts.notification,
-                    subject="Bluesky: {{ event.resource['handle'] }} can publish again",
-                    body=_RECOVERED,
-                )
-            ],
+            trigger=_once_per_incident(events.AUTH_RECOVERED),
+            actions=[_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED)],
         ),
         AutomationCore(
             name="bluesky: send what was held when an account has recovered",
             description="A schedule sends it too, should this event get lost.",
-            trigger=EventTrigger(
-                expect={events.AUTH_RECOVERED}, match=_ACCOUNTS, for_each=_ONCE_PER_INCIDENT, within=_A_DAY
-            ),
+            trigger=_once_per_incident(events.AUTH_RECOVERED),
             # Of all accounts: a post that was held because its worker died does not say whose it is.
             actions=[RunDeployment(deployment_id=parts.publish_held)],
         ),
@@ -136,11 +116,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 within=_A_DAY,
             ),
             actions=[
-                SendNotification(
-                    block_document_id=parts.notification,
-                    subject="Bluesky: nothing was heard of {{ event.resource['handle'] }} for a day",
-                    body=_SILENT,
-                )
+                _message(parts, "Bluesky: nothing was heard of {{ event.resource['handle'] }} for a day", _SILENT)
             ],
         ),
         AutomationCore(
@@ -156,13 +132,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 for_each={"related:deployment:prefect.resource.id"},
                 within=timedelta(hours=1),
             ),
-            actions=[
-                SendNotification(
-                    block_document_id=parts.notification,
-                    subject="Bluesky: sessions are not refreshed",
-                    body=_UNATTENDED,
-                )
-            ],
+            actions=[_message(parts, "Bluesky: sessions are not refreshed", _UNATTENDED)],
         ),
         AutomationCore(
             name="bluesky: refresh sessions when a worker starts",
@@ -237,6 +207,16 @@ def pausing(account: str, deployments: Iterable[UUID]) -> list[AutomationCore]:
             actions=[ResumeDeployment(deployment_id=each) for each in ids],
         ),
     ]
+
+
+def _message(parts: Parts, subject: str, body: str) -> SendNotification:
+    return SendNotification(block_document_id=parts.notification, subject=subject, body=body)
+
+
+def _once_per_incident(event: str) -> EventTrigger:
+    # The events say each thing once; this keeps one that a dying worker sent twice from being acted on twice.
+    each = {"prefect.resource.id", "incident", "attempt"}
+    return EventTrigger(expect={event}, match=_ACCOUNTS, for_each=each, within=_A_DAY)
 
 
 def _of_account(event: str, account: str) -> EventTrigger:

@@ -1,14 +1,10 @@
 """The servers that tests share, once a session, and the quiet in which each test begins."""
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 from prefect import Flow
@@ -27,6 +23,7 @@ from pydantic import SecretStr
 
 from prefect_bluesky import sandbox
 from tests.pds import server as pds_server
+from tests.prefect_server import PrefectServer
 from tests.support import Pds
 
 
@@ -68,40 +65,18 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
-    """A Prefect server on a fresh database, as `prefect server start` runs it; its API URL.
-
-    Prefect's own test harness starts one without its services: no lease ever runs out, no automation ever acts.
-    """
+    """A Prefect server on a fresh database; its API URL."""
     home = tmp_path_factory.mktemp("prefect")
-    settings = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_database}",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
-        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
-        "PREFECT_UI_ENABLED": "false",
-    }
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error", "--fd"]
-        server = subprocess.Popen(
-            [sys.executable, *command, str(listener.fileno())],
-            env=os.environ | settings,
-            pass_fds=[listener.fileno()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-            # Whoever comes before it is ready waits: the socket listens already.
-            httpx.get(f"{url}/health", timeout=180, trust_env=False).raise_for_status()
-            with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: home / "storage"}):
-                yield url
-            # What is on its way to the server arrives before it is gone.
-            APILogWorker.drain_all()
-            EventsWorker.drain_all()
-        finally:
-            server.kill()
-            server.wait()
+    server = PrefectServer(home, prefect_database)
+    try:
+        server.start()
+        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: home / "storage"}):
+            yield server.url
+        # What is on its way to the server arrives before it is gone.
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,61 +18,18 @@ from threading import Thread
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
+from tests.prefect_server import PrefectServer
+
 ROOT = Path(__file__).parents[1]
 
 _PATIENCE = 900.0
 """Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU."""
-
-
-class PrefectServer:
-    """A Prefect server on a database of its own, as `prefect server start` runs it."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """Its API, the same after a restart."""
-        return f"http://127.0.0.1:{self._port}/api"
-
-    def start(self) -> None:
-        """Start it, on what it had before."""
-        settings = {
-            "PREFECT_HOME": str(self._home),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._home / 'prefect.db'}",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
-            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
-            "PREFECT_UI_ENABLED": "false",
-        }
-        with socket.create_server(("127.0.0.1", self._port)) as listener:
-            self._port = listener.getsockname()[1]
-            command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error"]
-            self._process = subprocess.Popen(
-                [sys.executable, *command, "--fd", str(listener.fileno())],
-                env=os.environ | settings,
-                pass_fds=[listener.fileno()],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            # Whoever comes before it is ready waits: the socket listens already.
-            httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
-
-    def kill(self) -> None:
-        """End it as `kill -9` does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 class PrefectWorker:
@@ -178,7 +134,7 @@ class World:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.server = PrefectServer(home)
+        self.server = PrefectServer(home, home / "prefect.db")
         self.receiver = Receiver()
         self.workers: list[PrefectWorker] = []
 

@@ -95,7 +95,7 @@ class Diagnosis(BaseModel):
             f"**{self.problem}**: {self.problem.explanation}\n\n{self.problem.remedy}" if self.problem else "All well."
         )
         rows = [
-            f"| {check.name} | {_cell(check.found)} | {check.problem or 'ok'} | {_remedy(check.problem)} |"
+            f"| {check.name} | {table_cell(check.found)} | {check.problem or 'ok'} | {_remedy(check.problem)} |"
             for check in self.checks
         ]
         return "\n".join(
@@ -107,7 +107,8 @@ def _remedy(problem: AuthProblem | None) -> str:
     return problem.remedy if problem else ""
 
 
-def _cell(text: str) -> str:
+def table_cell(text: str) -> str:
+    """A text as one cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

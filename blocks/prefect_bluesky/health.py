@@ -11,6 +11,7 @@ from typing import Literal
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_bluesky.diagnosis import table_cell
 from prefect_bluesky.problems import AuthProblem
 
 State = Literal["well", "stopped", "not reached", "unusable"]
@@ -78,7 +79,7 @@ def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: da
         return "# Bluesky accounts\n\nNo account is saved yet: save a Bluesky Credentials block.\n"
     if troubled:
         rows = [
-            f"| {account.account} | {account.state} | {account.problem or ''} | {_cell(account.remark)} |"
+            f"| {account.account} | {account.state} | {account.problem or ''} | {table_cell(account.remark)} |"
             for account in troubled
         ]
         lines.append("\n".join(["| account | state | problem | what to do |", "|---|---|---|---|", *rows]))
@@ -128,7 +129,3 @@ def _square(draw: ImageDraw.ImageDraw, x: float, y: float, state: State | None) 
         draw.line((x + 5, y + _CELL - 5, x + _CELL - 5, y + 5), fill="white", width=2)
     elif state == "not reached":
         draw.line((x + 4, y + _CELL / 2, x + _CELL - 4, y + _CELL / 2), fill="white", width=2)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

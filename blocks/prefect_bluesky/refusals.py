@@ -57,8 +57,7 @@ class Refusals:
     def adopt(self) -> None:
         """Take over what the ledger has read."""
         document = self._ledger.document
-        known = [document.refusal, *document.other_refusals]
-        ours = next((each for each in known if each and each.is_open and self._ledger.is_ours(each.credential)), None)
+        ours = next((each for each in document.open_refusals if self._ledger.is_ours(each.credential)), None)
         self._refusal, self.stands = ours or document.refusal, ours is not None
 
     def stop(self) -> None:
@@ -85,10 +84,7 @@ class Refusals:
             ends_session: whether only a login can show that it is over.
         """
         known, credential, said = self._ledger.document, self._ledger.credential, error.__cause__
-        before = next(
-            (each for each in (known.refusal, *known.other_refusals) if each and _goes_on(each, error, credential)),
-            None,
-        )
+        before = next((each for each in known.open_refusals if _goes_on(each, error, credential)), None)
         self._refusal = Refusal(
             problem=error.problem,
             credential=before.credential if before else Fingerprint.of(credential),
@@ -184,7 +180,7 @@ class Refusals:
 
 def _goes_on(before: Refusal, error: AuthError, credential: str) -> bool:
     """Whether a refusal is the same as one before, rather than a new one that people have to hear of."""
-    if not before.is_open or before.problem is not error.problem:
+    if before.problem is not error.problem:
         return False
     # The day's logins are the account's, whichever app password has spent them.
     return error.problem is AuthProblem.LOGIN_LIMIT_REACHED or before.credential.matches(credential)

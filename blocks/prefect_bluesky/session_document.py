@@ -80,6 +80,11 @@ class SessionDocument:
     refusal: Refusal | None = None
     other_refusals: tuple[Refusal, ...] = ()
 
+    @property
+    def open_refusals(self) -> list[Refusal]:
+        """Those that stand, of whichever app password, the latest first."""
+        return [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
+
     def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
         """The document with another session."""
         return replace(self, did=session.did, session=session, made_with=made_with)
@@ -88,8 +93,7 @@ class SessionDocument:
         """The document with another refusal, beside those of other app passwords; with one that has ended, alone."""
         if refusal is None or not refusal.is_open:
             return replace(self, refusal=refusal, other_refusals=())
-        others = [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
-        others = [each for each in others if each.credential != refusal.credential]
+        others = [each for each in self.open_refusals if each.credential != refusal.credential]
         return replace(self, refusal=refusal, other_refusals=tuple(others[:_MAX_OTHERS]))
 
     def with_login(self, now: datetime) -> SessionDocument:

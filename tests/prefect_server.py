@@ -1,0 +1,59 @@
+"""A Prefect server that can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+
+class PrefectServer:
+    """A Prefect server on a database of its own, as `prefect server start` runs it.
+
+    Prefect's own test harness starts one without its services: no lease ever runs out, no automation ever acts.
+    """
+
+    def __init__(self, home: Path, database: Path) -> None:
+        self._home = home
+        self._database = database
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its API, the same after a restart."""
+        return f"http://127.0.0.1:{self._port}/api"
+
+    def start(self) -> None:
+        """Start it, on what it had before."""
+        settings = {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._database}",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
+            "PREFECT_UI_ENABLED": "false",
+        }
+        with socket.create_server(("127.0.0.1", self._port)) as listener:
+            self._port = listener.getsockname()[1]
+            command = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error"]
+            self._process = subprocess.Popen(
+                [sys.executable, *command, "--fd", str(listener.fileno())],
+                env=os.environ | settings,
+                pass_fds=[listener.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            # Whoever comes before it is ready waits: the socket listens already.
+            httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
