@@ -12,11 +12,9 @@ import sys
 from itertools import zip_longest
 from typing import Any
 
-import httpx
 from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -31,6 +29,7 @@ from prefect_bluesky import (
     hold,
     publish_post,
 )
+from prefect_bluesky.api import tolerated
 from prefect_bluesky.preview import literal_markdown
 
 
@@ -66,15 +65,12 @@ def publish(
             raise
         return hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
-    try:
+    with tolerated("The artifact with the link could not be made"):
         create_link_artifact(
             published.url,
             link_text="See the post",
             description=f"Published as {session.handle}.\n\n{literal_markdown(post.text)}",
         )
-    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
-        # The post is out: a link that is missing must not fail the run, which somebody would then start again.
-        logger.warning("The artifact with the link could not be made: %s", type(trouble).__name__)
     return published
 
 

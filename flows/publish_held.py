@@ -9,17 +9,15 @@ event that got lost.
 from collections import Counter
 from typing import Any
 
-import httpx
 from prefect import flow
 from prefect.artifacts import create_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, Scheduled
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
+from prefect_bluesky.api import api_client, tolerated
 from prefect_bluesky.errors import PublishError
 from prefect_bluesky.held import STATE, account_of, held_runs
 from prefect_bluesky.runtime import in_place_of
@@ -93,10 +91,8 @@ class _Desk:
         told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "Nothing was held."
         logger.info("%s", told)
         if self.rows:
-            try:
+            with tolerated("The artifact with the table could not be made"):
                 create_table_artifact(self.rows, key="bluesky-held", description=told)
-            except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
-                logger.warning("The artifact with the table could not be made: %s", type(trouble).__name__)
         return Failed(message=told) if counts["failed"] else Completed(message=told)
 
     def _credentials(self, parameter: Any) -> BlueskyCredentials:
@@ -118,12 +114,12 @@ class _Desk:
         except (BlueskyError, ValueError) as trouble:
             self._note(run, account or "?", "held", str(trouble))
             return
-        with get_client(sync_client=True) as client:
+        with api_client() as client:
             client.set_flow_run_state(run.id, Scheduled(message="Started again: it was held."))
         self._note(run, account or "?", "started again", "")
 
     def _settle(self, run: FlowRun, account: str, state: State[Any]) -> None:
-        with get_client(sync_client=True) as client:
+        with api_client() as client:
             current = client.read_flow_run(run.id).state
             # Whoever started it again meanwhile has it in hand.
             if current is not None and current.name == STATE:

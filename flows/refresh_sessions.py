@@ -13,19 +13,17 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import ValidationError
 
 from prefect_bluesky import BlueskyError
+from prefect_bluesky.api import api_client, tolerated
 from prefect_bluesky.health import AccountHealth, Past, status_page
 from prefect_bluesky.saved_blocks import load, saved_names
 
@@ -81,17 +79,15 @@ def _check(name: str, max_age: timedelta) -> AccountHealth:
 
 
 def _show(accounts: list[AccountHealth], told: str) -> None:
-    try:
+    with tolerated("The artifacts could not be made"):
         page = status_page(accounts, _past_checks(), datetime.now(UTC))
         create_table_artifact([account.row() for account in accounts], key=TABLE, description=told)
         create_markdown_artifact(page, key=PAGE, description="The accounts that publish to Bluesky, and how they are.")
-    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
-        get_run_logger().warning("The artifacts could not be made: %s", type(trouble).__name__)
 
 
 def _past_checks() -> list[Past]:
     """What the last runs found, read from their tables."""
-    with get_client(sync_client=True) as client:
+    with api_client() as client:
         tables = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[TABLE])),
             sort=ArtifactSort.CREATED_DESC,

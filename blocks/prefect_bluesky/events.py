@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.events import Event, emit_event
 from prefect.events.related import object_as_related_resource
-from prefect.exceptions import PrefectHTTPStatusError
 
+from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.runtime import api_at_hand, logger
 from prefect_bluesky.session import Session, SessionStatus
 
@@ -82,9 +80,9 @@ def deliver(event: Event) -> bool:
     if context is not None and context.flow_run is not None:
         event.related.append(object_as_related_resource("flow-run", "flow-run", context.flow_run))
     try:
-        with get_client(sync_client=True) as client:
+        with api_client() as client:
             client.request("POST", "/events", json=[event.model_dump(mode="json")])
-    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+    except API_TROUBLE as trouble:
         logger().warning("Prefect could not be told of %s yet: %s", event.event, type(trouble).__name__)
         return False
     return True

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import httpx
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -18,9 +16,9 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
-from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_bluesky import events
+from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.runtime import logger
@@ -67,7 +65,7 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     if context is not None and context.flow_run is not None:
         run = context.flow_run
         # Without its tag it is found all the same, though not by its account.
-        with suppress(httpx.TransportError, PrefectHTTPStatusError), get_client(sync_client=True) as client:
+        with suppress(*API_TROUBLE), api_client() as client:
             client.update_flow_run(run.id, tags={*run.tags, tag(account)})
         about = events.resource(account, did=credentials.did, handle=account, pds_url=credentials.service_url)
         problem = error.problem.value if error.problem else None
@@ -82,7 +80,7 @@ def held_runs(account: str | None = None) -> Iterator[FlowRun]:
     Args:
         account: those of this account only, as its block names it.
     """
-    with get_client(sync_client=True) as client:
+    with api_client() as client:
         wanted = FlowRunFilter(
             state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[STATE])),
             tags=FlowRunFilterTags(all_=[tag(account)]) if account else None,

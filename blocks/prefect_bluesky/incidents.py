@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import httpx
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.events import Event, Resource
 from prefect.events.filters import EventFilter, EventIDFilter, EventNameFilter, EventRelatedFilter
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.urls import url_for
 
 from prefect_bluesky import events
+from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.runtime import logger
 
@@ -158,7 +156,7 @@ def lost_alert(incident: Incident, now: datetime) -> int | None:
         return None
     attempts = {incident.event_id(events.AUTH_FAILED, number): number for number in range(1, _MAX_ATTEMPTS)}
     try:
-        with get_client(sync_client=True) as client:
+        with api_client() as client:
             if not any(automation.enabled for automation in client.read_automations_by_name(ALERT)):
                 return None
             told = client.read_events(EventFilter(id=EventIDFilter(id=list(attempts))), limit=_PAGE).events
@@ -170,7 +168,7 @@ def lost_alert(incident: Incident, now: datetime) -> int | None:
                 event.payload.get("action_type") in _NOTIFIES for event in client.read_events(done, limit=_PAGE).events
             ):
                 return None
-    except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
+    except API_TROUBLE as trouble:
         logger().warning("Whether an alert got lost cannot be seen now: %s", type(trouble).__name__)
         return None
     last = max(told, key=lambda event: attempts[event.id], default=None)

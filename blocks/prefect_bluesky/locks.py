@@ -11,15 +11,13 @@ from random import uniform
 from threading import Event, Thread
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 
+from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.runtime import api_at_hand, logger
-
-_API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 
 _POLL = 0.1, 1.0
 """Seconds between two tries, at first and at most. A renewal takes less than one; the server would have a waiter sleep
@@ -42,7 +40,7 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
     if not api_at_hand():
         yield
         return
-    with get_client(sync_client=True) as client:
+    with api_client() as client:
         held = _acquire(client, name, lease, patience)
         try:
             with _renewed(held, lease):
@@ -51,7 +49,7 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
             if held:
                 try:
                     client.release_concurrency_slots_with_lease(held)
-                except _API_TROUBLE as why:
+                except API_TROUBLE as why:
                     logger().warning("The lock %s opens after its lease of %.0f s: %s", name, lease, type(why).__name__)
 
 
@@ -60,9 +58,6 @@ def _acquire(client: SyncPrefectClient, name: str, lease: float, patience: float
     deadline = time.monotonic() + lease + patience
     pause, longest = _POLL
     try:
-        # A missing limit would let everyone in. Workers that meet here for the first time all try to make it.
-        with suppress(ObjectAlreadyExists):
-            client.upsert_global_concurrency_limit_by_name(name, 1)
         while (held := _try(client, name, lease)) is None:
             if time.monotonic() > deadline:
                 logger().warning(
@@ -72,7 +67,7 @@ def _acquire(client: SyncPrefectClient, name: str, lease: float, patience: float
                 return None
             time.sleep(pause * uniform(0.5, 1))
             pause = min(2 * pause, longest)
-    except _API_TROUBLE as why:
+    except API_TROUBLE as why:
         logger().warning("Going on without the lock %s: %s", name, type(why).__name__)
         return None
     return held
@@ -85,7 +80,13 @@ def _try(client: SyncPrefectClient, name: str, lease: float) -> UUID | None:
         if refusal.response.status_code == HTTPStatus.LOCKED:
             return None
         raise
-    return ConcurrencyLimitWithLeaseResponse.model_validate(answer.json()).lease_id
+    granted = ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
+    if granted.limits:
+        return granted.lease_id
+    # A missing limit lets everyone in. Workers that meet here for the first time all try to make it.
+    with suppress(ObjectAlreadyExists):
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    return _try(client, name, lease)
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def _renewed(held: UUID | None, lease: float) -> Iterator[None]:
 
     def renew() -> None:
         while held and not is_over.wait(lease / 2):
-            with suppress(*_API_TROUBLE), get_client(sync_client=True) as client:
+            with suppress(*API_TROUBLE), api_client() as client:
                 client.renew_concurrency_lease(held, lease)
 
     Thread(target=copy_context().run, args=(renew,), daemon=True).start()
@@ -107,5 +108,5 @@ def _renewed(held: UUID | None, lease: float) -> Iterator[None]:
 
 def _free(client: SyncPrefectClient, name: str) -> None:
     """Take the slot from a dead holder: a server that Prefect started by itself does not look for expired leases."""
-    with suppress(*_API_TROUBLE, ObjectNotFound):
+    with suppress(*API_TROUBLE, ObjectNotFound):
         client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))

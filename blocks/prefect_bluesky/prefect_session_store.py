@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 from prefect.blocks.system import Secret
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
 from prefect_bluesky.session_document import SessionDocument
 from prefect_bluesky.session_store import Saved, SessionStore
@@ -45,30 +45,30 @@ class PrefectSessionStore(SessionStore):
                 if self._read() is None:
                     raise StoreError(self.place, f"it could not be created ({type(taken).__name__}).") from None
                 raise StoreConflict(self.place, "another worker saved first.") from None
-            except _API_TROUBLE as trouble:
+            except API_TROUBLE as trouble:
                 raise self._trouble(trouble) from None
             return self._saved(text)
         found = self._read()
         if found is None or self._saved(_value(found, self.place)).version != replacing.version:
             raise StoreConflict(self.place, "another worker saved first.")
         try:
-            with get_client(sync_client=True) as client:
+            with api_client() as client:
                 client.update_block_document(
                     found.id, BlockDocumentUpdate(data={"value": text}, merge_existing_data=False)
                 )
         except ObjectNotFound:
             raise StoreConflict(self.place, "it was deleted meanwhile.") from None
-        except _API_TROUBLE as trouble:
+        except API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
         return self._saved(text)
 
     def _read(self) -> BlockDocument | None:
         try:
-            with get_client(sync_client=True) as client:
+            with api_client() as client:
                 return client.read_block_document_by_name(self._name, "secret", include_secrets=True)
         except ObjectNotFound:
             return None
-        except _API_TROUBLE as trouble:
+        except API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
         except ValueError as nonsense:  # a proxy's page where JSON was expected
             raise StoreUnavailable(
@@ -83,8 +83,6 @@ class PrefectSessionStore(SessionStore):
             return StoreError(self.place, f"the Prefect API answered {trouble.response.status_code}.")
         return StoreUnavailable(self.place, f"the Prefect API gave no good answer ({type(trouble).__name__}).")
 
-
-_API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 
 # A block's methods turn into coroutines inside an async flow, from a thread too; we are always synchronous here.
 _SYNC: dict[str, Any] = {"_sync": True}

@@ -9,17 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from prefect_bluesky.api import tolerated
 from prefect_bluesky.composition import Record, image_items
 from prefect_bluesky.images import thumbnail
 from prefect_bluesky.post import MAX_BYTES, MAX_GRAPHEMES
 from prefect_bluesky.references import POST
 from prefect_bluesky.richtext import count_graphemes
-from prefect_bluesky.runtime import in_run, logger
+from prefect_bluesky.runtime import in_run
 
 ARTIFACT_KEY = "bluesky-preview"
 
@@ -112,12 +111,10 @@ class Preview:
         """Show it in the Prefect UI, inside a run."""
         if not in_run():
             return
-        try:
+        with tolerated("The preview's artifact could not be made"):
             run_coro_as_sync(
                 acreate_markdown_artifact(self.markdown, key=ARTIFACT_KEY, description="A preview: nothing was sent.")
             )
-        except (httpx.TransportError, PrefectHTTPStatusError) as trouble:
-            logger().warning("The preview's artifact could not be made: %s", type(trouble).__name__)
 
     def _sections(self) -> Iterator[str]:
         for number, post in enumerate(self.posts, 1):

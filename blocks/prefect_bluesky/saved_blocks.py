@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
+from prefect_bluesky.api import api_client
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
 
 
 def saved_names() -> list[str]:
     """The names of all saved `BlueskyCredentials` blocks, in alphabetical order."""
-    with get_client(sync_client=True) as client:
+    with api_client() as client:
         try:
             # All of them: this endpoint takes no limit and no offset.
             documents = client.read_block_documents_by_type(
