@@ -7,7 +7,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -327,6 +327,34 @@ class BlueskyCredentials(CredentialsBlock):
     ) -> PublishedPost | Preview:
         """Publish a post exactly once, from async code; see `publish`."""
         return await asyncio.to_thread(self.publish, post, key, dry_run=dry_run)
+
+    def publish_many(self, posts: Sequence[tuple[Publishable, str | None]]) -> list[PublishedPost | BlueskyError]:
+        """Publish several posts, each exactly once, in as few commits as hold them: up to 200 posts in one request.
+
+        One that cannot be published stops no other. What is in doubt is looked for, as by `publish`.
+
+        Args:
+            posts: what to publish, in the order in which a feed shall show it; each with its key, see `publish`.
+
+        Returns:
+            for each, in that order, what it is published as, or the error that `publish` would raise.
+
+        Raises:
+            pydantic.ValidationError: one of them cannot be published, and none is.
+            AuthError, ServiceError, StoreError: as `ensure_session`; none is published.
+
+        Example:
+            >>> done = credentials.publish_many([("Good morning", "morning"), ("Good night", "night")])
+            >>> [isinstance(each, PublishedPost) for each in done]
+            [True, True]
+        """
+        return publishing.publish_many(posts, self._authenticator())
+
+    async def apublish_many(
+        self, posts: Sequence[tuple[Publishable, str | None]]
+    ) -> list[PublishedPost | BlueskyError]:
+        """Publish several posts, from async code; see `publish_many`."""
+        return await asyncio.to_thread(self.publish_many, posts)
 
     @_OfInstances
     def delete(self, post: PublishedPost | str) -> None:

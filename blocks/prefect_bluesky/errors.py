@@ -6,6 +6,7 @@
     ├── ServiceError               what a server answered, or that it did not
     │   ├── ServiceUnavailable     retryable: no answer, or 5xx
     │   ├── RateLimited            retryable: 429
+    │   │   └── BudgetSpent        it would be: the account's own budget of writes is spent
     │   └── RequestRefused         a definite no
     ├── StoreError                 the place where sessions are kept
     │   ├── StoreUnavailable       retryable: no answer, throttled, or failing
@@ -142,6 +143,24 @@ class RateLimited(ServiceError):
     def __str__(self) -> str:
         wait = f"; the server asks to wait {self.retry_after.total_seconds():.0f} s" if self.retry_after else ""
         return super().__str__() + wait
+
+
+class BudgetSpent(RateLimited):
+    """The account has spent what it may on writes for now. The server was not asked, as it would refuse.
+
+    Args:
+        server_url: the server that was not asked.
+        method: what for.
+        retry_after: when the budget suffices again, if nobody else spends it.
+    """
+
+    def __init__(self, server_url: str, method: str, retry_after: timedelta) -> None:
+        super().__init__(server_url, method, None, retry_after=retry_after)
+        self.args = (server_url, method, retry_after)
+
+    def __str__(self) -> str:
+        seconds = self.retry_after.total_seconds() if self.retry_after else 0
+        return f"The account's budget of writes is spent for now; the next may go out in {seconds:.0f} s."
 
 
 class RequestRefused(ServiceError):

@@ -71,8 +71,8 @@ class Loaded(Placeholders):
     def __init__(self) -> None:
         self._settings = current_settings()
         self._images: dict[File, tuple[Json, int, int]] = {}
-        self.pictures: dict[str, bytes] = {}
-        """Images as they are sent, by the CID of their blob."""
+        self.kept: dict[str, bytes] = {}
+        """Images and captions as they would be sent, by the CID of their blob. What is sent is not kept."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
         if file not in self._images:
@@ -112,12 +112,12 @@ class Loaded(Placeholders):
             image = fit_image(data, max_bytes=self._settings.max_image_bytes, **options)
         except InvalidInput as unusable:
             raise InvalidInput(field, unusable.reason, unusable.remedy) from unusable
-        blob = self._stored(image.data, image.mime_type)
-        self.pictures[blob["ref"]["$link"]] = image.data
-        return blob, image.width, image.height
+        return self._stored(image.data, image.mime_type), image.width, image.height
 
     def _stored(self, data: bytes, mime_type: str) -> Json:
-        return blob_reference(data, mime_type)
+        blob = blob_reference(data, mime_type)
+        self.kept[blob["ref"]["$link"]] = data
+        return blob
 
     def _processed(self, data: bytes) -> Json:
         return blob_reference(data, "video/mp4")

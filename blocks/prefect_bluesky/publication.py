@@ -1,11 +1,10 @@
-"""A `Post` made final, and sent so that it exists exactly once.
+"""A `Post` made final, and the look whether it is out.
 
-The account's own repository is the ledger: whether a post is out is decided by looking under its record key.
+The account's own repository is the ledger: that is decided by looking under its record key.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky import xrpc
-from prefect_bluesky.client import BearerAuth
 from prefect_bluesky.composition import Materials, Record, compose, images_in, outline
 from prefect_bluesky.errors import (
     CidMismatch,
-    InvalidInput,
     KeyConflict,
-    RateLimited,
     RequestRefused,
     ServiceUnavailable,
 )
@@ -31,9 +27,6 @@ from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.records import record_keys
 from prefect_bluesky.references import POST
 from prefect_bluesky.session import SessionStatus
-
-_MAX_BODY = 1_000_000
-"""Bytes of JSON that a PDS takes in one request (measured; it answers 413 to more)."""
 
 
 class PublishedPost(BaseModel):
@@ -66,6 +59,7 @@ class Publication:
         created_at: what it will say of its time.
         materials: what its records need from outside; asked once, and not before they are needed.
         is_repeatable: whether another attempt would have the same record keys.
+        look_first: whether it may be out already.
     """
 
     post: Post
@@ -75,6 +69,7 @@ class Publication:
     created_at: datetime
     materials: Materials
     is_repeatable: bool
+    look_first: bool
 
     @classmethod
     def of(
@@ -87,6 +82,7 @@ class Publication:
         planned_at: datetime | None,
         created_at: datetime,
         is_repeatable: bool,
+        look_first: bool,
     ) -> Publication:
         """Make a post final.
 
@@ -98,9 +94,15 @@ class Publication:
             planned_at: the planned time, if it is the same on each attempt.
             created_at: what the post will say of its time.
             is_repeatable: whether another attempt would have the same key.
+            look_first: whether it may be out already.
         """
         *rkeys, next_rkey = record_keys(account.did, key, planned_at, count=len(post.posts()) + 1)
-        return cls(post, account, rkeys, next_rkey, created_at, materials, is_repeatable)
+        return cls(post, account, rkeys, next_rkey, created_at, materials, is_repeatable, look_first)
+
+    @property
+    def uri(self) -> str:
+        """The at:// URI that it will have."""
+        return f"at://{self.account.did}/{POST}/{self.rkeys[0]}"
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
@@ -108,7 +110,8 @@ class Publication:
 
         Raises:
             InvalidInput, SourceUnavailable: something that it attaches or refers to cannot be used, or be had.
-            AuthError, ServiceError: as `send`; nothing is out.
+            AuthError: the account cannot sign in, or may not upload.
+            ServiceError: an upload failed, or something could not be looked up; nothing is out.
         """
         return self._composed(self.materials)
 
@@ -123,77 +126,40 @@ class Publication:
         """
         return self._found(self._composed(Placeholders()))
 
-    def send(self, auth: BearerAuth) -> PublishedPost:
-        """Publish it, unless it is published already.
+    def written(self) -> PublishedPost | None:
+        """The post, if a write whose answer was lost has published it.
+
+        Raises: as `find`.
+        """
+        return self._found(self.records)
+
+    def published(self, cids: Sequence[str]) -> PublishedPost:
+        """The post, as the server says that it has stored it.
 
         Args:
-            auth: signs the writes.
+            cids: the CIDs that it answered, one for each of `records`.
 
         Raises:
-            KeyConflict: the key is taken by another post.
             CidMismatch: published, but the server computed another CID.
-            AuthError: the account cannot sign in, or may not write.
-            RequestRefused: the server refuses the post.
-            RateLimited: it is not out.
-            ServiceUnavailable: it is not known whether it is out; if `retryable`, the same publication may be sent
-                again.
-            InvalidInput, SourceUnavailable: as `records`.
         """
-        body = self._body()
-        try:
-            return self._write(body, auth)
-        except ServiceUnavailable:
-            pass  # A broken connection says nothing, and an existing key is answered with 500 too.
-        try:
-            return self._found(self.records) or self._write_again(body, auth)
-        except (ServiceUnavailable, RateLimited) as unknown:
-            unknown.retryable = self.is_repeatable
-            raise
-
-    def _write_again(self, body: dict[str, Any], auth: BearerAuth) -> PublishedPost:
-        try:
-            return self._write(body, auth)
-        except (ServiceUnavailable, RateLimited):
-            # The first write may have landed after the look.
-            if found := self._found(self.records):
-                return found
-            self._check_for_remains()
-            raise
-
-    def _composed(self, materials: Materials) -> tuple[Record, ...]:
-        return compose(self.post, materials, did=self.account.did, rkeys=self.rkeys, created_at=self.created_at)
-
-    def _body(self) -> dict[str, Any]:
-        creates = [
-            {
-                "$type": "com.atproto.repo.applyWrites#create",
-                "collection": record.collection,
-                "rkey": record.rkey,
-                "value": record.value,
-            }
-            for record in self.records
-        ]
-        body = {"repo": self.account.did, "writes": creates}
-        size = len(json.dumps(body, ensure_ascii=False).encode())
-        if size > _MAX_BODY:
-            over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BODY:,}."
-            raise InvalidInput("thread", over, "Publish it as two threads, or shorten its links and alt texts.")
-        return body
-
-    def _write(self, body: dict[str, Any], auth: BearerAuth) -> PublishedPost:
-        method = "com.atproto.repo.applyWrites"
-        with auth.problems():
-            answer = xrpc.procedure(self.account.pds_url, method, body, auth=auth)
-        try:
-            cids = [str(result["cid"]) for result in answer["results"]]
-        except (KeyError, TypeError):
-            cids = []
-        if len(cids) != len(self.records):
-            raise ServiceUnavailable(self.account.pds_url, method, 200, message="no results")
         for record, cid in zip(self.records, cids, strict=True):
             if cid != record.cid:
                 raise CidMismatch(record.uri(self.account.did), record.cid, cid)
         return self._published({record.rkey: record.cid for record in self.records if record.collection == POST})
+
+    def check_for_remains(self) -> None:
+        """Whether the server refuses to write because something of a thread that was deleted is left under the key.
+
+        Raises:
+            KeyConflict: something is.
+            ServiceUnavailable, RateLimited: it cannot be said now.
+        """
+        for record in self.records[1:]:
+            if self._stored(record.collection, record.rkey):
+                raise KeyConflict(record.uri(self.account.did))
+
+    def _composed(self, materials: Materials) -> tuple[Record, ...]:
+        return compose(self.post, materials, did=self.account.did, rkeys=self.rkeys, created_at=self.created_at)
 
     def _found(self, wanted: Sequence[Record]) -> PublishedPost | None:
         """The post, if it is out: all of a thread is, once its first post is."""
@@ -209,12 +175,6 @@ class Publication:
         if self._stored(POST, self.next_rkey):
             raise KeyConflict(posts[0].uri(self.account.did))  # a longer thread that begins alike
         return self._published(cids)
-
-    def _check_for_remains(self) -> None:
-        """Whether the server refuses to write because something of a thread that was deleted is left under the key."""
-        for record in self.records[1:]:
-            if self._stored(record.collection, record.rkey):
-                raise KeyConflict(record.uri(self.account.did))
 
     def _stored(self, collection: str, rkey: str) -> tuple[str, dict[str, Any]] | None:
         """The CID and the JSON of what lies under a record key."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from prefect_bluesky import events, xrpc
+from prefect_bluesky import events, pacing, xrpc
 from prefect_bluesky.attachments import Image, Video
 from prefect_bluesky.authenticator import Authenticator
 from prefect_bluesky.client import BearerAuth
+from prefect_bluesky.commits import Commits, Outcome
 from prefect_bluesky.composition import POSTGATE, THREADGATE, Materials, compose
-from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
 from prefect_bluesky.materials import Loaded, Resolved, Uploaded
 from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.preview import Preview
@@ -32,14 +34,39 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
         key: what tells it from all others, if the caller says so.
         authenticator: keeps the account signed in.
     """
-    post, attempt, account = _post(given), current_attempt(), authenticator.ensure()
+    (outcome,) = publish_many([(given, key)], authenticator)
+    if isinstance(outcome, BlueskyError):
+        raise outcome
+    return outcome
+
+
+def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
+    """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`.
+
+    Args:
+        given: what to publish, and what tells each from all others, if the caller says so.
+        authenticator: keeps the account signed in.
+    """
+    posts = [(_post(each), key) for each, key in given]
+    attempt, account = current_attempt(), authenticator.ensure()
     auth = BearerAuth(authenticator)
-    publication = _publication(post, key, attempt, account, Uploaded(account, auth))
-    # Under a key of the caller's own it may be out since long, and what it needs may be gone.
-    look_first = not attempt.is_first or (key and not post.stands_alone())
-    published = (publication.find() if look_first else None) or publication.send(auth)
-    events.emit(events.POST_PUBLISHED, account, uri=published.uri, cid=published.cid)
-    return published
+    materials = Uploaded(account, auth)
+    publications: list[Publication] = []
+    for post, key in posts:
+        publications.append(_publication(post, key, attempt, account, materials))
+        # A feed shows them in this order.
+        attempt = replace(attempt, created_at=attempt.created_at + len(publications[-1].rkeys) * _A_MOMENT)
+    unique: dict[str, Publication] = {}
+    for publication in publications:
+        unique.setdefault(publication.rkeys[0], publication)
+    outcomes = dict(zip(unique, Commits(account, auth).send(list(unique.values())), strict=True))
+    for outcome in outcomes.values():
+        if isinstance(outcome, PublishedPost):
+            events.emit(events.POST_PUBLISHED, account, uri=outcome.uri, cid=outcome.cid)
+    return [
+        outcomes[each.rkeys[0]] if each.post == unique[each.rkeys[0]].post else KeyConflict(each.uri)
+        for each in publications
+    ]
 
 
 def preview(given: Publishable, key: str | None, authenticator: Authenticator) -> Preview:
@@ -53,7 +80,7 @@ def preview(given: Publishable, key: str | None, authenticator: Authenticator) -
     account = authenticator.ensure()
     materials = Resolved(account)
     publication = _publication(_post(given), key, current_attempt(), account, materials)
-    seen = Preview.of(publication.records, materials.pictures, account.did)
+    seen = Preview.of(publication.records, materials.kept, account.did)
     seen.show()
     return seen
 
@@ -67,7 +94,7 @@ def preview_without_account(post: Post) -> Preview:
     materials, did = Loaded(), "did:web:example.com"
     rkeys = record_keys(did, "preview", count=len(post.posts()))
     records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
-    return Preview.of(records, materials.pictures, did)
+    return Preview.of(records, materials.kept, did)
 
 
 def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
@@ -82,11 +109,16 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
     rkeys = [_own_post(uri, account) for uri in uris]
     auth = BearerAuth(authenticator)
     # The first post goes last: as long as it is there, the same call can be made again.
+    method = "com.atproto.repo.deleteRecord"
     for rkey in reversed(rkeys):
         for collection in (POSTGATE, THREADGATE, POST):
+            pacing.spend(account, pacing.DELETE, method=method)
             body = {"repo": account.did, "collection": collection, "rkey": rkey}
             with auth.problems():
-                xrpc.procedure(account.pds_url, "com.atproto.repo.deleteRecord", body, auth=auth)
+                xrpc.procedure(account.pds_url, method, body, auth=auth)
+
+
+_A_MOMENT = timedelta(milliseconds=1)
 
 
 def _post(given: Publishable) -> Post:
@@ -111,6 +143,8 @@ def _publication(
         planned_at=None if key else attempt.planned_at,
         created_at=attempt.created_at,
         is_repeatable=bool(key) or attempt.is_repeatable,
+        # Under a key of the caller's own it may be out since long, and what it needs may be gone.
+        look_first=not attempt.is_first or (bool(key) and not post.stands_alone()),
     )
 
 

@@ -40,6 +40,14 @@ class BlueskySettings(PrefectBaseSettings):
         ge=1,
         description="Logins per account and 24 hours; Bluesky has been seen to allow no more than 10 to 100.",
     )
+    points_per_hour: int = Field(
+        default=5_000,
+        ge=1_000,
+        description="Points that an account may spend on writes in an hour; a post takes 3. Less leaves people some.",
+    )
+    points_per_day: int = Field(
+        default=35_000, ge=1_000, description="Points that an account may spend on writes in 24 hours."
+    )
     refusal_cool_down: timedelta = Field(
         default=timedelta(hours=6),
         gt=timedelta(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -155,7 +156,7 @@ def _result(answer: httpx.Response, server_url: str, method: str, accept: Collec
     error, message = (_text(said, key) for key in ("error", "message"))
     if error is None:
         message = "It does not answer as a PDS does: is this the right service_url?"
-    if answer.status_code == 429:
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
     if answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
         raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
@@ -179,4 +180,14 @@ def _text(content: dict[str, Any], key: str) -> str | None:
 
 def _retry_after(answer: httpx.Response) -> timedelta | None:
     seconds = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 10 else None
+    if seconds.isdecimal() and len(seconds) < 10:
+        return timedelta(seconds=int(seconds))
+    reset = answer.headers.get("ratelimit-reset", "")
+    if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS or not reset.isdecimal() or len(reset) > 12:
+        return None
+    # In seconds since 1970, by the server's clock.
+    try:
+        then = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        then = datetime.now(UTC)
+    return max(datetime.fromtimestamp(int(reset), UTC) - then, timedelta())

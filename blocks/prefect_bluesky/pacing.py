@@ -1,0 +1,122 @@
+"""Bluesky's limits of writes, kept so that nothing is refused: a budget for each account, shared by all workers."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from threading import Lock
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
+
+from prefect_bluesky.api import API_TROUBLE, api_client
+from prefect_bluesky.errors import BudgetSpent
+from prefect_bluesky.runtime import api_at_hand, logger
+from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.settings import current_settings
+
+CREATE, DELETE = 3, 1
+"""Points that a write costs (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
+
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """A bucket of points that fills up slowly: whoever takes no more than it holds is never refused.
+
+    A server counts by windows whose beginnings nobody knows. In no hour and in no day, whenever they begin, more is
+    taken than what it holds and what runs in meanwhile.
+
+    Args:
+        capacity: how many points it holds.
+        per_second: how many run in.
+    """
+
+    capacity: int
+    per_second: float
+
+    @classmethod
+    def of(cls, per_hour: int, per_day: int) -> Allowance:
+        """The largest for what may be taken in an hour and in a day.
+
+        Example:
+            >>> Allowance.of(5_000, 35_000)
+            Allowance(capacity=3695, per_second=0.3623188405797101)
+        """
+        # capacity + refill of 1 hour = per_hour, and capacity + refill of 24 hours = per_day.
+        refill = min(per_hour / 2, max(per_day - per_hour, 0) / 23)
+        return cls(int(min(per_hour, per_day) - refill), refill / _HOUR)
+
+
+def spend(account: SessionStatus, points: int, *, method: str) -> None:
+    """Take points for writes that are about to be sent.
+
+    Where a Prefect API is at hand, all workers share the account's budget: a global concurrency limit whose slots
+    decay. Elsewhere this process has one of its own. Where the API fails, the work goes on.
+
+    Args:
+        account: whose.
+        points: how many.
+        method: what for.
+
+    Raises:
+        BudgetSpent: there are not as many now.
+
+    Example:
+        >>> spend(account, 200 * CREATE, method="com.atproto.repo.applyWrites")
+    """
+    settings = current_settings()
+    allowance = Allowance.of(settings.points_per_hour, settings.points_per_day)
+    take = _take_from_prefect if api_at_hand() else _take_here
+    if not take(account.did, points, allowance):
+        raise BudgetSpent(account.pds_url, method, timedelta(seconds=points / allowance.per_second))
+
+
+def _take_from_prefect(did: str, points: int, allowance: Allowance) -> bool:
+    name = f"bluesky-points-{re.sub('[^A-Za-z0-9.]+', '-', did)}"
+    try:
+        with api_client() as client:
+            if _increment(client, name, points):
+                return True
+            # A missing limit lets everyone in.
+            with suppress(ObjectAlreadyExists):
+                client.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(
+                        name=name, limit=allowance.capacity, slot_decay_per_second=allowance.per_second
+                    )
+                )
+            _increment(client, name, points)
+    except PrefectHTTPStatusError as refusal:
+        if refusal.response.status_code == HTTPStatus.LOCKED:
+            return False
+        logger().warning("Going on without the limit %s: %s", name, type(refusal).__name__)
+    except API_TROUBLE as trouble:
+        logger().warning("Going on without the limit %s: %s", name, type(trouble).__name__)
+    return True
+
+
+def _increment(client: SyncPrefectClient, name: str, points: int) -> bool:
+    """Take slots; False if there is no such limit."""
+    return bool(client.increment_concurrency_slots([name], points, "rate_limit").json())
+
+
+_taken: dict[str, tuple[float, float]] = {}
+"""For each account what was in use of its budget, and when that was."""
+
+_taken_lock = Lock()
+
+
+def _take_here(did: str, points: int, allowance: Allowance) -> bool:
+    with _taken_lock:
+        now = time.monotonic()
+        used, then = _taken.get(did, (0.0, now))
+        used = max(0.0, used - (now - then) * allowance.per_second)
+        is_free = used + points <= allowance.capacity
+        _taken[did] = (used + points * is_free, now)
+        return is_free
