@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
@@ -58,7 +59,7 @@ _UNATTENDED = """No session was refreshed for an hour, so a dead app password wo
 
 What to do: see whether a worker of the pool "bluesky" runs, and what became of the deployment refresh-sessions."""
 
-_DIED = "The run ended before its post was confirmed, as its worker died. publish-held sends it, if it is not out yet."
+_DIED = "The run ended before its posts were confirmed, as its worker died. publish-held sends what is not out yet."
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,14 @@ class Parts:
     Args:
         notification: the block document that sends messages.
         publish: the deployment that publishes.
+        publish_batch: the deployment that publishes many posts.
         publish_held: the deployment that sends held posts.
         refresh_sessions: the deployment that keeps sessions warm.
     """
 
     notification: UUID
     publish: UUID
+    publish_batch: UUID
     publish_held: UUID
     refresh_sessions: UUID
 
@@ -142,42 +145,47 @@ def automations(parts: Parts) -> list[AutomationCore]:
             ),
             actions=[RunDeployment(deployment_id=parts.refresh_sessions)],
         ),
+        *_when_lost("hold the post of a run", parts.publish, [_HOLD]),
+        # Its posts are due now: publish-held, which starts it again, is not waited for.
+        *_when_lost(
+            "start a batch again", parts.publish_batch, [_HOLD, RunDeployment(deployment_id=parts.publish_held)]
+        ),
+    ]
+
+
+def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
+    """Those for runs that will not end by themselves."""
+    about = {"match": _FLOW_RUNS, "match_related": _of(deployment)}
+    each_run = {"posture": Posture.Proactive, "for_each": {"prefect.resource.id"}, **about}
+    return [
         AutomationCore(
-            name="bluesky: hold the post of a run that has crashed",
-            description="Where it is out already, publish-held finds it.",
-            trigger=EventTrigger(
-                expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(parts.publish)
-            ),
-            actions=[_HOLD],
+            name=f"bluesky: {what} that has crashed",
+            description="What is out already is found.",
+            trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, **about),
+            actions=actions,
         ),
         AutomationCore(
-            name="bluesky: hold the post of a run whose worker has died",
+            name=f"bluesky: {what} whose worker has died",
             description="It shows by the heartbeats that the run sends, each 30 seconds, and then no more.",
             trigger=EventTrigger(
-                posture=Posture.Proactive,
                 # It may have died before its first heartbeat.
                 after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
                 expect={_RUN_HEARTBEAT, *_ENDS},
-                match=_FLOW_RUNS,
-                match_related=_of(parts.publish),
-                for_each={"prefect.resource.id"},
                 within=timedelta(seconds=90),
+                **each_run,
             ),
-            actions=[_HOLD],
+            actions=actions,
         ),
         AutomationCore(
-            name="bluesky: hold the post of a run that never began",
+            name=f"bluesky: {what} that never began",
             description="Its worker died between taking it and starting it. Half an hour is long for a container, too.",
             trigger=EventTrigger(
-                posture=Posture.Proactive,
                 after={"prefect.flow-run.Pending"},
                 expect={"prefect.flow-run.Running", *_ENDS},
-                match=_FLOW_RUNS,
-                match_related=_of(parts.publish),
-                for_each={"prefect.resource.id"},
                 within=timedelta(minutes=30),
+                **each_run,
             ),
-            actions=[_HOLD],
+            actions=actions,
         ),
     ]
 

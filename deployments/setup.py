@@ -157,7 +157,7 @@ class Setup:
     def _wanted(self, notification: UUID) -> list[AutomationCore]:
         ids = {
             name.replace("-", "_"): self._deployment_id(name)
-            for name in ("publish", "publish-held", "refresh-sessions")
+            for name in ("publish", "publish-batch", "publish-held", "refresh-sessions")
         }
         wanted = automations(Parts(notification=notification, **ids))
         if self._pause:

@@ -17,7 +17,6 @@ from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from prefect_bluesky import (
     BlueskyCredentials,
@@ -30,6 +29,7 @@ from prefect_bluesky import (
     publish_post,
 )
 from prefect_bluesky.api import tolerated
+from prefect_bluesky.inputs import explained
 from prefect_bluesky.preview import literal_markdown
 
 
@@ -43,7 +43,8 @@ def publish(
 ) -> PublishedPost | Preview | State[Any]:
     """Publish one post, or a thread.
 
-    Where the account cannot sign in, the run ends in the state `Held`, and `publish-held` sends the post once it can.
+    Where the account cannot sign in, or its server does not answer for long, the run ends in the state `Held`, and
+    `publish-held` sends the post once it can.
 
     Args:
         credentials: The account. Pick a saved block, so that the run can be repeated.
@@ -61,7 +62,7 @@ def publish(
             return preview
         published = publish_post(credentials, post, key)
     except BlueskyError as error:
-        if dry_run or not error.stops_account:
+        if dry_run or not error.may_pass:
             raise
         return hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
@@ -113,16 +114,10 @@ def _main() -> None:
     try:
         done = publish(BlueskyCredentials.from_environment(), _post(arguments), arguments.key, arguments.dry_run)
     except ValidationError as unusable:
-        sys.exit("\n".join(_said(error) for error in unusable.errors()))
+        sys.exit(explained(unusable))
     except BlueskyError as problem:
         sys.exit(str(problem))
     print(done.url if isinstance(done, PublishedPost) else done)
-
-
-def _said(error: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in error["loc"])
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"{field}: {reason}" if field else reason
 
 
 if __name__ == "__main__":

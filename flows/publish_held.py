@@ -18,12 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
 from prefect_bluesky.api import api_client, tolerated
-from prefect_bluesky.errors import PublishError
 from prefect_bluesky.held import STATE, account_of, held_runs
 from prefect_bluesky.runtime import in_place_of
 from prefect_bluesky.saved_blocks import load_parameter
 
 _POST = TypeAdapter(Post)
+
+_MOST_STARTS = 5
+"""How often a run is started: one that kills its worker would do so for ever."""
 
 
 @flow(
@@ -74,7 +76,7 @@ class _Desk:
                     credentials, _POST.validate_python(run.parameters["post"]), run.parameters.get("key")
                 )
         except BlueskyError as error:
-            if error.stops_account or (error.retryable and not isinstance(error, PublishError)):
+            if error.may_pass:
                 self._waiting[account] = str(error)
                 self._note(run, account, "held", str(error))
             else:
@@ -103,14 +105,19 @@ class _Desk:
         return self._blocks[name]
 
     def _start_again(self, run: FlowRun) -> None:
-        """A flow of somebody's own is started again as it was; its posts have the same keys then."""
+        """A batch, or a flow of somebody's own, is started again as it was; its posts have the same keys then."""
         account = account_of(run)
         if run.deployment_id is None:
             self._note(run, account or "?", "held", "It has no deployment: start it again by hand.")
             return
+        if run.run_count >= _MOST_STARTS:
+            self._note(run, account or "?", "held", f"It was started {run.run_count} times: see why it does not end.")
+            return
         try:
             # Not before its account can sign in: it would be held again, and do all that it does besides once more.
-            self._credentials({"handle": account}).ensure_session()
+            # Without an account it is held because its worker died.
+            if account:
+                self._credentials({"handle": account}).ensure_session()
         except (BlueskyError, ValueError) as trouble:
             self._note(run, account or "?", "held", str(trouble))
             return

@@ -29,6 +29,14 @@ from tests.support import Pds
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
+    parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
+
+
+@pytest.fixture
+def batch_accounts(request: pytest.FixtureRequest) -> int:
+    """How many accounts the workers share."""
+    count: int = request.config.getoption("--batch-accounts")
+    return count
 
 
 @pytest.fixture

@@ -60,7 +60,9 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
         names = Counter(automation.name for automation in client.read_automations())
         assert set(names.values()) == {1}
         deployments = Counter(deployment.name for deployment in client.read_deployments())
-        assert deployments == {"publish": 1, "publish-held": 1, "refresh-sessions": 1, "diagnose": 1}
+        assert deployments == dict.fromkeys(
+            ("publish", "publish-batch", "publish-held", "refresh-sessions", "diagnose"), 1
+        )
         assert [pool.name for pool in client.read_work_pools()] == ["bluesky"]
         schedules = [deployment.schedules for deployment in client.read_deployments() if deployment.schedules]
         assert [len(each) for each in schedules] == [1, 1]

@@ -35,7 +35,7 @@ _PATIENCE = 900.0
 class PrefectWorker:
     """A process worker of the pool `bluesky`, with the processes of the runs that it has started."""
 
-    def __init__(self, home: Path, api_url: str) -> None:
+    def __init__(self, home: Path, api_url: str, *, runs_at_once: int) -> None:
         settings = {
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": api_url,
@@ -45,7 +45,7 @@ class PrefectWorker:
         }
         self._output = (home / f"worker-{time.monotonic_ns()}.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "bluesky", "--limit", "3"],
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "bluesky", "--limit", f"{runs_at_once}"],
             cwd=ROOT,
             env=os.environ | settings,
             stdin=subprocess.DEVNULL,
@@ -132,9 +132,9 @@ class Receiver:
 class World:
     """All of it, set up by `deployments/setup.py`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: Path | str) -> None:
         self._home = home
-        self.server = PrefectServer(home, home / "prefect.db")
+        self.server = PrefectServer(home, database)
         self.receiver = Receiver()
         self.workers: list[PrefectWorker] = []
 
@@ -150,9 +150,10 @@ class World:
         )
         return done.stdout + done.stderr
 
-    def start_worker(self) -> None:
+    def start_worker(self, *, runs_at_once: int = 3) -> PrefectWorker:
         """One more."""
-        self.workers.append(PrefectWorker(self._home, self.server.url))
+        self.workers.append(PrefectWorker(self._home, self.server.url, runs_at_once=runs_at_once))
+        return self.workers[-1]
 
     def kill_workers(self) -> None:
         """None is left, and none of their runs."""
@@ -173,10 +174,11 @@ class World:
                 for number, text in enumerate(texts)
             ]
 
-    def start_run(self, deployment: str) -> UUID:
+    def start_run(self, deployment: str, **parameters: Any) -> UUID:
         """Start a deployment; the run."""
         with get_client(sync_client=True) as client:
-            return client.create_flow_run_from_deployment(client.read_deployment_by_name(deployment).id).id
+            found = client.read_deployment_by_name(deployment)
+            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
 
     def runs(self, ids: Sequence[UUID]) -> list[FlowRun]:
         """Runs, as they are now."""
@@ -194,10 +196,15 @@ class World:
 
 
 @contextmanager
-def world(home: Path) -> Iterator[World]:
-    """A world with a Prefect server and a receiver, set up, with no worker yet."""
+def world(home: Path, database: Path | str | None = None) -> Iterator[World]:
+    """A world with a Prefect server and a receiver, set up, with no worker yet.
+
+    Args:
+        home: a directory of its own.
+        database: the URL of the server's database; left out, an SQLite file in that directory.
+    """
     with ExitStack() as stack:
-        made = World(home)
+        made = World(home, database or home / "prefect.db")
         stack.callback(made.server.kill)
         stack.callback(made.receiver.stop)
         stack.callback(made.kill_workers)

@@ -14,6 +14,7 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
 from prefect_bluesky.held import hold
+from prefect_bluesky.planned_post import PlannedPost
 from prefect_bluesky.post import Post, ThreadPost
 from prefect_bluesky.preview import Preview
 from prefect_bluesky.problems import AuthProblem
@@ -30,6 +31,7 @@ __all__ = [
     "Diagnosis",
     "Image",
     "LinkCard",
+    "PlannedPost",
     "Post",
     "Preview",
     "PublishedPost",

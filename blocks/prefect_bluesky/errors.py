@@ -43,6 +43,11 @@ class BlueskyError(Exception):
         """Whether the account can publish nothing until a person has mended something."""
         return self.problem is not None and not self.retryable
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether a post can go out as it is, once its account or a server is well again: so it is worth holding."""
+        return self.stops_account or self.retryable
+
 
 class InvalidInput(BlueskyError):
     """A value that cannot be used.
@@ -225,6 +230,11 @@ class StoreDamaged(StoreError):
 
 class PublishError(BlueskyError):
     """A post that was not, or not rightly, published."""
+
+    @property
+    def may_pass(self) -> bool:
+        """No: what concerns this post alone must not hold up those after it."""
+        return False
 
 
 class SourceUnavailable(PublishError):

@@ -67,11 +67,31 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
         # Without its tag it is found all the same, though not by its account.
         with suppress(*API_TROUBLE), api_client() as client:
             client.update_flow_run(run.id, tags={*run.tags, tag(account)})
-        about = events.resource(account, did=credentials.did, handle=account, pds_url=credentials.service_url)
-        problem = error.problem.value if error.problem else None
-        emit_event(events.POST_HELD, resource=about, payload={"account": account, "problem": problem})
+        tell(error, credentials)
     logger().error("Held until it is mended: %s", error)
+    return state(error)
+
+
+def state(error: BlueskyError) -> State[Any]:
+    """The state of a run that is held.
+
+    Args:
+        error: what stops it.
+    """
     return State(type=StateType.FAILED, name=STATE, message=str(error), data=error)
+
+
+def tell(error: BlueskyError, credentials: BlueskyCredentials) -> None:
+    """Emit the event that a post is held.
+
+    Args:
+        error: what stops it.
+        credentials: its account.
+    """
+    account = credentials.handle
+    about = events.resource(account, did=credentials.did, handle=account, pds_url=credentials.service_url)
+    problem = error.problem.value if error.problem else None
+    emit_event(events.POST_HELD, resource=about, payload={"account": account, "problem": problem})
 
 
 def held_runs(account: str | None = None) -> Iterator[FlowRun]:

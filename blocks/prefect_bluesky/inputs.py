@@ -11,6 +11,9 @@ import unicodedata
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
 from prefect_bluesky.errors import InvalidInput
 
 # https://atproto.com/specs/handle and https://atproto.com/specs/did
@@ -158,3 +161,14 @@ def normal_language(language: str) -> str:
         raise ValueError(f"{language!r} is not a language. Write its code, such as en, de or pt-BR.")
     script, region = (parts["script"] or "").title(), (parts["region"] or "").upper()
     return "-".join(filter(None, [parts["language"], script, region, *variants]))
+
+
+def explained(unusable: ValidationError) -> str:
+    """What is wrong with a model's fields, in a line: each with its name and the remedy."""
+    return "; ".join(_explained(error) for error in unusable.errors(include_url=False, include_input=False))
+
+
+def _explained(error: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in error["loc"])
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{field}: {reason}" if field else reason

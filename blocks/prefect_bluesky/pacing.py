@@ -74,31 +74,43 @@ def spend(account: SessionStatus, points: int, *, method: str) -> None:
     settings = current_settings()
     allowance = Allowance.of(settings.points_per_hour, settings.points_per_day)
     take = _take_from_prefect if api_at_hand() else _take_here
-    if not take(account.did, points, allowance):
-        raise BudgetSpent(account.pds_url, method, timedelta(seconds=points / allowance.per_second))
+    missing = take(account.did, points, allowance)
+    if missing:
+        raise BudgetSpent(account.pds_url, method, timedelta(seconds=missing / allowance.per_second))
 
 
-def _take_from_prefect(did: str, points: int, allowance: Allowance) -> bool:
+_short: set[str] = set()
+"""The limits that have once refused: of these is asked first what they hold."""
+
+
+def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
+    """Take points; how many are missing, if there are not as many."""
     name = f"bluesky-points-{re.sub('[^A-Za-z0-9.]+', '-', did)}"
     try:
         with api_client() as client:
-            if _increment(client, name, points):
-                return True
-            # A missing limit lets everyone in.
-            with suppress(ObjectAlreadyExists):
-                client.create_global_concurrency_limit(
-                    GlobalConcurrencyLimitCreate(
-                        name=name, limit=allowance.capacity, slot_decay_per_second=allowance.per_second
+            if name in _short:
+                # Prefect forgets what has run in since the last request when it refuses one (3.8.8): who asks again
+                # and again would wait for ever.
+                limit = client.read_global_concurrency_limit_by_name(name)
+                if (missing := points - (limit.limit - limit.active_slots)) > 0:
+                    return missing
+            if not _increment(client, name, points):
+                # A missing limit lets everyone in.
+                with suppress(ObjectAlreadyExists):
+                    client.create_global_concurrency_limit(
+                        GlobalConcurrencyLimitCreate(
+                            name=name, limit=allowance.capacity, slot_decay_per_second=allowance.per_second
+                        )
                     )
-                )
-            _increment(client, name, points)
+                _increment(client, name, points)
     except PrefectHTTPStatusError as refusal:
         if refusal.response.status_code == HTTPStatus.LOCKED:
-            return False
+            _short.add(name)
+            return points
         logger().warning("Going on without the limit %s: %s", name, type(refusal).__name__)
     except API_TROUBLE as trouble:
         logger().warning("Going on without the limit %s: %s", name, type(trouble).__name__)
-    return True
+    return 0
 
 
 def _increment(client: SyncPrefectClient, name: str, points: int) -> bool:
@@ -112,11 +124,11 @@ _taken: dict[str, tuple[float, float]] = {}
 _taken_lock = Lock()
 
 
-def _take_here(did: str, points: int, allowance: Allowance) -> bool:
+def _take_here(did: str, points: int, allowance: Allowance) -> float:
     with _taken_lock:
         now = time.monotonic()
         used, then = _taken.get(did, (0.0, now))
         used = max(0.0, used - (now - then) * allowance.per_second)
-        is_free = used + points <= allowance.capacity
-        _taken[did] = (used + points * is_free, now)
-        return is_free
+        missing = max(0.0, used + points - allowance.capacity)
+        _taken[did] = (used if missing else used + points, now)
+        return missing

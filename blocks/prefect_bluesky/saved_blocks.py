@@ -38,6 +38,15 @@ def load(name: str) -> BlueskyCredentials:
     return _loaded({"block_document_slug": name})
 
 
+def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
+    """A saved block as what a run is given: a reference, so that the run has no secret and can be repeated.
+
+    Args:
+        credentials: the block, as `load` returned it.
+    """
+    return {"$ref": {"block_document_id": str(credentials._block_document_id)}}  # noqa: SLF001 (Prefect's own)
+
+
 def load_parameter(parameter: Any) -> BlueskyCredentials:
     """The block that a run was given, as it is saved now.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from base64 import b64decode
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urljoin
 
 from prefect.blocks.core import Block
 from prefect.utilities.asyncutils import run_coro_as_sync
@@ -16,6 +17,18 @@ from prefect_bluesky.settings import current_settings
 from prefect_bluesky.web import Fetched, fetch, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def is_relative(source: str) -> bool:
+    """Whether a source is a path that leads on from somewhere: no URL, and from no root."""
+    return not _SCHEME.match(source) and not source.startswith(("/", "~")) and not Path(source).is_absolute()
+
+
+def joined(source: str, relative: str) -> str:
+    """A relative path as it leads on from where another source lies."""
+    if _SCHEME.match(source):
+        return urljoin(source, relative)
+    return str(PurePosixPath(source).parent / relative)
 
 
 def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetched:

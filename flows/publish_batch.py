@@ -1,0 +1,364 @@
+"""Publish for many accounts at once: what is due now goes out now, what is due later is scheduled.
+
+uv run flows/publish_batch.py calendars/december.yaml
+"""
+
+# No `from __future__ import annotations`: see publish.py.
+
+import argparse
+import heapq
+import sys
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from threading import Lock
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+from pydantic import ValidationError
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, PlannedPost, PublishedPost, held
+from prefect_bluesky.api import API_TROUBLE, tolerated
+from prefect_bluesky.attachments import File
+from prefect_bluesky.calendars import Unusable, read_calendar
+from prefect_bluesky.errors import InvalidInput, RateLimited
+from prefect_bluesky.planned_runs import PlannedRuns, known_runs, run_key, says
+from prefect_bluesky.saved_blocks import load
+
+ACCOUNTS, PROBLEMS, PROGRESS = "bluesky-batch", "bluesky-batch-problems", "bluesky-batch-progress"
+
+_PAUSES = [timedelta(seconds=seconds) for seconds in (2, 10, 30)]
+"""Between two attempts after passing trouble; where a server says how long to wait, that counts."""
+
+_PATIENCE = timedelta(hours=1)
+"""Who has to wait longer is held: a run that waits for a day's limit would keep a worker from other work."""
+
+_PROGRESS_EVERY = 2.0
+"""Seconds between two reports of progress."""
+
+_STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
+
+_NAMED = 5
+"""How many posts the run's own message names."""
+
+
+@flow(
+    name="publish-batch",
+    description="Publish many posts of many accounts: those that are due now, and the others when they are.",
+)
+def publish_batch(
+    items: list[PlannedPost] | None = None,
+    calendar: str | None = None,
+    storage: str | None = None,
+    timezone: str = "UTC",
+    dry_run: bool = False,
+    at_once: int = 8,
+) -> State[Any]:
+    """Publish what is due, and schedule the rest as runs of `publish`.
+
+    An account that cannot sign in stops no other; its posts are held. The same calendar may be given again and again:
+    what it has published or scheduled before is left as it is.
+
+    Args:
+        items: The posts. Or give a calendar.
+        calendar: A YAML, JSON, CSV or Markdown file: its path or URL.
+        storage: The Prefect block that the calendar lies in, such as s3-bucket/calendars. Left out, no block.
+        timezone: Where times hold that name no offset, if the calendar does not say it.
+        dry_run: Publish and schedule nothing, and show what would be.
+        at_once: How many accounts are served at a time.
+    """
+    batch = _Batch(_planned(items, calendar, storage, timezone), dry_run=dry_run)
+    batch.work(at_once)
+    return batch.close()
+
+
+def _planned(
+    items: list[PlannedPost] | None, calendar: str | None, storage: str | None, timezone: str
+) -> list[tuple[str, PlannedPost | Unusable]]:
+    """The posts with their places, their times and keys fixed.
+
+    Raises:
+        InvalidInput: what is given cannot be read; nothing is published.
+    """
+    if (items is None) == (calendar is None):
+        raise InvalidInput("items", "either they or a calendar are needed.", "Give the one or the other.")
+    if items is not None:
+        context = FlowRunContext.get()
+        run = context.flow_run if context else None
+        entries: list[tuple[str, PlannedPost | Unusable]] = [(f"items[{n}]", item) for n, item in enumerate(items)]
+        occasion = str(run.id if run else "")
+    else:
+        read = read_calendar(File(source=str(calendar), storage=storage))
+        # What stands in a file is meant once, however often the file is read.
+        entries, timezone, occasion = read.entries, read.timezone or timezone, ""
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise InvalidInput(
+            "timezone", f"there is none called {timezone!r}.", "Write one such as Europe/Berlin."
+        ) from None
+    return [(place, entry if isinstance(entry, Unusable) else entry.fixed(zone, occasion)) for place, entry in entries]
+
+
+@dataclass
+class _Account:
+    """What there is to do for one account, and what became of it."""
+
+    name: str
+    due: list[tuple[str, PlannedPost]] = field(default_factory=list)
+    later: list[tuple[str, PlannedPost]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    expires_at: datetime | None = None
+    link: str = ""
+    served_at: float = field(default_factory=time.monotonic)
+    attempts: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many of its posts are yet to be dealt with."""
+        return len(self.due) + len(self.later)
+
+    def pause_after(self, trouble: BlueskyError) -> timedelta | None:
+        """How long to wait after passing trouble; None if that would be for too long."""
+        pause = trouble.retry_after if isinstance(trouble, RateLimited) else None
+        if pause is None:
+            self.attempts += 1
+            return _PAUSES[self.attempts - 1] if self.attempts <= len(_PAUSES) else None
+        waits_until = time.monotonic() + pause.total_seconds()
+        return pause if waits_until - self.served_at < _PATIENCE.total_seconds() else None
+
+    def note(self, state: str, posts: int = 1) -> None:
+        """Count posts by what became of them."""
+        self.counts[state] += posts
+
+    def complain(self, place: str, state: str, what: str) -> None:
+        """Say of a post why it is not out."""
+        self.note(state)
+        self.problems.append({"account": self.name, "post": place, "state": state, "what": what})
+
+    def row(self) -> dict[str, str | int]:
+        """It as a row of the table."""
+        return {
+            "account": self.name,
+            **{state: self.counts[state] for state in _STATES[:4]},
+            "session expires": f"{self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else "",
+            "last post": self.link,
+        }
+
+
+class _Batch:
+    """Serves accounts, several at a time, each for itself."""
+
+    def __init__(self, planned: list[tuple[str, PlannedPost | Unusable]], *, dry_run: bool) -> None:
+        self._log = get_run_logger()
+        self._dry_run = dry_run
+        self._accounts: dict[str, _Account] = {}
+        self._runs: PlannedRuns | None = None
+        self._lock = Lock()
+        now = datetime.now(UTC)
+        known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
+        for place, entry in planned:
+            account = self._accounts.setdefault(entry.account, _Account(entry.account))
+            if isinstance(entry, Unusable):
+                account.complain(place, "failed", entry.reason)
+            elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
+                (account.later if entry.at and entry.at > now else account.due).append((place, entry))
+        self._progress = _Progress(sum(account.waiting for account in self._accounts.values()))
+
+    def work(self, at_once: int) -> None:
+        """Serve all accounts, each as often as it needs.
+
+        No tasks: a thousand accounts would be a thousand rows in Prefect's database each time.
+
+        Args:
+            at_once: how many at a time.
+        """
+        order = count()
+        # When an account may be served next, and a number that keeps their order.
+        queue = [(0.0, next(order), account) for account in self._accounts.values() if account.waiting]
+        under_way: dict[Future[timedelta | None], _Account] = {}
+        with ThreadPoolExecutor(at_once) as threads:
+            while queue or under_way:
+                while queue and len(under_way) < at_once and queue[0][0] <= time.monotonic():
+                    account = heapq.heappop(queue)[2]
+                    under_way[threads.submit(copy_context().run, self._serve, account)] = account
+                patience = max(0.0, queue[0][0] - time.monotonic()) if queue and len(under_way) < at_once else None
+                if not under_way:
+                    time.sleep(patience or 0)
+                    continue
+                done, _ = wait(under_way, patience, FIRST_COMPLETED)
+                for each in done:
+                    account, pause = under_way.pop(each), each.result()
+                    if pause is not None:
+                        heapq.heappush(queue, (time.monotonic() + pause.total_seconds(), next(order), account))
+                self._progress.show(sum(account.waiting for account in self._accounts.values()))
+
+    def close(self) -> State[Any]:
+        """Show what became of each account; the state of the run."""
+        accounts = list(self._accounts.values())
+        problems = [problem for account in accounts for problem in account.problems]
+        counts = sum((account.counts for account in accounts), Counter[str]())
+        told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
+        told = told or "There was nothing to publish."
+        with tolerated("The artifacts with the tables could not be made"):
+            create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=told)
+            if problems:
+                create_table_artifact(problems, key=PROBLEMS, description="What is not out, and why.")
+        if not counts["held"] and not counts["failed"]:
+            return Completed(message=told)
+        which = "; ".join(f"{each['account']}, {each['post']}: {each['what']}" for each in problems[:_NAMED])
+        more = f"; and {len(problems) - _NAMED} more: see {PROBLEMS}" if len(problems) > _NAMED else ""
+        return Failed(message=f"{told}. {which}{more}")
+
+    def _is_left_to_its_run(self, account: _Account, place: str, planned: PlannedPost, run: FlowRun | None) -> bool:
+        """Whether a post has a run of its own, which publishes it or has done so."""
+        if run is None or run.state is None:
+            return False
+        if run.state.name == held.STATE:
+            account.complain(place, "held", run.state.message or "")
+        elif run.state.is_completed():
+            account.note("published")
+        elif run.state.is_cancelled():
+            account.note("cancelled")
+        elif run.state.is_final():
+            return False  # it has failed: this is another attempt, under the same key
+        else:
+            account.note("scheduled")
+            if not says(run, planned):
+                self._log.warning("%s, %s: its run says something else than it does. Edit that.", account.name, place)
+        return True
+
+    def _serve(self, account: _Account) -> timedelta | None:
+        """Do what can be done for an account; when to do the rest."""
+        try:
+            credentials = load(account.name)
+        except (BlueskyError, ValidationError, ValueError) as unusable:
+            for place, _ in (*account.due, *account.later):
+                account.complain(place, "failed", f"the block {account.name} cannot be used: {unusable}")
+            account.due, account.later = [], []
+            return None
+        if self._dry_run:
+            account.note("due", len(account.due))
+            account.note("due later", len(account.later))
+            account.due, account.later = [], []
+            return None
+        pause = self._publish(account, credentials) if account.due else None
+        while account.later:
+            self._have_run(account, credentials, *account.later.pop(0))
+        return pause
+
+    def _publish(self, account: _Account, credentials: BlueskyCredentials) -> timedelta | None:
+        outcomes: list[PublishedPost | BlueskyError]
+        try:
+            account.expires_at = credentials.ensure_session().expires_at
+            outcomes = credentials.publish_many([(planned.post, planned.key) for _, planned in account.due])
+        except BlueskyError as error:
+            outcomes = [error] * len(account.due)
+        waiting: list[tuple[str, PlannedPost]] = []
+        trouble: BlueskyError | None = None
+        for (place, planned), outcome in zip(account.due, outcomes, strict=True):
+            if isinstance(outcome, PublishedPost):
+                account.note("published")
+                account.link, account.served_at = outcome.url, time.monotonic()
+            elif outcome.stops_account:
+                self._have_run(account, credentials, place, planned, outcome)
+            elif outcome.retryable:
+                waiting.append((place, planned))
+                trouble = outcome
+            else:
+                account.complain(place, "failed", str(outcome))
+        account.due = waiting
+        if trouble is None:
+            return None
+        pause = account.pause_after(trouble)
+        if pause is None:
+            for place, planned in waiting:
+                if trouble.may_pass:
+                    self._have_run(account, credentials, place, planned, trouble)
+                else:
+                    account.complain(place, "failed", str(trouble))
+            account.due = []
+        return pause
+
+    def _have_run(
+        self,
+        account: _Account,
+        credentials: BlueskyCredentials,
+        place: str,
+        planned: PlannedPost,
+        error: BlueskyError | None = None,
+    ) -> None:
+        """Leave a post to a run of its own: when it is due; or, after an error, once that is mended."""
+        try:
+            with self._lock:
+                self._runs = self._runs or PlannedRuns()
+            if error is None:
+                self._runs.schedule(planned, credentials)
+                account.note("scheduled")
+            else:
+                self._runs.hold(planned, credentials, error)
+                account.complain(place, "held", str(error))
+        except (InvalidInput, *API_TROUBLE) as trouble:
+            why = f"{error} " if error else ""
+            account.complain(place, "failed", f"{why}It could not be kept for later: {trouble}")
+
+
+class _Progress:
+    """The progress of a batch, in the UI."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown_at = 0.0
+        self._artifact: UUID | None = None
+
+    def show(self, waiting: int) -> None:
+        """Show it, now and then.
+
+        Args:
+            waiting: how many posts are yet to be dealt with.
+        """
+        if not self._total or (waiting and time.monotonic() - self._shown_at < _PROGRESS_EVERY):
+            return
+        self._shown_at = time.monotonic()
+        done = 100 * (self._total - waiting) / self._total
+        with tolerated("The progress could not be shown"):
+            if self._artifact is None:
+                made: Any = create_progress_artifact(done, key=PROGRESS, description="Posts dealt with.")
+                self._artifact = made
+            else:
+                update_progress_artifact(self._artifact, done)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="publish_batch.py",
+        description="Publish a calendar: what is due now goes out now, what is due later is scheduled.",
+    )
+    parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
+    parser.add_argument("--timezone", default="UTC", help="where times hold that name no offset, such as Europe/Berlin")
+    parser.add_argument("--dry-run", action="store_true", help="publish and schedule nothing")
+    arguments = parser.parse_args()
+    try:
+        state = publish_batch(
+            calendar=arguments.calendar, timezone=arguments.timezone, dry_run=arguments.dry_run, return_state=True
+        )
+    except BlueskyError as problem:
+        sys.exit(str(problem))
+    print(state.message)
+    sys.exit(state.is_failed())
+
+
+if __name__ == "__main__":
+    _main()

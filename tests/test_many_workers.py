@@ -1,0 +1,77 @@
+"""Two workers, a Prefect server on PostgreSQL, sessions in AWS: many accounts, and one worker dies on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+
+import pytest
+from prefect_aws import AwsCredentials
+from pydantic import SecretStr
+
+from prefect_bluesky import BlueskyCredentials
+from tests import postgres, proxy
+from tests.pds.server import RealPds
+from tests.proxy import Phase, Silence, Step
+from tests.support import LOGIN, WRITE, counted, forget_processes_memory, texts
+from tests.world import wait_for, world
+
+pytestmark = [pytest.mark.pds, pytest.mark.slow]
+
+
+class Death:
+    """Lets a number of a batch's commits through, and never answers the others: until their worker is killed."""
+
+    def __init__(self, batch: str, after: int) -> None:
+        self._batch = batch.encode()
+        self._left = after
+        self._lock = Lock()
+        self.unanswered = 0
+
+    def __call__(self, step: Step, phase: Phase) -> Silence | None:
+        if step.method != WRITE or phase is not Phase.DURING or self._batch not in step._body:
+            return None
+        with self._lock:
+            self._left -= 1
+            self.unanswered += self._left < 0
+            return Silence.HANG if self._left < 0 else None
+
+
+def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_go_out_once(
+    no_prefect_api: None, tmp_path: Path, real_pds: RealPds, aws_credentials: AwsCredentials, batch_accounts: int
+) -> None:
+    accounts = [real_pds.create_account() for _ in range(batch_accounts)]
+    death = Death("of the first batch", after=batch_accounts // 2)
+    with (
+        postgres.run() as database,
+        proxy.run(real_pds.url, death) as pds_url,
+        world(tmp_path, database) as night,
+        counted(real_pds) as requests,
+    ):
+        names = [account.handle.partition(".")[0] for account in accounts]
+        for account, name in zip(accounts, names, strict=True):
+            BlueskyCredentials(
+                handle=account.handle,
+                app_password=SecretStr(account.app_password),
+                service_url=pds_url,
+                aws_credentials=aws_credentials,
+            ).save(name)
+        doomed = night.start_worker(runs_at_once=1)
+        first = [{"account": name, "text": f"{n} of the first batch"} for name in names for n in range(2)]
+        second = [{"account": name, "text": f"{n} of the second batch"} for name in reversed(names) for n in range(2)]
+        # Three at a time: those that are never answered leave some accounts to the other worker.
+        runs = [night.start_run("publish-batch/publish-batch", items=first, at_once=3)]
+        wait_for(lambda: death.unanswered == 3)
+        night.start_worker(runs_at_once=1)
+        runs.append(night.start_run("publish-batch/publish-batch", items=second, at_once=3))
+        wait_for(lambda: night.states(runs)[1] == "Completed")
+        assert night.states(runs)[0] == "Running"
+        doomed.kill()
+        # The other worker begins it again, once its heartbeats are missed.
+        wait_for(lambda: night.states(runs)[0] == "Completed")
+    wanted = sorted(f"{number} of the {batch} batch" for number in range(2) for batch in ("first", "second"))
+    assert {account.handle: texts(real_pds, account) for account in accounts} == dict.fromkeys(
+        (account.handle for account in accounts), wanted
+    )
+    assert requests[LOGIN] == batch_accounts
+    forget_processes_memory()
