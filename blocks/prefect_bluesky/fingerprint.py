@@ -9,8 +9,14 @@ from dataclasses import dataclass, field
 from hashlib import scrypt
 from typing import Self
 
-# 16 MiB and about 50 ms: once a process and account (https://datatracker.ietf.org/doc/html/rfc7914 section 2).
-_COST = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
+from prefect_bluesky.inputs import looks_like_app_password
+
+_COST, _COST_OF_RANDOM = 2**14, 2**8
+"""scrypt's N (https://datatracker.ietf.org/doc/html/rfc7914 section 2). What a person thought up is made dear to guess:
+16 MiB and about 50 ms. An app password has 80 random bits, which nobody guesses, and each process fingerprints those of
+all its accounts."""
+
+_BYTES = 32
 _SALT_BYTES = 16
 
 
@@ -31,11 +37,11 @@ class Fingerprint:
     def of(cls, credential: str) -> Self:
         """The fingerprint of a credential, under a salt of its own."""
         salt = secrets.token_bytes(_SALT_BYTES)
-        return cls(salt, scrypt(credential.encode(), salt=salt, **_COST))
+        return cls(salt, _digest(credential, salt))
 
     def matches(self, credential: str) -> bool:
         """Whether this is the credential that the fingerprint was taken of."""
-        return hmac.compare_digest(self.digest, scrypt(credential.encode(), salt=self.salt, **_COST))
+        return hmac.compare_digest(self.digest, _digest(credential, self.salt))
 
     def to_text(self) -> str:
         """What is stored."""
@@ -49,6 +55,12 @@ class Fingerprint:
             ValueError: it is something else.
         """
         salt, digest = (b64decode(part, validate=True) for part in text.split(":"))
-        if (len(salt), len(digest)) != (_SALT_BYTES, _COST["dklen"]):
+        if (len(salt), len(digest)) != (_SALT_BYTES, _BYTES):
             raise ValueError("not a fingerprint")
         return cls(salt, digest)
+
+
+def _digest(credential: str, salt: bytes) -> bytes:
+    app_password = credential.rpartition(" ")[2]
+    cost = _COST_OF_RANDOM if looks_like_app_password(app_password) else _COST
+    return scrypt(credential.encode(), salt=salt, n=cost, r=8, p=1, dklen=_BYTES)
