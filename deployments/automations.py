@@ -67,14 +67,14 @@ class Parts:
     """The ids of what the automations act on.
 
     Args:
-        notification: the block document that sends messages.
+        notification: the block document that sends messages; None if nobody is told.
         publish: the deployment that publishes.
         publish_batch: the deployment that publishes many posts.
         publish_held: the deployment that sends held posts.
         refresh_sessions: the deployment that keeps sessions warm.
     """
 
-    notification: UUID
+    notification: UUID | None
     publish: UUID
     publish_batch: UUID
     publish_held: UUID
@@ -87,18 +87,18 @@ def automations(parts: Parts) -> list[AutomationCore]:
     Args:
         parts: what they act on.
     """
-    return [
+    wanted = [
         AutomationCore(
             name=incidents.ALERT,
             description="Once for each incident, at once, with the cause and the remedy.",
             trigger=_once_per_incident(events.AUTH_FAILED),
-            actions=[_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED)],
+            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED),
         ),
         AutomationCore(
             name="bluesky: tell when an account has recovered",
             description="Once for each incident.",
             trigger=_once_per_incident(events.AUTH_RECOVERED),
-            actions=[_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED)],
+            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED),
         ),
         AutomationCore(
             name="bluesky: send what was held when an account has recovered",
@@ -118,9 +118,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 for_each={"prefect.resource.id"},
                 within=_A_DAY,
             ),
-            actions=[
-                _message(parts, "Bluesky: nothing was heard of {{ event.resource['handle'] }} for a day", _SILENT)
-            ],
+            actions=_message(parts, "Bluesky: nothing was heard of {{ event.resource['handle'] }} for a day", _SILENT),
         ),
         AutomationCore(
             name="bluesky: tell when nobody refreshes sessions",
@@ -135,7 +133,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 for_each={"related:deployment:prefect.resource.id"},
                 within=timedelta(hours=1),
             ),
-            actions=[_message(parts, "Bluesky: sessions are not refreshed", _UNATTENDED)],
+            actions=_message(parts, "Bluesky: sessions are not refreshed", _UNATTENDED),
         ),
         AutomationCore(
             name="bluesky: refresh sessions when a worker starts",
@@ -151,6 +149,8 @@ def automations(parts: Parts) -> list[AutomationCore]:
             "start a batch again", parts.publish_batch, [_HOLD, RunDeployment(deployment_id=parts.publish_held)]
         ),
     ]
+    # Where nobody is told, what would only tell is left out.
+    return [automation for automation in wanted if automation.actions]
 
 
 def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
@@ -217,8 +217,10 @@ def pausing(account: str, deployments: Iterable[UUID]) -> list[AutomationCore]:
     ]
 
 
-def _message(parts: Parts, subject: str, body: str) -> SendNotification:
-    return SendNotification(block_document_id=parts.notification, subject=subject, body=body)
+def _message(parts: Parts, subject: str, body: str) -> list[Any]:
+    if parts.notification is None:
+        return []
+    return [SendNotification(block_document_id=parts.notification, subject=subject, body=body)]
 
 
 def _once_per_incident(event: str) -> EventTrigger:

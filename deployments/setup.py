@@ -31,6 +31,7 @@ from prefect_bluesky.inputs import normal_account
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200
+_NOBODY_IS_TOLD = "Nobody is told when an account cannot sign in: give --notify, such as slack-webhook/alerts."
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
 
 
@@ -64,6 +65,8 @@ class Setup:
         self._deploy()
         for wanted in self._wanted(notification):
             self._put(wanted)
+        if notification is None:
+            _say(_NOBODY_IS_TOLD)
 
     def differences(self) -> Iterator[str]:
         """What on the server is not as it stands here."""
@@ -77,15 +80,18 @@ class Setup:
         for declared in self._declared:
             yield from self._deployment_differences(declared)
         try:
-            wanted = self._wanted(self._notification())
+            notification = self._notification()
+            wanted = self._wanted(notification)
         except SetupError as why:
             yield str(why)
             return
+        if notification is None:
+            yield _NOBODY_IS_TOLD
         for automation in wanted:
             yield from self._automation_differences(automation)
 
-    def _notification(self) -> UUID:
-        """The block that messages go to."""
+    def _notification(self) -> UUID | None:
+        """The block that messages go to; None if there was none so far, and none is given."""
         if self._notify is None:
             return self._present_notification()
         found = [
@@ -108,16 +114,16 @@ class Setup:
             yield from page
             count += len(page)
 
-    def _present_notification(self) -> UUID:
+    def _present_notification(self) -> UUID | None:
         present = {
             action.block_document_id
             for automation in self._client.read_automations_by_name(ALERT)
             for action in automation.actions
             if action.type == "send-notification"
         }
-        if len(present) != 1:
+        if len(present) > 1:
             raise SetupError("--notify: say where messages go, such as slack-webhook/alerts.")
-        return present.pop()
+        return present.pop() if present else None
 
     def _work_pool(self, name: str) -> object | None:
         try:
@@ -154,7 +160,7 @@ class Setup:
             raise SetupError(f"the deployment {_deployment_name(declared)} is missing")
         return deployment.id
 
-    def _wanted(self, notification: UUID) -> list[AutomationCore]:
+    def _wanted(self, notification: UUID | None) -> list[AutomationCore]:
         ids = {
             name.replace("-", "_"): self._deployment_id(name)
             for name in ("publish", "publish-batch", "publish-held", "refresh-sessions")

@@ -63,7 +63,7 @@ def publish_batch(
     storage: str | None = None,
     timezone: str = "UTC",
     dry_run: bool = False,
-    at_once: int = 8,
+    at_once: int = 16,
 ) -> State[Any]:
     """Publish what is due, and schedule the rest as runs of `publish`.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import pytest
 from prefect_aws import AwsCredentials
@@ -37,6 +39,11 @@ class Death:
             return Silence.HANG if self._left < 0 else None
 
 
+def items(names: Sequence[str], batch: str) -> list[dict[str, Any]]:
+    """Two posts of each account."""
+    return [{"account": name, "post": {"text": f"{n} of the {batch} batch"}} for name in names for n in range(2)]
+
+
 def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_go_out_once(
     no_prefect_api: None, tmp_path: Path, real_pds: RealPds, aws_credentials: AwsCredentials, batch_accounts: int
 ) -> None:
@@ -57,8 +64,7 @@ def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_g
                 aws_credentials=aws_credentials,
             ).save(name)
         doomed = night.start_worker(runs_at_once=1)
-        first = [{"account": name, "text": f"{n} of the first batch"} for name in names for n in range(2)]
-        second = [{"account": name, "text": f"{n} of the second batch"} for name in reversed(names) for n in range(2)]
+        first, second = items(names, "first"), items(names[::-1], "second")
         # Three at a time: those that are never answered leave some accounts to the other worker.
         runs = [night.start_run("publish-batch/publish-batch", items=first, at_once=3)]
         wait_for(lambda: death.unanswered == 3)

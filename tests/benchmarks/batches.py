@@ -1,0 +1,444 @@
+"""What many posts and many accounts take, beside the SDK's own loop and beside a login for every post.
+
+uv run --group benchmarks tests/benchmarks/batches.py --json --chart chart.png
+
+All in one run, on one real PDS, with a Prefect server on PostgreSQL and sessions in a Secrets Manager, all on loopback.
+Times are medians of the rounds; a ratio is of two things in one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from subprocess import check_output, run
+from typing import Any
+
+from atproto import Client
+from moto.server import ThreadedMotoServer
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws import AwsCredentials
+from prefect_aws.client_parameters import AwsClientParameters
+from pydantic import SecretStr
+
+# A script's own folder is on the path, not the repository's root.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from prefect_bluesky import BlueskyCredentials, PublishedPost
+from prefect_bluesky.aws_secret import AwsSecret
+from prefect_bluesky.events import AUTH_FAILED
+from prefect_bluesky.fingerprint import Fingerprint
+from prefect_bluesky.records import record_keys
+from prefect_bluesky.session import Session
+from prefect_bluesky.session_document import SessionDocument
+from tests import postgres, proxy
+from tests.pds.server import Account, RealPds
+from tests.pds.server import run as run_pds
+from tests.prefect_server import PrefectServer
+from tests.proxy import Phase, Step
+from tests.support import LOGIN, REFRESH, WRITE, counted, forget_processes_memory
+from tests.worker import let_session_end
+
+TEXT = "A post of ordinary length that says what such posts say and leads nowhere"
+ROUND_TRIP = 0.1
+DEAD = 20
+"""One account in so many has a dead app password: 5 %."""
+
+POST = "app.bsky.feed.post"
+
+Numbers = dict[str, Any]
+
+
+class Stage:
+    """The servers, and accounts that are saved as blocks."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.pds: RealPds = stack.enter_context(run_pds())
+        aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        aws.start()
+        stack.callback(aws.stop)
+        host, port = aws.get_host_and_port()
+        self._aws = AwsCredentials(
+            aws_access_key_id="testing",
+            aws_secret_access_key=SecretStr("testing"),
+            region_name="eu-central-1",
+            aws_client_parameters=AwsClientParameters(endpoint_url=f"http://{host}:{port}"),
+        )
+        server = PrefectServer(self.home, stack.enter_context(postgres.run()))
+        stack.callback(server.kill)
+        server.start()
+        self.api_url = server.url
+        stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+
+    def block(self, account: Account, *, url: str | None = None) -> BlueskyCredentials:
+        """The block of an account: with its session in AWS, or, at another URL than the PDS's own, in Prefect."""
+        return BlueskyCredentials(
+            handle=account.handle,
+            app_password=SecretStr(account.app_password),
+            service_url=url or self.pds.url,
+            aws_credentials=None if url else self._aws,
+        )
+
+    def saved(self, accounts: Sequence[Account], *, url: str | None = None) -> dict[str, Account]:
+        """Save the blocks of accounts; them by the names of their blocks."""
+        names = {account.handle.partition(".")[0]: account for account in accounts}
+        for name, account in names.items():
+            self.block(account, url=url).save(name)
+        return names
+
+    def sign_in(self, account: Account, *, url: str | None = None) -> Session:
+        """Lay a valid session into an account's store: as good as one of a login, whose refresh token is dead."""
+        session = Session(
+            did=account.did,
+            handle=account.handle,
+            pds_url=url or self.pds.url,
+            access_token=self.pds.mint(account, expires_in=timedelta(hours=2)),
+            refresh_token=self.pds.mint(account, "refresh", expires_in=timedelta(days=90)),
+            received_at=datetime.now(UTC),
+        )
+        credentials = self.block(account, url=url)
+        made_with = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
+        store = credentials._store()
+        store.save(SessionDocument().with_session(session, made_with), store.load())
+        forget_processes_memory()
+        return session
+
+    def forget(self, account: Account) -> None:
+        """Leave an account's store as before the first login."""
+        secret = AwsSecret(self._aws, f"prefect-bluesky/{account.handle}/session")
+        secret.call("delete_secret", ForceDeleteWithoutRecovery=True)
+
+    def flow(self, way: str, work: Any = None) -> Numbers:
+        """Do it in a process of its own; the seconds and the megabytes that it took at most."""
+        settings = {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        }
+        command = [sys.executable, str(Path(__file__).parent / "batch_process.py"), way]
+        done = run(command, input=json.dumps(work), env=os.environ | settings, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
+        return numbers
+
+
+def logins_for_many_posts(stage: Stage, posts: int) -> Numbers:
+    """Logins for posts of one account, by processes that each publish a few, and by a login for every post."""
+    account = stage.pds.create_account()
+    credentials = stage.block(account)
+    with counted(stage.pds) as ours:
+        for number in range(posts):
+            if number % 20 == 0:
+                forget_processes_memory()
+            credentials.publish(f"{number}")
+    few = max(1, posts // 50)
+    with counted(stage.pds) as theirs:
+        for number in range(few):
+            client = Client(stage.pds.url)
+            client.login(account.handle, account.app_password, fetch_bsky_profile=False)
+            client.send_post(f"{number}", profile_identify=account.did)
+    return {"posts": posts, "logins": ours[LOGIN], "logins_for_every_post": theirs[LOGIN] / few * posts}
+
+
+def valid_gate(stage: Stage) -> Numbers:
+    """What a gate takes that finds a valid session."""
+    credentials = stage.block(stage.pds.create_account())
+    credentials.ensure_session()
+    with counted(stage.pds) as requests:
+        start = time.perf_counter()
+        for _ in range(1000):
+            credentials.ensure_session()
+        seconds = time.perf_counter() - start
+    return {"requests": sum(requests.values()), "milliseconds": seconds}
+
+
+def store_calls(stage: Stage) -> Numbers:
+    """Calls of the store: in two processes through two sessions, and by the refresh between these."""
+    credentials = stage.block(stage.pds.create_account())
+    credentials.ensure_session()
+    calls: Counter[str] = Counter()
+    call = AwsSecret.call
+
+    def count(secret: AwsSecret, operation: str, **parameters: Any) -> dict[str, Any]:
+        calls[operation] += 1
+        return call(secret, operation, **parameters)
+
+    AwsSecret.call = count  # type: ignore[method-assign, assignment]
+    try:
+        # The first session in both; then the second: one refreshes it, the other finds it.
+        for _ in range(2):
+            forget_processes_memory()
+            for _ in range(10):
+                credentials.ensure_session()
+        AwsSecret.call = call  # type: ignore[method-assign]
+        let_session_end(credentials)
+        AwsSecret.call = count  # type: ignore[method-assign, assignment]
+        for _ in range(2):
+            forget_processes_memory()
+            for _ in range(10):
+                credentials.ensure_session()
+    finally:
+        AwsSecret.call = call  # type: ignore[method-assign]
+    reads = calls.pop("get_secret_value")
+    return {"reads": reads, "writes_of_a_refresh": sum(calls.values())}
+
+
+def backlog(stage: Stage, posts: int, rounds: int) -> Numbers:
+    """Posts in a second: a backlog of one account, and the SDK's own loop."""
+    ours, theirs = stage.pds.create_account(), stage.pds.create_account()
+    client = _signed_in(theirs, stage.pds.url)
+    credentials = stage.block(ours)
+    credentials.ensure_session()
+    ratios, rates = [], []
+    for round_ in range(rounds):
+        texts = [f"{TEXT} {round_} {number}" for number in range(posts)]
+        rate = posts / _seconds(_publish, credentials, texts)
+        loop = 100 / _seconds(_send, client, theirs, texts[:100])
+        rates.append(rate)
+        ratios.append(rate / loop)
+    return {"posts": posts, "posts_in_a_second": median(rates), "ratio": median(ratios)}
+
+
+def far_away(stage: Stage, accounts: int, posts: int, rounds: int) -> Numbers:
+    """Accounts with a few posts each, as a Prefect flow and in the SDK's own loop, over a long way."""
+
+    def wait(step: Step, phase: Phase) -> None:
+        if phase is Phase.BEFORE:
+            time.sleep(ROUND_TRIP)
+
+    with proxy.run(stage.pds.url, wait) as url:
+        names = stage.saved([stage.pds.create_account() for _ in range(accounts)], url=url)
+        clients = [(account, _signed_in(account, url)) for account in names.values()]
+        for account in names.values():
+            stage.sign_in(account, url=url)
+        ratios, times = [], []
+        for round_ in range(rounds):
+            texts = [f"{TEXT} {round_} {number}" for number in range(posts)]
+            ours = stage.flow("publish_batch", [{"account": name, "text": text} for name in names for text in texts])
+            loop = sum(_seconds(_send, client, account, texts) for account, client in clients)
+            times.append(ours["seconds"])
+            ratios.append(loop / ours["seconds"])
+            _check(stage, names.values(), 2 * posts * (round_ + 1))
+    return {"posts": accounts * posts, "seconds": median(times), "ratio": median(ratios)}
+
+
+def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbers:
+    """Many accounts of which some are dead, as a Prefect flow, and the same requests by a bare script."""
+    accounts = [stage.pds.create_account() for _ in range(count)]
+    names = stage.saved(accounts)
+    dead = accounts[::DEAD]
+    for account in dead:
+        stage.pds.revoke_app_password(account)
+    empty = stage.flow("empty")["megabytes"]
+    best = 0
+    found: dict[str, list[float]] = {
+        name: [] for name in ("seconds", "limit", "ratio", "memory", "incidents", "logins")
+    }
+    for round_ in range(rounds):
+        tokens = {account.did: _reset(stage, account, dead, cold=cold) for account in accounts}
+
+        def requests(some: Sequence[Account], mark: str) -> list[list[dict[str, Any]]]:
+            return [_bare_requests(stage, each, tokens[each.did], each in dead, mark, cold=cold) for each in some]  # noqa: B023
+
+        best = best or _best_concurrency(stage, lambda mark: requests(accounts[: max(20, count // 10)], mark))
+        limit = stage.flow(
+            "bare", {"url": stage.pds.url, "at_once": best, "accounts": requests(accounts, f"r{round_}")}
+        )
+        began = datetime.now(UTC)
+        items = [{"account": name, "text": f"{TEXT} {round_} {n}"} for name in names for n in range(2)]
+        with counted(stage.pds) as made:
+            ours = stage.flow("publish_batch", items)
+        assert ours["message"] == f"{2 * (count - len(dead))} published, {2 * len(dead)} failed", ours["message"]
+        found["seconds"].append(ours["seconds"])
+        found["limit"].append(limit["seconds"])
+        found["ratio"].append(ours["seconds"] / limit["seconds"])
+        found["memory"].append(ours["megabytes"] / empty)
+        found["incidents"].append(_incidents(began))
+        found["logins"].append(made[LOGIN])
+    return {
+        "accounts": count,
+        "dead": len(dead),
+        "at_once": best,
+        **{name: median(each) for name, each in found.items()},
+    }
+
+
+def _best_concurrency(stage: Stage, requests: Callable[[str], Any]) -> int:
+    """How many requests at a time a PDS answers fastest."""
+    seconds = {
+        at_once: stage.flow("bare", {"url": stage.pds.url, "at_once": at_once, "accounts": requests(f"c{at_once}")})[
+            "seconds"
+        ]
+        for at_once in (4, 8, 16, 32)
+    }
+    return min(seconds, key=lambda at_once: float(seconds[at_once]))
+
+
+def imports() -> Numbers:
+    """The CPU seconds that the package adds to `prefect` and `prefect_aws`."""
+    program = (
+        # Prefect's own import leaves the garbage collector one step before a full collection, 90 ms of CPU.
+        "import prefect, prefect_aws, gc, time; gc.collect(); start = time.process_time(); import prefect_bluesky;"
+        "print(time.process_time() - start)"
+    )
+    # With the compiled modules that an installed package has.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    taken = [float(check_output([sys.executable, "-c", program], env=environment)) for _ in range(6)]
+    return {"seconds": median(taken[1:])}
+
+
+def _reset(stage: Stage, account: Account, dead: Sequence[Account], *, cold: bool) -> tuple[str, str]:
+    """Bring an account's store back to what it was; its tokens."""
+    session = stage.sign_in(account)
+    if cold:
+        stage.forget(account)
+    elif account in dead:
+        let_session_end(stage.block(account))
+        forget_processes_memory()
+    return session.access_token, session.refresh_token
+
+
+def _bare_requests(
+    stage: Stage, account: Account, tokens: tuple[str, str], is_dead: bool, mark: str, *, cold: bool
+) -> list[dict[str, Any]]:
+    """What the flow asks of a PDS for one account."""
+    access, refresh = tokens
+    login = {"identifier": account.handle, "password": account.app_password}
+    requests: list[dict[str, Any]] = []
+    if is_dead and not cold:
+        requests.append({"method": REFRESH, "token": refresh, "body": None, "status": 400})
+    if is_dead or cold:
+        requests.append({"method": LOGIN, "token": None, "body": login, "status": 401 if is_dead else 200})
+    if not is_dead:
+        keys = record_keys(account.did, mark, count=2)
+        body = {"repo": account.did, "writes": [_create(key, f"{TEXT} {mark} {n}") for n, key in enumerate(keys)]}
+        requests.append({"method": WRITE, "token": access, "body": body, "status": 200})
+    return requests
+
+
+def _create(rkey: str, text: str) -> dict[str, Any]:
+    value = {"$type": POST, "text": text, "createdAt": "2026-11-22T12:00:00.000Z"}
+    return {"$type": f"{WRITE}#create", "collection": POST, "rkey": rkey, "value": value}
+
+
+def _incidents(since: datetime) -> int:
+    """How many accounts Prefect was told of."""
+    wanted = EventFilter(event=EventNameFilter(name=[AUTH_FAILED]), occurred=EventOccurredFilter(since=since))
+    with get_client(sync_client=True) as client:
+        return client.read_events(wanted, limit=1).total
+
+
+def _signed_in(account: Account, url: str) -> Client:
+    client = Client(url)
+    client.login(account.handle, account.app_password, fetch_bsky_profile=False)
+    return client
+
+
+def _send(client: Client, account: Account, texts: Sequence[str]) -> None:
+    for text in texts:
+        client.send_post(text, profile_identify=account.did)
+
+
+def _publish(credentials: BlueskyCredentials, texts: Sequence[str]) -> None:
+    done = credentials.publish_many([(text, text) for text in texts])
+    assert all(isinstance(each, PublishedPost) for each in done)
+
+
+def _check(stage: Stage, accounts: Iterable[Account], posts: int) -> None:
+    """That nothing is lost and nothing is doubled."""
+    for account in accounts:
+        found = stage.pds.posts(account)
+        assert len(found) == posts, f"{account.handle} has {len(found)} posts where {posts} were published"
+
+
+def _seconds(work: Callable[..., object], *arguments: object) -> float:
+    start = time.perf_counter()
+    work(*arguments)
+    seconds = time.perf_counter() - start
+    # What is told of it must not slow down what is measured next.
+    EventsWorker.drain_all()
+    return seconds
+
+
+def _draw(found: dict[str, Numbers], path: Path) -> None:
+    """Each ratio beside its target."""
+    from matplotlib import pyplot
+
+    bars = [
+        ("500 posts of one account:\nfaster than the SDK's loop", "backlog", "ratio", 8, True),
+        ("20 accounts, 10 posts each, far away:\nfaster than the SDK's loop", "far_away", "ratio", 8, True),
+        ("1,000 accounts, signed in:\ntime of the PDS's own limit", "many_accounts", "ratio", 1.3, False),
+        ("1,000 accounts, to be signed in:\ntime of the PDS's own limit", "many_accounts_cold", "ratio", 1.3, False),
+        ("1,000 accounts:\nmemory of an empty flow run", "many_accounts", "memory", 1.5, False),
+    ]
+    shown = [(label, found[name][what], target, more) for label, name, what, target, more in bars if name in found]
+    figure, axes = pyplot.subplots(len(shown), figsize=(8, 1.1 * len(shown) + 0.6), constrained_layout=True)
+    for axis, (label, value, target, more) in zip(axes, shown, strict=True):
+        is_met = value >= target if more else value <= target
+        axis.barh([0], [value], color="#208b3a" if is_met else "#c9184a", height=0.5)
+        axis.axvline(target, color="black", linestyle="--", linewidth=1)
+        axis.text(target, 0.42, f" target: {'at least' if more else 'at most'} {target}x", fontsize=8, va="bottom")
+        axis.text(value, 0, f" {value:.2f}x", fontsize=9, va="center")
+        axis.set_xlim(0, 1.35 * max(value, target))
+        axis.set_ylim(-0.4, 0.8)
+        axis.set_yticks([0], [label], fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("--chart", type=Path, metavar="PNG", help="draw the numbers")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--accounts", type=int, default=1000, help="how many the largest batch has")
+    parser.add_argument("--only", nargs="*", help="these alone")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    rounds = arguments.rounds
+    with ExitStack() as stack:
+        stage = Stage(stack)
+        measures: dict[str, Callable[[], Numbers]] = {
+            "logins": lambda: logins_for_many_posts(stage, 1000),
+            "gate": lambda: valid_gate(stage),
+            "store": lambda: store_calls(stage),
+            "backlog": lambda: backlog(stage, 500, rounds),
+            "far_away": lambda: far_away(stage, 20, 10, rounds),
+            "many_accounts": lambda: many_accounts(stage, arguments.accounts, rounds, cold=False),
+            "many_accounts_cold": lambda: many_accounts(stage, arguments.accounts, rounds, cold=True),
+            "imports": imports,
+        }
+        found = {}
+        for name, measure in measures.items():
+            if not arguments.only or name in arguments.only:
+                found[name] = measure()
+                print(f"{name} is measured", file=sys.stderr)
+    if arguments.chart:
+        _draw(found, arguments.chart)
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    for name, numbers in found.items():
+        told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
+        print(f"{name:20} {told}")
+
+
+if __name__ == "__main__":
+    main()
