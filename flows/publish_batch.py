@@ -26,7 +26,6 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
-from pydantic import ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, PlannedPost, PublishedPost, held
 from prefect_bluesky.api import API_TROUBLE, tolerated
@@ -34,7 +33,7 @@ from prefect_bluesky.attachments import File
 from prefect_bluesky.calendars import Unusable, read_calendar
 from prefect_bluesky.errors import InvalidInput, RateLimited
 from prefect_bluesky.planned_runs import PlannedRuns, known_runs, run_key, says
-from prefect_bluesky.saved_blocks import load
+from prefect_bluesky.saved_blocks import load_many
 
 ACCOUNTS, PROBLEMS, PROGRESS = "bluesky-batch", "bluesky-batch-problems", "bluesky-batch-progress"
 
@@ -175,6 +174,7 @@ class _Batch:
                 account.complain(place, "failed", entry.reason)
             elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
+        self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
         self._progress = _Progress(sum(account.waiting for account in self._accounts.values()))
 
     def work(self, at_once: int) -> None:
@@ -242,11 +242,10 @@ class _Batch:
 
     def _serve(self, account: _Account) -> timedelta | None:
         """Do what can be done for an account; when to do the rest."""
-        try:
-            credentials = load(account.name)
-        except (BlueskyError, ValidationError, ValueError) as unusable:
+        credentials = self._blocks[account.name]
+        if not isinstance(credentials, BlueskyCredentials):
             for place, _ in (*account.due, *account.later):
-                account.complain(place, "failed", f"the block {account.name} cannot be used: {unusable}")
+                account.complain(place, "failed", f"the block {account.name} cannot be used: {credentials}")
             account.due, account.later = [], []
             return None
         if self._dry_run:

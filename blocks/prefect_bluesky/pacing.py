@@ -49,9 +49,9 @@ class Allowance:
             >>> Allowance.of(5_000, 35_000)
             Allowance(capacity=3695, per_second=0.3623188405797101)
         """
-        # capacity + refill of 1 hour = per_hour, and capacity + refill of 24 hours = per_day.
-        refill = min(per_hour / 2, max(per_day - per_hour, 0) / 23)
-        return cls(int(min(per_hour, per_day) - refill), refill / _HOUR)
+        # Where both count, capacity + refill of 1 hour = per_hour and capacity + refill of 24 hours = per_day.
+        refill = min(per_hour / 2, max((per_day - per_hour) / 23, per_day / 48))
+        return cls(int(min(per_hour - refill, per_day - 24 * refill)), refill / _HOUR)
 
 
 def spend(account: SessionStatus, points: int, *, method: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky.api import api_client
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
+
+T = TypeVar("T")
 
 
 def saved_names() -> list[str]:
@@ -36,6 +41,24 @@ def load(name: str) -> BlueskyCredentials:
         InvalidInput: as `BlueskyCredentials`.
     """
     return _loaded({"block_document_slug": name})
+
+
+def load_many(names: Collection[str]) -> dict[str, BlueskyCredentials | BlueskyError | ValueError]:
+    """Saved blocks by their names, each as `load` returns it, or with what `load` would raise.
+
+    Args:
+        names: which.
+    """
+    if len(names) < _MANY:
+        return {name: _or_why_not(load, name) for name in names}
+    # A request for each would cost the server 26 ms of CPU, and all in one 2 ms each.
+    with api_client() as client:
+        documents = client.read_block_documents_by_type(BlueskyCredentials.get_block_type_slug(), include_secrets=True)
+    saved = {document.name: document for document in documents}
+    return {name: _or_why_not(_from_document, saved[name]) if name in saved else _missing(name) for name in names}
+
+
+_MANY = 20
 
 
 def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
@@ -69,10 +92,29 @@ def load_parameter(parameter: Any) -> BlueskyCredentials:
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:
-    loaded: Any = BlueskyCredentials.load_from_ref
+    load: Any = BlueskyCredentials.load_from_ref
+    # Always synchronously, in an async flow too.
+    return _usable(partial(load, reference, _sync=True))
+
+
+def _from_document(document: BlockDocument) -> BlueskyCredentials:
+    return _usable(partial(BlueskyCredentials._load_from_block_document, document))  # noqa: SLF001 (Prefect's own)
+
+
+def _usable(load: Callable[[], Any]) -> BlueskyCredentials:
     try:
-        # Always synchronously, in an async flow too.
-        block: BlueskyCredentials = loaded(reference, _sync=True)
+        block: BlueskyCredentials = load()
     except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
         raise ValueError(f"the saved block cannot be used: {unusable.__cause__ or unusable}") from None
     return block
+
+
+def _missing(name: str) -> ValueError:
+    return ValueError(f"Unable to find block document named {name} for block type bluesky-credentials")
+
+
+def _or_why_not(load: Callable[[T], BlueskyCredentials], what: T) -> BlueskyCredentials | BlueskyError | ValueError:
+    try:
+        return load(what)
+    except (BlueskyError, ValueError) as unusable:
+        return unusable

@@ -1,0 +1,174 @@
+"""Several posts in few commits: each goes out once, and what one of them has, no other has to bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from prefect_bluesky import BlueskyError, Post, PublishedPost, sandbox
+from tests.support import WRITE, Pds, block, counted, texts
+
+LOOK = "com.atproto.repo.getRecord"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[sandbox.Sandbox]:
+    """A sandbox whose faults are this module's."""
+    with sandbox.run() as pds:
+        yield pds
+
+
+def numbered(count: int, size: int = 0) -> list[tuple[str, str]]:
+    """Posts with their keys."""
+    return [(f"{number:04} ".ljust(size, "x"), f"key {number}") for number in range(count)]
+
+
+def names(outcomes: list[PublishedPost | BlueskyError]) -> list[str]:
+    return [type(each).__name__ for each in outcomes]
+
+
+class TestOnBoth:
+    """What the sandbox and a real PDS do alike."""
+
+    @pytest.mark.parametrize(("count", "commits"), [(0, 0), (1, 1), (200, 1), (201, 2)])
+    def test_two_hundred_writes_share_a_commit(self, pds: Pds, count: int, commits: int) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        credentials.ensure_session()
+        with counted(pds) as requests:
+            done = credentials.publish_many(numbered(count))
+        assert requests.get(WRITE, 0) == commits
+        assert [post["value"]["text"] for post in sorted(pds.posts(account), key=written_at)] == [
+            text for text, _ in numbered(count)
+        ]
+        assert len({each.uri for each in done if isinstance(each, PublishedPost)}) == count
+
+    def test_a_commit_takes_a_megabyte(self, pds: Pds) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        credentials.ensure_session()
+        hashtags = "#a " * 100  # each takes 130 bytes beside the text
+        posts = [(hashtags, f"key {number}") for number in range(120)]
+        with counted(pds) as requests:
+            done = credentials.publish_many(posts)
+        assert set(names(done)) == {"PublishedPost"}
+        assert requests == {WRITE: 3}
+
+    def test_published_again_they_are_found(self, pds: Pds) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
+        first = credentials.publish_many(numbered(3))
+        assert credentials.publish_many(numbered(5))[:3] == first
+        assert len(pds.posts(account)) == 5
+
+    def test_a_thread_with_gates_goes_with_others(self, pds: Pds) -> None:
+        account = pds.create_account()
+        thread = Post(text="one", thread=("two",), replies_from=("nobody",), quotable=False)
+        done = block(pds, account).publish_many([("before", "1"), (thread, "2"), ("after", "3")])
+        assert set(names(done)) == {"PublishedPost"}
+        assert texts(pds, account) == ["after", "before", "one", "two"]
+
+    def test_what_the_server_refuses_goes_without_the_others(self, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:
+        account = pds.create_account()
+        monkeypatch.setattr("prefect_bluesky.post.MAX_GRAPHEMES", 400)  # what we take and it does not
+        posts = [("good", "1"), ("x" * 301, "2"), ("also good", "3")]
+        done = block(pds, account).publish_many(posts)
+        assert names(done) == ["PublishedPost", "RequestRefused", "PublishedPost"]
+        assert texts(pds, account) == ["also good", "good"]
+
+
+class TestTrouble:
+    """What befalls a commit on its way."""
+
+    def test_an_answer_that_is_lost_is_made_good_by_a_look(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        own.drop(WRITE)
+        assert set(names(block(own, account).publish_many(numbered(5)))) == {"PublishedPost"}
+        assert len(own.posts(account)) == 5
+
+    @pytest.mark.parametrize("lost", [1, 2])
+    def test_commits_that_never_arrive_are_sent_again(self, own: sandbox.Sandbox, lost: int) -> None:
+        account = own.create_account()
+        credentials = block(own, account)
+        credentials.ensure_session()
+        own.fail(WRITE, status=503, times=lost)
+        done = credentials.publish_many(numbered(3))
+        assert set(names(done)) == {"PublishedPost" if lost == 1 else "ServiceUnavailable"}
+        assert len(own.posts(account)) == (3 if lost == 1 else 0)
+
+    def test_what_one_post_s_key_is_taken_by_stops_no_other(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        credentials = block(own, account)
+        credentials.publish("something else", key="key 1")
+        assert names(credentials.publish_many(numbered(3))) == ["PublishedPost", "KeyConflict", "PublishedPost"]
+
+    def test_what_is_left_of_a_deleted_thread_stops_no_other(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        credentials = block(own, account)
+        published = credentials.publish(["one", "two"], key="thread")
+        credentials.get_client().app.bsky.feed.post.delete(account.did, published.uri.rsplit("/", 1)[1])
+        posts: list[tuple[Any, str]] = [("before", "1"), (["one", "two"], "thread"), ("after", "2")]
+        assert names(credentials.publish_many(posts)) == ["PublishedPost", "KeyConflict", "PublishedPost"]
+
+    def test_a_file_that_is_gone_stops_no_other(self, own: sandbox.Sandbox) -> None:
+        gone = Post.model_validate({"text": "picture", "images": [{"source": "/nowhere.png", "alt": "gone"}]})
+        done = block(own, own.create_account()).publish_many([("before", "1"), (gone, "2"), ("after", "3")])
+        assert names(done) == ["PublishedPost", "SourceUnavailable", "PublishedPost"]
+
+    def test_what_stops_the_account_stops_all_that_remain(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        credentials = block(own, account)
+        credentials.ensure_session()
+        own.deactivate(account)
+        with counted(own) as requests:
+            done = credentials.publish_many(numbered(250))
+        assert set(names(done)) == {"AuthError"}
+        assert requests[WRITE] == 1
+
+    def test_a_server_that_asks_to_wait_is_asked_no_more(self, own: sandbox.Sandbox) -> None:
+        credentials = block(own, own.create_account())
+        credentials.ensure_session()
+        own.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "60"})
+        with counted(own) as requests:
+            done = credentials.publish_many(numbered(250))
+        assert set(names(done)) == {"RateLimited"}
+        assert requests == {WRITE: 1}
+
+    def test_a_server_that_fails_is_asked_no_more(self) -> None:
+        with sandbox.run() as failing:
+            credentials = block(failing, failing.create_account())
+            credentials.ensure_session()
+            failing.fail(WRITE, status=503, times=9)
+            with counted(failing) as requests:
+                done = credentials.publish_many(numbered(450))
+        assert set(names(done)) == {"ServiceUnavailable"}
+        assert requests[WRITE] == 2
+
+
+class TestKeys:
+    """What tells posts from each other."""
+
+    def test_the_same_twice_is_published_once(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        first, second = block(own, account).publish_many([("once", "k"), ("once", "k")])
+        assert first == second
+        assert texts(own, account) == ["once"]
+
+    def test_two_posts_under_one_key_are_a_conflict(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        assert names(block(own, account).publish_many([("one", "k"), ("two", "k")])) == ["PublishedPost", "KeyConflict"]
+        assert texts(own, account) == ["one"]
+
+    def test_without_keys_each_call_publishes(self, own: sandbox.Sandbox) -> None:
+        account = own.create_account()
+        for _ in range(2):
+            block(own, account).publish_many([("a", None), ("b", None)])
+        assert texts(own, account) == ["a", "a", "b", "b"]
+
+
+def written_at(post: dict[str, Any]) -> str:
+    """The time that a post says, by which a feed orders it."""
+    time: str = post["value"]["createdAt"]
+    return time
