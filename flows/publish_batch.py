@@ -9,7 +9,8 @@ import argparse
 import heapq
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ from prefect_bluesky.errors import InvalidInput, RateLimited
 from prefect_bluesky.planned_runs import PlannedRuns, known_runs, run_key, says
 from prefect_bluesky.saved_blocks import load_many
 
-ACCOUNTS, PROBLEMS, PROGRESS = "bluesky-batch", "bluesky-batch-problems", "bluesky-batch-progress"
+ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
+PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
 _PAUSES = [timedelta(seconds=seconds) for seconds in (2, 10, 30)]
 """Between two attempts after passing trouble; where a server says how long to wait, that counts."""
@@ -48,8 +50,8 @@ _PROGRESS_EVERY = 2.0
 
 _STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
 
-_NAMED = 5
-"""How many posts the run's own message names."""
+_NAMED, _SHOWN = 5, 500
+"""How many problems the run's own message names, and how many posts a preview shows."""
 
 
 @flow(
@@ -57,9 +59,9 @@ _NAMED = 5
     description="Publish many posts of many accounts: those that are due now, and the others when they are.",
 )
 def publish_batch(
-    items: list[PlannedPost] | None = None,
-    calendar: str | None = None,
-    storage: str | None = None,
+    items: tuple[PlannedPost, ...] = (),
+    calendar: str = "",
+    storage: str = "",
     timezone: str = "UTC",
     dry_run: bool = False,
     at_once: int = 16,
@@ -83,22 +85,22 @@ def publish_batch(
 
 
 def _planned(
-    items: list[PlannedPost] | None, calendar: str | None, storage: str | None, timezone: str
+    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str
 ) -> list[tuple[str, PlannedPost | Unusable]]:
     """The posts with their places, their times and keys fixed.
 
     Raises:
         InvalidInput: what is given cannot be read; nothing is published.
     """
-    if (items is None) == (calendar is None):
+    if bool(items) == bool(calendar):
         raise InvalidInput("items", "either they or a calendar are needed.", "Give the one or the other.")
-    if items is not None:
+    if items:
         context = FlowRunContext.get()
         run = context.flow_run if context else None
         entries: list[tuple[str, PlannedPost | Unusable]] = [(f"items[{n}]", item) for n, item in enumerate(items)]
         occasion = str(run.id if run else "")
     else:
-        read = read_calendar(File(source=str(calendar), storage=storage))
+        read = read_calendar(File(source=calendar, storage=storage))
         # What stands in a file is meant once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
     try:
@@ -163,8 +165,9 @@ class _Batch:
     def __init__(self, planned: list[tuple[str, PlannedPost | Unusable]], *, dry_run: bool) -> None:
         self._log = get_run_logger()
         self._dry_run = dry_run
+        self._previews: list[dict[str, str]] = []
         self._accounts: dict[str, _Account] = {}
-        self._runs: PlannedRuns | None = None
+        self._runs: PlannedRuns | InvalidInput | None = None
         self._lock = Lock()
         now = datetime.now(UTC)
         known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
@@ -213,14 +216,22 @@ class _Batch:
         told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
         told = told or "There was nothing to publish."
         with tolerated("The artifacts with the tables could not be made"):
-            create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=told)
+            if self._dry_run:
+                shown = sorted(self._previews, key=lambda row: (row["when"] != "now", row["when"]))[:_SHOWN]
+                create_table_artifact(shown, key=PREVIEW, description=f"Nothing was sent: {told}.")
+            else:
+                create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=told)
             if problems:
                 create_table_artifact(problems, key=PROBLEMS, description="What is not out, and why.")
         if not counts["held"] and not counts["failed"]:
             return Completed(message=told)
-        which = "; ".join(f"{each['account']}, {each['post']}: {each['what']}" for each in problems[:_NAMED])
-        more = f"; and {len(problems) - _NAMED} more: see {PROBLEMS}" if len(problems) > _NAMED else ""
-        return Failed(message=f"{told}. {which}{more}")
+        # What stops an account is said once of all its posts.
+        places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for each in problems:
+            places[each["account"], each["what"]].append(each["post"])
+        which = [f"{account}, {', '.join(posts)}: {what}" for (account, what), posts in places.items()]
+        more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
+        return Failed(message=f"{told}. {'; '.join(which[:_NAMED] + more)}")
 
     def _is_left_to_its_run(self, account: _Account, place: str, planned: PlannedPost, run: FlowRun | None) -> bool:
         """Whether a post has a run of its own, which publishes it or has done so."""
@@ -249,14 +260,27 @@ class _Batch:
             account.due, account.later = [], []
             return None
         if self._dry_run:
-            account.note("due", len(account.due))
-            account.note("due later", len(account.later))
-            account.due, account.later = [], []
+            self._preview(account)
             return None
         pause = self._publish(account, credentials) if account.due else None
         while account.later:
             self._have_run(account, credentials, *account.later.pop(0))
         return pause
+
+    def _preview(self, account: _Account) -> None:
+        for state, posts in (("due", account.due), ("due later", account.later)):
+            account.note(state, len(posts))
+            self._previews += [
+                {
+                    "account": account.name,
+                    "post": place,
+                    "when": f"{planned.at:%Y-%m-%d %H:%M} UTC" if planned.at else "now",
+                    "text": planned.post.text,
+                    "key": planned.key or "",
+                }
+                for place, planned in posts
+            ]
+        account.due, account.later = [], []
 
     def _publish(self, account: _Account, credentials: BlueskyCredentials) -> timedelta | None:
         outcomes: list[PublishedPost | BlueskyError]
@@ -301,17 +325,26 @@ class _Batch:
     ) -> None:
         """Leave a post to a run of its own: when it is due; or, after an error, once that is mended."""
         try:
-            with self._lock:
-                self._runs = self._runs or PlannedRuns()
             if error is None:
-                self._runs.schedule(planned, credentials)
+                self._planned_runs().schedule(planned, credentials)
                 account.note("scheduled")
             else:
-                self._runs.hold(planned, credentials, error)
+                self._planned_runs().hold(planned, credentials, error)
                 account.complain(place, "held", str(error))
         except (InvalidInput, *API_TROUBLE) as trouble:
             why = f"{error} " if error else ""
             account.complain(place, "failed", f"{why}It could not be kept for later: {trouble}")
+
+    def _planned_runs(self) -> PlannedRuns:
+        with self._lock:
+            if self._runs is None:
+                try:
+                    self._runs = PlannedRuns()
+                except InvalidInput as missing:
+                    self._runs = missing
+        if isinstance(self._runs, InvalidInput):
+            raise self._runs
+        return self._runs
 
 
 class _Progress:

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +26,9 @@ EXAMPLES = [
 
 
 @pytest.fixture
-def names(prefect_api: str) -> Iterator[dict[str, Any]]:
+def names(prefect_api: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What an example may take for granted."""
+    (tmp_path / "december.yaml").write_text("- {account: alice, text: Good morning}")
     with sandbox.run() as pds:
         alice = pds.create_account("alice.test")
         credentials = block(pds, alice)
@@ -38,6 +40,7 @@ def names(prefect_api: str) -> Iterator[dict[str, Any]]:
             "credentials": credentials,
             "authenticator": credentials._authenticator(),
             "flow": flow,
+            "calendars": tmp_path,
         }
 
 

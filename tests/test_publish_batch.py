@@ -137,7 +137,7 @@ class TestTrouble:
         state = run(publish_batch, items=items)
         assert state.name == "Failed"
         assert state.message is not None
-        assert state.message.startswith(f"2 published, 2 held. {alice.name}, items[0]: ")
+        assert state.message.startswith(f"2 published, 2 held. {alice.name}, items[0], items[2]: ")
         assert "app_password_rejected" in state.message
         assert (alice.texts, bob.texts) == ([], ["0", "1"])
         held = [each for each in runs_of(deployment) if each not in before]
@@ -262,17 +262,21 @@ class TestSchedule:
 class TestInput:
     """What it is given."""
 
-    @pytest.mark.parametrize("given", [{}, {"items": [], "calendar": "c.yaml"}])
+    @pytest.mark.parametrize("given", [{}, {"items": [{"account": "a", "text": "Hi"}], "calendar": "c.yaml"}])
     def test_it_takes_posts_or_a_calendar(self, publish_batch: Flow[Any, Any], given: dict[str, Any]) -> None:
         assert "Give the one or the other" in str(run(publish_batch, **given).message)
 
-    def test_an_unknown_timezone_is_named(self, publish_batch: Flow[Any, Any]) -> None:
-        assert "timezone: there is none called 'Mars'" in str(run(publish_batch, items=[], timezone="Mars").message)
+    def test_an_unknown_timezone_is_named(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+        state = run(publish_batch, items=[alice.item("Hi")], timezone="Mars")
+        assert "timezone: there is none called 'Mars'" in str(state.message)
 
     def test_a_dry_run_sends_nothing(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
         with counted(alice.pds) as requests:
             state = run(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
         assert (state.message, requests) == ("1 due, 1 due later", {})
+        now, later = table("bluesky-batch-preview")
+        assert (now["text"], now["when"], later["text"]) == ("now", "now", "later")
+        assert later["when"] == f"{SOON:%Y-%m-%d %H:%M} UTC"
 
     def test_one_bad_row_of_a_calendar_stops_no_other(
         self, alice: Saved, publish_batch: Flow[Any, Any], tmp_path: Path

@@ -24,7 +24,8 @@ def api_client() -> Iterator[SyncPrefectClient]:
 
     Example:
         >>> with api_client() as client:
-        ...     client.hello()
+        ...     client.hello().status_code
+        200
     """
     url = PREFECT_API_URL.value()
     if url:

@@ -68,8 +68,7 @@ def read_calendar(file: File) -> Calendar:
         SourceUnavailable: it cannot be read.
 
     Example:
-        >>> calendar = read_calendar(File(source="calendars/december.yaml"))
-        >>> calendar.entries[0]
+        >>> read_calendar(File(source=f"{calendars}/december.yaml")).entries[0]
         ('post 1', PlannedPost(account='alice', ...))
     """
     suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()

@@ -51,8 +51,8 @@ class Commits:
         auth: signs the writes.
 
     Example:
-        >>> Commits(account, BearerAuth(authenticator)).send([publication])
-        [PublishedPost(uri='at://did:plc:.../app.bsky.feed.post/3...', ...)]
+        >>> Commits(credentials.ensure_session(), BearerAuth(authenticator)).send([])
+        []
     """
 
     def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:

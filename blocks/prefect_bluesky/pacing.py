@@ -47,7 +47,7 @@ class Allowance:
 
         Example:
             >>> Allowance.of(5_000, 35_000)
-            Allowance(capacity=3695, per_second=0.3623188405797101)
+            Allowance(capacity=3695, per_second=0.36231884057971014)
         """
         # Where both count, capacity + refill of 1 hour = per_hour and capacity + refill of 24 hours = per_day.
         refill = min(per_hour / 2, max((per_day - per_hour) / 23, per_day / 48))
@@ -69,7 +69,7 @@ def spend(account: SessionStatus, points: int, *, method: str) -> None:
         BudgetSpent: there are not as many now.
 
     Example:
-        >>> spend(account, 200 * CREATE, method="com.atproto.repo.applyWrites")
+        >>> spend(credentials.ensure_session(), 200 * CREATE, method="com.atproto.repo.applyWrites")
     """
     settings = current_settings()
     allowance = Allowance.of(settings.points_per_hour, settings.points_per_day)
