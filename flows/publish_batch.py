@@ -203,8 +203,10 @@ class _Batch:
                     continue
                 done, _ = wait(under_way, patience, FIRST_COMPLETED)
                 for each in done:
-                    account, pause = under_way.pop(each), each.result()
-                    if pause is not None:
+                    account = under_way.pop(each)
+                    if defect := each.exception():
+                        self._give_up(account, defect)
+                    elif (pause := each.result()) is not None:
                         heapq.heappush(queue, (time.monotonic() + pause.total_seconds(), next(order), account))
                 self._progress.show(sum(account.waiting for account in self._accounts.values()))
 
@@ -250,6 +252,13 @@ class _Batch:
             if not says(run, planned):
                 self._log.warning("%s, %s: its run says something else than it does. Edit that.", account.name, place)
         return True
+
+    def _give_up(self, account: _Account, defect: BaseException) -> None:
+        """What nobody has foreseen must not stop the other accounts."""
+        self._log.error("%s: this is a defect. Please report it.", account.name, exc_info=defect)
+        for place, _ in (*account.due, *account.later):
+            account.complain(place, "failed", f"{type(defect).__name__}; the log says more")
+        account.due, account.later = [], []
 
     def _serve(self, account: _Account) -> timedelta | None:
         """Do what can be done for an account; when to do the rest."""

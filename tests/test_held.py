@@ -15,10 +15,11 @@ from prefect.events import ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import Running
 
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
 from prefect_bluesky.held import held_runs
-from tests.support import LOGIN, block, counted, forget_processes_memory
+from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -129,7 +130,25 @@ class TestHolding:
         state = publish(stopped.credentials, Post(text="only to look at"), dry_run=True, return_state=True)
         assert (state.name, state.type) == ("Failed", StateType.FAILED)
 
-    def test_what_a_person_need_not_mend_is_not_held(self, pds: sandbox.Sandbox, publish: Any) -> None:
+    @pytest.mark.parametrize(("status", "writes"), [(429, 4), (503, 8)])
+    def test_what_passes_later_than_a_run_waits_is_held(
+        self, publish: Any, publish_held: Any, monkeypatch: pytest.MonkeyPatch, status: int, writes: int
+    ) -> None:
+        monkeypatch.setattr(publish_post, "retry_delay_seconds", [0.0])
+        with sandbox.run() as failing:
+            account = failing.create_account()
+            credentials = block(failing, account)
+            name = f"account-{uuid4().hex[:8]}"
+            credentials.save(name)
+            credentials.ensure_session()
+            failing.fail(WRITE, status=status, times=writes)
+            run = publish(BlueskyCredentials.load(name), Post(text="later"), return_state=True)
+            assert run.name == "Held"
+            publish_held(account.handle)
+            assert [post["value"]["text"] for post in failing.posts(account)] == ["later"]
+        assert states([run.state_details.flow_run_id]) == ["Completed"]
+
+    def test_what_no_waiting_mends_is_not_held(self, pds: sandbox.Sandbox, publish: Any) -> None:
         account = pds.create_account()
         credentials = block(pds, account)
         credentials.ensure_session()
@@ -262,6 +281,23 @@ class TestSending:
         forget_processes_memory()
         run_flow(announce, runs([run.id])[0], {"account": "me"})
         assert stopped.posts() == ["by me"]
+
+    @pytest.mark.parametrize(("starts", "then"), [(1, "Scheduled"), (5, "Held")])
+    def test_a_batch_whose_worker_died_is_started_again_but_not_for_ever(
+        self, publish_held: Any, starts: int, then: str
+    ) -> None:
+        @flow
+        def batch() -> None:
+            pass
+
+        with get_client(sync_client=True) as client:
+            deployment = client.create_deployment(client.create_flow(batch), f"batch-{uuid4().hex[:8]}", paused=True)
+            run = client.create_flow_run_from_deployment(deployment).id
+            for _ in range(starts):
+                client.set_flow_run_state(run, Running(), force=True)
+        set_held(run)
+        publish_held()
+        assert states([run]) == [then]
 
     def test_one_that_no_saved_block_is_there_for_says_so(
         self, pds: sandbox.Sandbox, publish: Any, publish_held: Any
