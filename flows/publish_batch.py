@@ -17,23 +17,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, PlannedPost, PublishedPost, held
 from prefect_bluesky.api import API_TROUBLE, tolerated
 from prefect_bluesky.attachments import File
 from prefect_bluesky.calendars import Unusable, read_calendar
 from prefect_bluesky.errors import InvalidInput, RateLimited
-from prefect_bluesky.planned_runs import PlannedRuns, known_runs, run_key, says
+from prefect_bluesky.planned_runs import PlannedRuns, has_failed, known_runs, run_key, says
+from prefect_bluesky.runtime import current_attempt
 from prefect_bluesky.saved_blocks import load_many
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -64,7 +65,7 @@ def publish_batch(
     storage: str = "",
     timezone: str = "UTC",
     dry_run: bool = False,
-    at_once: int = 16,
+    at_once: Annotated[int, Field(ge=1, le=64)] = 16,
 ) -> State[Any]:
     """Publish what is due, and schedule the rest as runs of `publish`.
 
@@ -95,17 +96,15 @@ def _planned(
     if bool(items) == bool(calendar):
         raise InvalidInput("items", "either they or a calendar are needed.", "Give the one or the other.")
     if items:
-        context = FlowRunContext.get()
-        run = context.flow_run if context else None
         entries: list[tuple[str, PlannedPost | Unusable]] = [(f"items[{n}]", item) for n, item in enumerate(items)]
-        occasion = str(run.id if run else "")
+        occasion = current_attempt().key
     else:
         read = read_calendar(File(source=calendar, storage=storage))
         # What stands in a file is meant once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
     try:
         zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # what a directory or a long name give
         raise InvalidInput(
             "timezone", f"there is none called {timezone!r}.", "Write one such as Europe/Berlin."
         ) from None
@@ -123,7 +122,7 @@ class _Account:
     problems: list[dict[str, str]] = field(default_factory=list)
     expires_at: datetime | None = None
     link: str = ""
-    served_at: float = field(default_factory=time.monotonic)
+    served_at: float = 0.0
     attempts: int = 0
 
     @property
@@ -131,12 +130,13 @@ class _Account:
         """How many of its posts are yet to be dealt with."""
         return len(self.due) + len(self.later)
 
-    def pause_after(self, trouble: BlueskyError) -> timedelta | None:
+    def pause_after(self, troubles: list[BlueskyError]) -> timedelta | None:
         """How long to wait after passing trouble; None if that would be for too long."""
-        pause = trouble.retry_after if isinstance(trouble, RateLimited) else None
-        if pause is None:
+        asked = [error.retry_after for error in troubles if isinstance(error, RateLimited) and error.retry_after]
+        if not asked:
             self.attempts += 1
             return _PAUSES[self.attempts - 1] if self.attempts <= len(_PAUSES) else None
+        pause = max(asked)
         waits_until = time.monotonic() + pause.total_seconds()
         return pause if waits_until - self.served_at < _PATIENCE.total_seconds() else None
 
@@ -170,11 +170,14 @@ class _Batch:
         self._runs: PlannedRuns | InvalidInput | None = None
         self._lock = Lock()
         now = datetime.now(UTC)
+        seen: dict[str, PlannedPost] = {}
         known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
         for place, entry in planned:
             account = self._accounts.setdefault(entry.account, _Account(entry.account))
             if isinstance(entry, Unusable):
                 account.complain(place, "failed", entry.reason)
+            elif seen.setdefault(run_key(entry), entry) != entry:
+                account.complain(place, "failed", f"key: another post of {entry.account} has {entry.key!r} here too.")
             elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
         self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
@@ -231,7 +234,7 @@ class _Batch:
         places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for each in problems:
             places[each["account"], each["what"]].append(each["post"])
-        which = [f"{account}, {', '.join(posts)}: {what}" for (account, what), posts in places.items()]
+        which = [f"{account}, {_some(posts)}: {what}" for (account, what), posts in places.items()]
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
         return Failed(message=f"{told}. {'; '.join(which[:_NAMED] + more)}")
 
@@ -245,8 +248,8 @@ class _Batch:
             account.note("published")
         elif run.state.is_cancelled():
             account.note("cancelled")
-        elif run.state.is_final():
-            return False  # it has failed: this is another attempt, under the same key
+        elif has_failed(run.state):
+            return False  # this is another attempt, under the same key
         else:
             account.note("scheduled")
             if not says(run, planned):
@@ -292,31 +295,31 @@ class _Batch:
         account.due, account.later = [], []
 
     def _publish(self, account: _Account, credentials: BlueskyCredentials) -> timedelta | None:
+        account.served_at = account.served_at or time.monotonic()
         outcomes: list[PublishedPost | BlueskyError]
         try:
             account.expires_at = credentials.ensure_session().expires_at
             outcomes = credentials.publish_many([(planned.post, planned.key) for _, planned in account.due])
         except BlueskyError as error:
             outcomes = [error] * len(account.due)
-        waiting: list[tuple[str, PlannedPost]] = []
-        trouble: BlueskyError | None = None
+        waiting: list[tuple[str, PlannedPost, BlueskyError]] = []
         for (place, planned), outcome in zip(account.due, outcomes, strict=True):
             if isinstance(outcome, PublishedPost):
                 account.note("published")
-                account.link, account.served_at = outcome.url, time.monotonic()
+                account.link = outcome.url
+                account.served_at, account.attempts = time.monotonic(), 0
             elif outcome.stops_account:
                 self._have_run(account, credentials, place, planned, outcome)
             elif outcome.retryable:
-                waiting.append((place, planned))
-                trouble = outcome
+                waiting.append((place, planned, outcome))
             else:
                 account.complain(place, "failed", str(outcome))
-        account.due = waiting
-        if trouble is None:
+        account.due = [(place, planned) for place, planned, _ in waiting]
+        if not waiting:
             return None
-        pause = account.pause_after(trouble)
+        pause = account.pause_after([error for _, _, error in waiting])
         if pause is None:
-            for place, planned in waiting:
+            for place, planned, trouble in waiting:
                 if trouble.may_pass:
                     self._have_run(account, credentials, place, planned, trouble)
                 else:
@@ -354,6 +357,11 @@ class _Batch:
         if isinstance(self._runs, InvalidInput):
             raise self._runs
         return self._runs
+
+
+def _some(places: list[str]) -> str:
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return f"{', '.join(places[:3])}{more}"
 
 
 class _Progress:
@@ -398,7 +406,7 @@ def _main() -> None:
     except BlueskyError as problem:
         sys.exit(str(problem))
     print(state.message)
-    sys.exit(state.is_failed())
+    sys.exit(not state.is_completed())
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
 from prefect_bluesky.api import api_client, tolerated
-from prefect_bluesky.held import STATE, account_of, held_runs
+from prefect_bluesky.held import STARTED_AGAIN, STATE, account_of, held_runs, started_again
 from prefect_bluesky.runtime import in_place_of
 from prefect_bluesky.saved_blocks import load_parameter
 
 _POST = TypeAdapter(Post)
 
 _MOST_STARTS = 5
-"""How often a run is started: one that kills its worker would do so for ever."""
+"""How often a run is started again: one that kills its worker would do so for ever."""
 
 
 @flow(
@@ -110,8 +110,9 @@ class _Desk:
         if run.deployment_id is None:
             self._note(run, account or "?", "held", "It has no deployment: start it again by hand.")
             return
-        if run.run_count >= _MOST_STARTS:
-            self._note(run, account or "?", "held", f"It was started {run.run_count} times: see why it does not end.")
+        starts = started_again(run)
+        if starts >= _MOST_STARTS:
+            self._note(run, account or "?", "held", f"It was started again {starts} times: see why it does not end.")
             return
         try:
             # Not before its account can sign in: it would be held again, and do all that it does besides once more.
@@ -122,6 +123,8 @@ class _Desk:
             self._note(run, account or "?", "held", str(trouble))
             return
         with api_client() as client:
+            # Counted here: one whose process does not even start is never counted as run.
+            client.update_flow_run(run.id, tags={*run.tags, f"{STARTED_AGAIN}{starts + 1}"})
             client.set_flow_run_state(run.id, Scheduled(message="Started again: it was held."))
         self._note(run, account or "?", "started again", "")
 

@@ -149,7 +149,7 @@ def test_a_person_sees_it_in_prefect(prefect_api: str) -> None:
     alice = account()
     spend(alice, 300)
     with get_client(sync_client=True) as client:
-        limit = client.read_global_concurrency_limit_by_name(f"bluesky-points-{alice.did.replace(':', '-')}")
+        limit = client.read_global_concurrency_limit_by_name(f"bluesky-points-{alice.did}")
     assert (limit.limit, limit.active_slots) == (3_695, 300)
 
 
@@ -160,7 +160,7 @@ def test_posts_and_deletions_are_counted(prefect_api: str) -> None:
         credentials.delete(published)
         did = credentials.ensure_session().did
     with get_client(sync_client=True) as client:
-        limit = client.read_global_concurrency_limit_by_name(f"bluesky-points-{did.replace(':', '-')}")
+        limit = client.read_global_concurrency_limit_by_name(f"bluesky-points-{did}")
     assert 10 <= limit.active_slots <= 12  # two posts at 3, six deletions at 1, less what has run in since
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,7 +19,7 @@ from prefect_bluesky.attachments import File
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.inputs import explained
 from prefect_bluesky.planned_post import PlannedPost
-from prefect_bluesky.sources import is_relative, joined, read_file
+from prefect_bluesky.sources import is_relative, is_url, joined, read_file
 
 MAX_BYTES = 20_000_000
 """What a calendar may take: a week of a thousand accounts takes a fifth of it."""
@@ -98,8 +99,15 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
     try:
         planned: PlannedPost = _beside(calendar, PlannedPost.model_validate(fields))
     except ValidationError as unusable:
-        account = fields.get("account") if isinstance(fields, dict) else None
-        return Unusable(place, str(account or ""), explained(unusable))
+        reason = explained(unusable)
+    except InvalidInput as unusable:
+        reason = str(unusable)
+    except RecursionError:
+        reason = "its lists are nested too deeply."
+    else:
+        return planned
+    account = fields.get("account") if isinstance(fields, dict) else None
+    return Unusable(place, str(account or ""), reason)
     return planned
 
 
@@ -110,7 +118,12 @@ def _beside(calendar: File, value: Any) -> Any:
     if not isinstance(value, BaseModel):
         return value
     changed = {name: _beside(calendar, old) for name, old in value}
-    if isinstance(value, File) and not value.storage and is_relative(value.source):
+    if isinstance(value, File) and not value.storage and not is_url(value.source):
+        if not is_relative(value.source):
+            if calendar.storage or is_url(calendar.source):
+                # Who writes there need not be somebody who may read files of the worker.
+                raise InvalidInput("source", f"{value.source!r} leads out of where the calendar lies.", "Put it there.")
+            return value
         changed |= {"source": joined(calendar.source, value.source), "storage": calendar.storage}
     return value.model_copy(update=changed)
 
@@ -121,11 +134,21 @@ def _beside(calendar: File, value: Any) -> Any:
 class _Loader(yaml.SafeLoader):
     """YAML in which a scalar is the text that stands there, and nothing else: `no` is Norwegian, `08:00` no number."""
 
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        # A few lines of them may stand for gigabytes.
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not read", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+_MISUSED = (AttributeError, RecursionError, TypeError, ValueError)
+"""What the parser raises where a tag such as `!!int` stands before something else, or lists are nested deeply."""
 
 
 def _from_yaml(text: str) -> _Written:
@@ -134,7 +157,7 @@ def _from_yaml(text: str) -> _Written:
     except yaml.MarkedYAMLError as damaged:
         line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
         raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "It is no YAML there.") from None
-    except (yaml.YAMLError, RecursionError) as damaged:
+    except (yaml.YAMLError, *_MISUSED) as damaged:
         raise InvalidInput("calendar", f"it is no YAML: {damaged}.", "Check it with a YAML editor.") from None
 
 
@@ -145,6 +168,8 @@ def _from_json(text: str) -> _Written:
         raise InvalidInput("calendar", f"line {damaged.lineno}: {damaged.msg}.", "It is no JSON there.") from None
     except RecursionError:
         raise InvalidInput("calendar", "its lists are nested too deeply.", "A calendar is a list of posts.") from None
+    except ValueError as damaged:  # a number of thousands of digits
+        raise InvalidInput("calendar", f"it cannot be read: {damaged}.", "Correct it.") from None
 
 
 def _listed(content: Any) -> _Written:
@@ -156,6 +181,8 @@ def _listed(content: Any) -> _Written:
             what = f"nothing is known of {', '.join(sorted(map(str, others)))}." if others else "posts: is missing."
             raise InvalidInput("calendar", what, "Write posts: with a list, and beside it account and timezone.")
         timezone, account = content.get("timezone"), content.get("account")
+        if timezone is not None and not isinstance(timezone, str):
+            raise InvalidInput("timezone", "it is no text.", "Write one such as Europe/Berlin.")
         content = content["posts"]
     if not isinstance(content, list):
         raise InvalidInput("calendar", "it is no list of posts.", "Begin each post with a dash, or write posts: first.")
@@ -181,6 +208,8 @@ def _from_csv(text: str) -> _Written:
             if name not in {*_CELLS, *_LISTS, *_SWITCHES} and not _NUMBERED.fullmatch(name):
                 known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
                 raise InvalidInput("calendar", f"there is no column {name!r}.", f"The columns are {known}.")
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise InvalidInput("calendar", f"the column {twice[0]!r} stands twice.", "Number images: image, image 2.")
         posts = [
             (place, _from_row(columns, row, place))
             for row in rows
@@ -228,16 +257,21 @@ def _from_markdown(text: str) -> _Written:
             f"line {line}: it begins a front matter that does not end.",
             "A line of three dashes begins and ends each. For a rule within a text, write ***.",
         )
-    posts = []
+    posts: list[tuple[str, Any]] = []
     for number, (matter, body) in enumerate(zip(parts[::2], parts[1::2], strict=True), 1):
-        posts.append((f"post {number}", _from_document(matter, body, f"post {number}")))
+        document = _from_document(matter, body, f"post {number}")
+        if isinstance(document, Unusable) and posts:
+            # It may be the rest of the text before it.
+            place = posts[-1][0]
+            posts[-1] = (place, Unusable(place, "", "after its text stands no front matter. For a rule, write ***."))
+        posts.append((f"post {number}", document))
     return _Written(posts)
 
 
 def _from_document(matter: str, body: str, place: str) -> Any:
     try:
         fields = yaml.load(matter, _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, *_MISUSED):
         fields = None
     if not isinstance(fields, dict):
         return Unusable(place, "", "its front matter is no YAML with account:, at: and the like. Correct it.")

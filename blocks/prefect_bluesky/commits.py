@@ -19,6 +19,7 @@ from prefect_bluesky.errors import (
     KeyConflict,
     RateLimited,
     RequestRefused,
+    ServiceError,
     ServiceUnavailable,
     StoreError,
 )
@@ -59,6 +60,7 @@ class Commits:
         self._account = account
         self._auth = auth
         self._outcomes: dict[int, Outcome] = {}
+        self._failed_alone = 0
 
     def send(self, publications: Sequence[Publication]) -> list[Outcome]:
         """Publish them in order, unless they are published already.
@@ -84,7 +86,7 @@ class Commits:
         try:
             for commit in self._commits(publications):
                 self._settle(commit)
-        except (AuthError, StoreError, RateLimited, ServiceUnavailable) as stopped:
+        except BlueskyError as stopped:
             rest = stopped
         outcomes = [self._outcomes.get(id(each), rest) for each in publications]
         return [outcome for outcome in outcomes if outcome is not None]
@@ -99,7 +101,7 @@ class Commits:
                     self._outcomes[id(publication)] = found
                     continue
                 own_writes, own_size = len(publication.records), _size(publication)
-            except (AuthError, StoreError, RateLimited, ServiceUnavailable):
+            except (AuthError, StoreError):
                 yield commit
                 raise
             except BlueskyError as unusable:
@@ -125,6 +127,8 @@ class Commits:
             try:
                 self._write(pending)
             except (RequestRefused, BudgetSpent) as refused:
+                # What was sent before may be out yet.
+                refused.retryable = refused.retryable and (attempt == 0 or _all_repeatable(pending))
                 self._settle_halves(pending, refused)
                 return
             except (ServiceUnavailable, RateLimited) as unclear:
@@ -141,12 +145,17 @@ class Commits:
         if not pending:
             return
         trouble.retryable = _all_repeatable(pending)
+        is_of_one = trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_of_one and len(pending) > 1:
+            self._settle_halves(pending, trouble)
+            return
         self._outcomes.update((id(each), trouble) for each in pending)
-        # With this a server may mean one post of them, and take the next commit.
-        if trouble.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+        self._failed_alone += 1
+        # With this a server may mean one post, but hardly several.
+        if not is_of_one or self._failed_alone > 1:
             raise trouble
 
-    def _settle_halves(self, commit: Sequence[Publication], refused: RequestRefused | BudgetSpent) -> None:
+    def _settle_halves(self, commit: Sequence[Publication], refused: ServiceError) -> None:
         """Send a commit in halves: it may be refused for one of its posts, and the budget may do for some of them."""
         if len(commit) == 1:
             if isinstance(refused, BudgetSpent):
@@ -185,8 +194,8 @@ class Commits:
                 found = publication.written()
                 if found is None and look_for_remains:
                     publication.check_for_remains()
-            except KeyConflict as conflict:
-                self._outcomes[id(publication)] = conflict
+            except (KeyConflict, RequestRefused) as refused:
+                self._outcomes[id(publication)] = refused
             except (ServiceUnavailable, RateLimited) as unknown:
                 unknown.retryable = _all_repeatable(commit)
                 raise

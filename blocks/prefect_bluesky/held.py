@@ -44,6 +44,15 @@ def account_of(run: FlowRun) -> str | None:
     return next((each.removeprefix(prefix) for each in run.tags if each.startswith(prefix)), None)
 
 
+STARTED_AGAIN = "bluesky.started-again."
+"""The tag of a run that was held and started again, and how often."""
+
+
+def started_again(run: FlowRun) -> int:
+    """How often a held run was started again."""
+    return sum(tag.startswith(STARTED_AGAIN) for tag in run.tags)
+
+
 def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     """The state of a flow run that cannot publish until a person has mended its account: return it from the flow.
 

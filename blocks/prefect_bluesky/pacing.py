@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ _short: set[str] = set()
 
 def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
     """Take points; how many are missing, if there are not as many."""
-    name = f"bluesky-points-{re.sub('[^A-Za-z0-9.]+', '-', did)}"
+    name = f"bluesky-points-{did.replace('%', '=')}"
     try:
         with api_client() as client:
             if name in _short:
@@ -104,7 +103,8 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
                     )
                 _increment(client, name, points)
     except PrefectHTTPStatusError as refusal:
-        if refusal.response.status_code == HTTPStatus.LOCKED:
+        # Of more than its limit Prefect says that it cannot be.
+        if refusal.response.status_code in {HTTPStatus.LOCKED, HTTPStatus.UNPROCESSABLE_ENTITY}:
             _short.add(name)
             return points
         logger().warning("Going on without the limit %s: %s", name, type(refusal).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from prefect_bluesky.attachments import as_form
 from prefect_bluesky.post import Post
+
+_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class PlannedPost(BaseModel):
@@ -40,7 +43,6 @@ class PlannedPost(BaseModel):
         title="Account",
         description="The name of the account's saved Bluesky Credentials block.",
         examples=["alice"],
-        min_length=1,
     )
     post: Post = Field(title="Post", description="What to publish.")
     at: datetime | None = Field(
@@ -64,6 +66,31 @@ class PlannedPost(BaseModel):
         if "post" in value:
             raise ValueError(f"post: {' and '.join(written)} stand beside it. Put them into it.")
         return {name: each for name, each in value.items() if name not in written} | {"post": written}
+
+    @field_validator("account")
+    @classmethod
+    def _names_a_block(cls, account: str) -> str:
+        account = account.strip()
+        if not _NAME.fullmatch(account):
+            raise ValueError(
+                f"{account!r} names no saved block: such a name has lower-case letters, digits and dashes."
+            )
+        return account
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _is_no_number(cls, at: Any) -> Any:
+        # pydantic takes one for seconds since 1970: 20261201 would be due since long.
+        if isinstance(at, int | float) or (isinstance(at, str) and at.strip().lstrip("+-").replace(".", "").isdigit()):
+            raise ValueError(f"{at!r} is no time. Write one such as 2026-12-01 08:00.")
+        return at or None
+
+    @field_validator("at")
+    @classmethod
+    def _is_of_our_time(cls, at: datetime | None) -> datetime | None:
+        if at is not None and not 2000 <= at.year < 2200:
+            raise ValueError(f"the year {at.year} is meant otherwise. Write a time such as 2026-12-01 08:00.")
+        return at
 
     @field_validator("key")
     @classmethod

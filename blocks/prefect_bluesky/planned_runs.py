@@ -55,6 +55,11 @@ def _as_parameter(planned: PlannedPost) -> dict[str, Any]:
     return planned.post.model_dump(mode="json", exclude_defaults=True)
 
 
+def has_failed(state: State[Any]) -> bool:
+    """Whether a run in this state has ended, and neither published its post, nor holds it, nor was cancelled."""
+    return state.is_final() and not (state.is_completed() or state.is_cancelled() or state.name == held.STATE)
+
+
 class PlannedRuns:
     """Makes runs of `publish`.
 
@@ -103,7 +108,7 @@ class PlannedRuns:
             "key": planned.key,
         }
         with api_client() as client:
-            return client.create_flow_run_from_deployment(
+            run = client.create_flow_run_from_deployment(
                 self._deployment,
                 parameters=parameters,
                 state=state,
@@ -111,3 +116,8 @@ class PlannedRuns:
                 tags=tags,
                 idempotency_key=run_key(planned),
             )
+            if run.state is not None and has_failed(run.state):
+                # One of an earlier attempt, which Prefect leaves as it is.
+                client.update_flow_run(run.id, parameters=parameters, tags={*run.tags, *tags})
+                client.set_flow_run_state(run.id, state, force=True)
+        return run

@@ -19,14 +19,19 @@ from prefect_bluesky.web import Fetched, fetch, shown
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
+def is_url(source: str) -> bool:
+    """Whether a source is a URL."""
+    return _SCHEME.match(source) is not None
+
+
 def is_relative(source: str) -> bool:
     """Whether a source is a path that leads on from somewhere: no URL, and from no root."""
-    return not _SCHEME.match(source) and not source.startswith(("/", "~")) and not Path(source).is_absolute()
+    return not is_url(source) and not source.startswith(("/", "~")) and not Path(source).is_absolute()
 
 
 def joined(source: str, relative: str) -> str:
     """A relative path as it leads on from where another source lies."""
-    if _SCHEME.match(source):
+    if is_url(source):
         return urljoin(source, relative)
     return str(PurePosixPath(source).parent / relative)
 
