@@ -101,6 +101,19 @@ def test_a_calendar_says_where_its_times_hold(tmp_path: Path) -> None:
     assert calendar.timezone == "Europe/Berlin"
 
 
+def test_a_rule_in_markdown_publishes_no_half_of_a_post(tmp_path: Path) -> None:
+    text = "---\naccount: alice\n---\nHello\n\n---\n\nmore\n\n---\n\nend\n"
+    assert all(isinstance(each, Unusable) for _, each in read(tmp_path, "posts.md", text).entries)
+
+
+def test_a_calendar_from_elsewhere_reads_no_file_of_the_worker(prefect_api: str, tmp_path: Path) -> None:
+    LocalFileSystem(basepath=str(tmp_path)).save("elsewhere", overwrite=True)
+    (tmp_path / "c.json").write_text(json.dumps([{**ONE, "images": [{"source": "/etc/hostname"}]}]))
+    ((_, unusable),) = read_calendar(File(source="c.json", storage="local-file-system/elsewhere")).entries
+    assert isinstance(unusable, Unusable)
+    assert "leads out of where the calendar lies" in unusable.reason
+
+
 class TestBad:
     """What cannot be read."""
 
@@ -117,6 +130,10 @@ class TestBad:
             ("c.json", "[" * 100_000, "nested too deeply"),
             ("c.csv", "account,txet\nalice,Hi\n", "there is no column 'txet'"),
             ("c.csv", 'account,text\nalice,"Hi\n', "row 2"),
+            ("c.csv", "account,text,text\nalice,Hi,Ho\n", "the column 'text' stands twice"),
+            ("c.yaml", "- &a {account: alice, text: Hi}\n- *a\n", "line 2: aliases are not read"),
+            ("c.yaml", "- !!int many", "it is no YAML"),
+            ("c.json", '{"timezone": 5, "posts": []}', "timezone: it is no text"),
             ("c.md", "No front matter", "line 1 is no front matter"),
             ("c.md", "---\naccount: alice\n", "does not end"),
             ("c.md", "---\naccount: alice\n---\nHi\n---\nmore\n", "line 5"),
@@ -138,6 +155,10 @@ class TestBad:
             ("c.yaml", "- text: Hi", "post 1", "account: Field required"),
             ("c.yaml", "- account: a\n  text: ''", "post 1", "text: the post is empty"),
             ("c.yaml", "- account: a\n  text: Hi\n  at: tomorrow", "post 1", "at: "),
+            ("c.yaml", "- account: a\n  text: Hi\n  at: 20261201", "post 1", "'20261201' is no time"),
+            ("c.json", '[{"account": "a", "text": "Hi", "at": 2026}]', "post 1", "2026 is no time"),
+            ("c.yaml", "- account: a\n  text: Hi\n  at: 9999-12-31", "post 1", "the year 9999"),
+            ("c.yaml", "- account: a?b\n  text: Hi", "post 1", "'a?b' names no saved block"),
             ("c.yaml", "- account: a\n  txet: Hi", "post 1", "txet: Extra inputs"),
             ("c.yaml", "- account: a\n  text: Hi\n  post: Ho", "post 1", "text stand beside it"),
             ("c.yaml", "- just text", "post 1", "valid dictionary"),

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyError, Post, PublishedPost, sandbox
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost, sandbox
+from tests import proxy
+from tests.proxy import Answer, Phase, Step
 from tests.support import WRITE, Pds, block, counted, texts
 
 LOOK = "com.atproto.repo.getRecord"
@@ -145,6 +148,22 @@ class TestTrouble:
                 done = credentials.publish_many(numbered(450))
         assert set(names(done)) == {"ServiceUnavailable"}
         assert requests[WRITE] == 2
+
+    def test_a_post_that_the_server_fails_on_stops_no_other(self, own: sandbox.Sandbox) -> None:
+        poison = "always fails"
+
+        def fail(step: Step, phase: Phase) -> Answer | None:
+            if phase is Phase.BEFORE and step.method == WRITE and poison.encode() in step._body:
+                return Answer(500, b'{"error": "InternalServerError", "message": "Internal Server Error"}')
+            return None
+
+        account = own.create_account()
+        with proxy.run(own.url, fail) as url:
+            credentials = BlueskyCredentials(
+                handle=account.handle, app_password=SecretStr(account.app_password), service_url=url
+            )
+            done = credentials.publish_many([("before", "1"), (poison, "2"), ("after", "3"), ("last", "4")])
+        assert names(done) == ["PublishedPost", "ServiceUnavailable", "PublishedPost", "PublishedPost"]
 
 
 class TestKeys:

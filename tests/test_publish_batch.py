@@ -19,6 +19,7 @@ from prefect.states import Cancelled
 
 from prefect_bluesky import sandbox
 from tests.support import LOGIN, WRITE, block, counted, texts
+from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -257,6 +258,28 @@ class TestSchedule:
             client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
         assert run(publish_batch, items=[alice.item("due", at=now, key="k")]).message == "1 published"
         assert alice.texts == ["due"]
+
+    def test_two_posts_under_one_key_are_told(
+        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+    ) -> None:
+        items = [alice.item("one", at=SOON, key="same"), alice.item("two", at=SOON, key="same")]
+        state = run(publish_batch, items=items)
+        assert str(state.message).startswith("1 scheduled, 1 failed")
+        assert "items[1]: key: another post" in str(state.message)
+
+    def test_a_failed_run_of_an_account_that_died_is_held_and_not_forgotten(
+        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+    ) -> None:
+        alice.pds.revoke_app_password(alice.account)
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        run(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
+        (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "lost?"}]
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
+            wait_for(lambda: datetime.now(UTC) > soon)
+            state = run(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
+            assert str(state.message).startswith("1 held")
+            assert client.read_flow_run(run_of_it.id).state_name == "Held"
 
 
 class TestInput:

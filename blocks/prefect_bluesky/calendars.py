@@ -182,7 +182,7 @@ def _listed(content: Any) -> _Written:
             raise InvalidInput("calendar", what, "Write posts: with a list, and beside it account and timezone.")
         timezone, account = content.get("timezone"), content.get("account")
         if timezone is not None and not isinstance(timezone, str):
-            raise InvalidInput("timezone", "it is no text.", "Write one such as Europe/Berlin.")
+            raise InvalidInput("calendar", "timezone: it is no text.", "Write one such as Europe/Berlin.")
         content = content["posts"]
     if not isinstance(content, list):
         raise InvalidInput("calendar", "it is no list of posts.", "Begin each post with a dash, or write posts: first.")
