@@ -149,6 +149,12 @@ class _Account:
         self.note(state)
         self.problems.append({"account": self.name, "post": place, "state": state, "what": what})
 
+    def give_up(self, what: str) -> None:
+        """Say of all that is left why it is not out."""
+        for place, _ in (*self.due, *self.later):
+            self.complain(place, "failed", what)
+        self.due, self.later = [], []
+
     def row(self) -> dict[str, str | int]:
         """It as a row of the table."""
         return {
@@ -181,7 +187,11 @@ class _Batch:
             elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
         self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
-        self._progress = _Progress(sum(account.waiting for account in self._accounts.values()))
+        self._progress = _Progress(self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(account.waiting for account in self._accounts.values())
 
     def work(self, at_once: int) -> None:
         """Serve all accounts, each as often as it needs.
@@ -211,7 +221,7 @@ class _Batch:
                         self._give_up(account, defect)
                     elif (pause := each.result()) is not None:
                         heapq.heappush(queue, (time.monotonic() + pause.total_seconds(), next(order), account))
-                self._progress.show(sum(account.waiting for account in self._accounts.values()))
+                self._progress.show(self._waiting)
 
     def close(self) -> State[Any]:
         """Show what became of each account; the state of the run."""
@@ -259,17 +269,13 @@ class _Batch:
     def _give_up(self, account: _Account, defect: BaseException) -> None:
         """What nobody has foreseen must not stop the other accounts."""
         self._log.error("%s: this is a defect. Please report it.", account.name, exc_info=defect)
-        for place, _ in (*account.due, *account.later):
-            account.complain(place, "failed", f"{type(defect).__name__}; the log says more")
-        account.due, account.later = [], []
+        account.give_up(f"{type(defect).__name__}; the log says more")
 
     def _serve(self, account: _Account) -> timedelta | None:
         """Do what can be done for an account; when to do the rest."""
         credentials = self._blocks[account.name]
         if not isinstance(credentials, BlueskyCredentials):
-            for place, _ in (*account.due, *account.later):
-                account.complain(place, "failed", f"the block {account.name} cannot be used: {credentials}")
-            account.due, account.later = [], []
+            account.give_up(f"the block {account.name} cannot be used: {credentials}")
             return None
         if self._dry_run:
             self._preview(account)

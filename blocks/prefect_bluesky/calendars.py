@@ -108,7 +108,6 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
         return planned
     account = fields.get("account") if isinstance(fields, dict) else None
     return Unusable(place, str(account or ""), reason)
-    return planned
 
 
 def _beside(calendar: File, value: Any) -> Any:
@@ -151,9 +150,13 @@ _MISUSED = (AttributeError, RecursionError, TypeError, ValueError)
 """What the parser raises where a tag such as `!!int` stands before something else, or lists are nested deeply."""
 
 
+def _content(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+
+
 def _from_yaml(text: str) -> _Written:
     try:
-        return _listed(yaml.load(text, _Loader))  # noqa: S506 (a SafeLoader)
+        return _listed(_content(text))
     except yaml.MarkedYAMLError as damaged:
         line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
         raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "It is no YAML there.") from None
@@ -270,7 +273,7 @@ def _from_markdown(text: str) -> _Written:
 
 def _from_document(matter: str, body: str, place: str) -> Any:
     try:
-        fields = yaml.load(matter, _Loader)  # noqa: S506 (a SafeLoader)
+        fields = _content(matter)
     except (yaml.YAMLError, *_MISUSED):
         fields = None
     if not isinstance(fields, dict):

@@ -29,11 +29,9 @@ from prefect_bluesky.session import SessionStatus
 MAX_WRITES = 200
 """Writes that a PDS takes in a commit (measured; it answers `Too many writes` to more)."""
 
-_MAX_BODY = 1_000_000
-"""Bytes of JSON that a PDS takes in one request (measured; it answers 413 to more)."""
-
-_ENVELOPE = 2_500
-"""Bytes of these for what surrounds the writes: a DID has up to 2,048 (https://atproto.com/specs/did)."""
+_MAX_BYTES = 997_500
+"""Bytes of JSON that writes may take. A PDS takes 1,000,000 in one request (measured; it answers 413 to more); a DID of
+up to 2,048 (https://atproto.com/specs/did) surrounds the writes, and little else."""
 
 _MOST_ATTEMPTS = 4
 """How often a commit is sent at most: each time that its answer is lost, some of its posts may be found out."""
@@ -107,7 +105,7 @@ class Commits:
             except BlueskyError as unusable:
                 self._outcomes[id(publication)] = unusable
                 continue
-            if commit and (writes + own_writes > MAX_WRITES or size + own_size > _MAX_BODY - _ENVELOPE):
+            if commit and (writes + own_writes > MAX_WRITES or size + own_size > _MAX_BYTES):
                 yield commit
                 commit, writes, size = [], 0, 0
             commit.append(publication)
@@ -226,8 +224,8 @@ def _size(publication: Publication) -> int:
         InvalidInput: more than a commit may have.
     """
     size = len(json.dumps(_writes(publication), ensure_ascii=False).encode())
-    if size > _MAX_BODY - _ENVELOPE:
-        over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BODY - _ENVELOPE:,}."
+    if size > _MAX_BYTES:
+        over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BYTES:,}."
         raise InvalidInput("thread", over, "Publish it as two threads, or shorten its links and alt texts.")
     return size
 
