@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.flows import load_flow_from_entrypoint
@@ -18,10 +17,9 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
-from pydantic import SecretStr
 
 from prefect_bluesky import sandbox
+from tests import aws
 from tests.pds import server as pds_server
 from tests.prefect_server import PrefectServer
 from tests.support import Pds
@@ -128,15 +126,13 @@ def pds(request: pytest.FixtureRequest) -> Pds:
 
 
 @pytest.fixture(scope="session")
-def aws_credentials() -> Iterator[AwsCredentials]:
+def aws_url() -> Iterator[str]:
     """AWS, played by moto over HTTP."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield AwsCredentials(
-        aws_access_key_id="testing",
-        aws_secret_access_key=SecretStr("testing"),
-        region_name="eu-central-1",
-        aws_client_parameters=AwsClientParameters(endpoint_url=f"http://{host}:{port}"),
-    )
-    server.stop()
+    with aws.run() as url:
+        yield url
+
+
+@pytest.fixture
+def aws_credentials(aws_url: str) -> AwsCredentials:
+    """A block for it that no other test has saved."""
+    return aws.credentials(aws_url)

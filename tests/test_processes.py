@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
+from tests import aws
 from tests.pds.server import RealPds
 from tests.support import (
     LOGIN,
@@ -80,7 +81,7 @@ class Orphans:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def orphans(prefect_server: str, aws_credentials: AwsCredentials) -> Iterator[Orphans]:
+def orphans(prefect_server: str, aws_url: str) -> Iterator[Orphans]:
     """They have a minute to wait: it passes while the tests above theirs run."""
     with ExitStack() as running:
         pds = running.enter_context(sandbox.run())
@@ -89,7 +90,7 @@ def orphans(prefect_server: str, aws_credentials: AwsCredentials) -> Iterator[Or
             running.callback(worker.close)
         # A handle that no other test's account has: sessions lie under the handle in AWS.
         account = pds.create_account("orphaned.test")
-        credentials = block(pds, account, aws_credentials=aws_credentials)
+        credentials = block(pds, account, aws_credentials=aws.credentials(aws_url))
         # The workers are told of the API; the tests meanwhile are not.
         with temporary_settings({PREFECT_API_URL: prefect_server}):
             doomed.do(gate, credentials)

@@ -25,13 +25,10 @@ from subprocess import check_output, run
 from typing import Any
 
 from atproto import Client
-from moto.server import ThreadedMotoServer
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
 # A script's own folder is on the path, not the repository's root.
@@ -44,7 +41,7 @@ from prefect_bluesky.fingerprint import Fingerprint
 from prefect_bluesky.records import record_keys
 from prefect_bluesky.session import Session
 from prefect_bluesky.session_document import SessionDocument
-from tests import postgres, proxy
+from tests import aws, postgres, proxy
 from tests.pds.server import Account, RealPds
 from tests.pds.server import run as run_pds
 from tests.prefect_server import PrefectServer
@@ -68,16 +65,7 @@ class Stage:
     def __init__(self, stack: ExitStack) -> None:
         self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.pds: RealPds = stack.enter_context(run_pds())
-        aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        aws.start()
-        stack.callback(aws.stop)
-        host, port = aws.get_host_and_port()
-        self._aws = AwsCredentials(
-            aws_access_key_id="testing",
-            aws_secret_access_key=SecretStr("testing"),
-            region_name="eu-central-1",
-            aws_client_parameters=AwsClientParameters(endpoint_url=f"http://{host}:{port}"),
-        )
+        self._aws = aws.credentials(stack.enter_context(aws.run()))
         server = PrefectServer(self.home, stack.enter_context(postgres.run()))
         stack.callback(server.kill)
         server.start()
