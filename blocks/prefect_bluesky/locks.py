@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass
+from enum import Enum, auto
 from http import HTTPStatus
 from random import uniform
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
 
 from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.runtime import api_at_hand, logger
@@ -24,6 +28,9 @@ _POLL = 0.1, 1.0
 for up to 39 (its `maximum_concurrency_slot_wait_seconds`, with jitter), which is why Prefect's own context manager
 `concurrency` does not do here."""
 
+_TROUBLE = (*API_TROUBLE, ValueError)
+"""What asking may raise where the API is away, or fails, or a proxy answers for it."""
+
 
 @contextmanager
 def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[None]:
@@ -31,6 +38,9 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
 
     Without an API at hand nothing is held: there the caller's own lock must do, and no server is started for it.
     Where the API fails, the work goes on without the lock: a second refresh does no harm, a missed post does.
+
+    Threads that come at the same time, each for a lock of its own, take theirs in one request, which costs a server as
+    much as one of them would. They give them back in one, too, when the last is done.
 
     Args:
         name: the limit's name; it is created where it is missing.
@@ -40,73 +50,158 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
     if not api_at_hand():
         yield
         return
-    with api_client() as client:
-        held = _acquire(client, name, lease, patience)
+    held = _acquire(name, lease, patience)
+    try:
+        yield
+    finally:
+        if held:
+            held.leave()
+
+
+class _Held:
+    """Slots that were taken in one request, until the last of their holders has left."""
+
+    def __init__(self, lease_id: UUID, lease: float, names: Collection[str]) -> None:
+        self._id = lease_id
+        self._lease = lease
+        self._names = ", ".join(names)
+        self._holders = len(names)
+        self._lock = Lock()
+        self._is_over = Event()
+        Thread(target=copy_context().run, args=(self._renew,), daemon=True).start()
+
+    def leave(self) -> None:
+        """One holder is done."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return
+        self._is_over.set()
         try:
-            with _renewed(held, lease):
-                yield
-        finally:
-            if held:
-                try:
-                    client.release_concurrency_slots_with_lease(held)
-                except API_TROUBLE as why:
-                    logger().warning("The lock %s opens after its lease of %.0f s: %s", name, lease, type(why).__name__)
+            with api_client() as client:
+                client.release_concurrency_slots_with_lease(self._id)
+        except API_TROUBLE as why:
+            logger().warning(
+                "The lock %s opens after its lease of %.0f s: %s", self._names, self._lease, type(why).__name__
+            )
+
+    def _renew(self) -> None:
+        """Keep the lease from running out. Where that fails, the work goes on: what was sent is never abandoned."""
+        while not self._is_over.wait(self._lease / 2):
+            with suppress(*API_TROUBLE), api_client() as client:
+                client.renew_concurrency_lease(self._id, self._lease)
 
 
-def _acquire(client: SyncPrefectClient, name: str, lease: float, patience: float) -> UUID | None:
-    """Wait for the slot; the lease under which it is held, or None where the work goes on without it."""
+class _Not(Enum):
+    """Why a slot is not held."""
+
+    FREE = auto()
+    THERE = auto()
+
+
+_Answer = _Held | _Not | Exception
+
+
+@dataclass(eq=False)
+class _Wish:
+    """A slot that a thread waits for."""
+
+    name: str
+    lease: float
+    answer: _Answer | None = None
+
+
+class _Queue:
+    """Wishes of several threads: whoever's turn it is asks for all that wait."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+        self._waiting: list[_Wish] = []
+
+    def ask(self, name: str, lease: float) -> _Held | _Not:
+        """Ask for a slot, together with others."""
+        wish = _Wish(name, lease)
+        self._waiting.append(wish)
+        with self._turn:
+            while wish.answer is None:
+                # Two of one name are two requests.
+                together = {each.name: each for each in reversed(self._waiting) if each.lease == lease}
+                for each in together.values():
+                    self._waiting.remove(each)
+                self._ask(list(together.values()))
+        if isinstance(wish.answer, Exception):
+            raise wish.answer
+        return wish.answer
+
+    def _ask(self, together: list[_Wish]) -> None:
+        try:
+            answers = _ask([each.name for each in together], together[0].lease)
+        except _TROUBLE as trouble:
+            for each in together:
+                each.answer = trouble
+            return
+        for each in together:
+            each.answer = answers[each.name]
+
+
+_queues: defaultdict[str | None, _Queue] = defaultdict(_Queue)
+"""For each API, by its URL."""
+
+# In a forked child nobody would end its parent's turn.
+os.register_at_fork(after_in_child=_queues.clear)
+
+
+def _acquire(name: str, lease: float, patience: float) -> _Held | None:
+    """Wait for the slot; None where the work goes on without it."""
     deadline = time.monotonic() + lease + patience
     pause, longest = _POLL
+    queue = _queues[PREFECT_API_URL.value()]
     try:
-        while (held := _try(client, name, lease)) is None:
+        answer = queue.ask(name, lease)
+        while isinstance(answer, _Not):
             if time.monotonic() > deadline:
                 logger().warning(
                     "The lock %s was held for longer than its lease, so its holder is dead: freeing it", name
                 )
-                _free(client, name)
+                _free(name)
                 return None
+            if answer is _Not.THERE:
+                _create(name)
+                answer = queue.ask(name, lease)
+                continue
             time.sleep(pause * uniform(0.5, 1))
             pause = min(2 * pause, longest)
-    except API_TROUBLE as why:
+            # Alone: those who ask together are refused together, whosever slot is taken.
+            answer = _ask([name], lease)[name]
+    except _TROUBLE as why:
         logger().warning("Going on without the lock %s: %s", name, type(why).__name__)
         return None
-    return held
+    return answer
 
 
-def _try(client: SyncPrefectClient, name: str, lease: float) -> UUID | None:
+def _ask(names: list[str], lease: float) -> dict[str, _Held | _Not]:
+    """Ask for slots: all that are there, or none if one of them is not free."""
     try:
-        answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", lease)
+        with api_client() as client:
+            answer = client.increment_concurrency_slots_with_lease(names, 1, "concurrency", lease)
     except PrefectHTTPStatusError as refusal:
         if refusal.response.status_code == HTTPStatus.LOCKED:
-            return None
+            return dict.fromkeys(names, _Not.FREE)
         raise
     granted = ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
-    if granted.limits:
-        return granted.lease_id
-    # A missing limit lets everyone in. Workers that meet here for the first time all try to make it.
-    with suppress(ObjectAlreadyExists):
-        client.upsert_global_concurrency_limit_by_name(name, 1)
-    return _try(client, name, lease)
+    # A missing limit lets everyone in.
+    there = {limit.name for limit in granted.limits}
+    held = _Held(granted.lease_id, lease, there) if there else _Not.THERE
+    return {name: held if name in there else _Not.THERE for name in names}
 
 
-@contextmanager
-def _renewed(held: UUID | None, lease: float) -> Iterator[None]:
-    """Keep a lease from running out. Where that fails, the work goes on: a refresh that was sent is never abandoned."""
-    is_over = Event()
-
-    def renew() -> None:
-        while held and not is_over.wait(lease / 2):
-            with suppress(*API_TROUBLE), api_client() as client:
-                client.renew_concurrency_lease(held, lease)
-
-    Thread(target=copy_context().run, args=(renew,), daemon=True).start()
-    try:
-        yield
-    finally:
-        is_over.set()
+def _create(name: str) -> None:
+    """Make the limit; workers that meet here for the first time all try to."""
+    with suppress(ObjectAlreadyExists), api_client() as client:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
 
 
-def _free(client: SyncPrefectClient, name: str) -> None:
+def _free(name: str) -> None:
     """Take the slot from a dead holder: a server that Prefect started by itself does not look for expired leases."""
-    with suppress(*API_TROUBLE, ObjectNotFound):
+    with suppress(*API_TROUBLE, ObjectNotFound), api_client() as client:
         client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))

@@ -1,0 +1,141 @@
+"""The lock of an account: one holder at a time, and one request for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.settings import PREFECT_API_URL
+
+from prefect_bluesky import locks
+from prefect_bluesky.locks import worker_lock
+from tests.world import wait_for
+
+
+@dataclass
+class Door:
+    """Threads that come for locks, and what they asked the Prefect API for."""
+
+    threads: ThreadPoolExecutor
+    asked_for: list[set[str]] = field(default_factory=list)
+    is_open: Event = field(default_factory=Event)
+    """Until it is, what is asked first is not answered."""
+    may_leave: Event = field(default_factory=Event)
+
+    def come(self, names: Sequence[str]) -> list[tuple[Event, Future[None]]]:
+        """Have a thread come for each, the first before the others; whether it is let in, and its end."""
+        come = [self._come(names[0])]
+        wait_for(lambda: self.asked_for)
+        come += [self._come(name) for name in names[1:]]
+        wait_for(lambda: len(locks._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1)
+        self.is_open.set()
+        return come
+
+    def _come(self, name: str) -> tuple[Event, Future[None]]:
+        holds = Event()
+
+        def hold() -> None:
+            with worker_lock(name, lease=60):
+                holds.set()
+                assert self.may_leave.wait(60)
+
+        return holds, self.threads.submit(copy_context().run, hold)
+
+
+@pytest.fixture
+def door(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    ask = SyncPrefectClient.increment_concurrency_slots_with_lease
+    with ThreadPoolExecutor(8) as threads:
+        door = Door(threads)
+
+        def held_up(client: SyncPrefectClient, names: list[str], *others: Any) -> httpx.Response:
+            door.asked_for.append(set(names))
+            assert door.is_open.wait(60)
+            return ask(client, names, *others)
+
+        monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", held_up)
+        yield door
+        door.may_leave.set()
+
+
+def names(count: int, *, exist: bool = True) -> list[str]:
+    """Names of locks that nobody has used."""
+    made = [f"bluesky-session-{uuid4().hex}" for _ in range(count)]
+    if exist:
+        with get_client(sync_client=True) as client:
+            for name in made:
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+    return made
+
+
+def slots_in_use(names: Sequence[str]) -> list[int]:
+    with get_client(sync_client=True) as client:
+        return [client.read_global_concurrency_limit_by_name(name).active_slots for name in names]
+
+
+def test_threads_that_come_together_ask_together(door: Door) -> None:
+    first, *others = names(5)
+    come = door.come([first, *others])
+    assert all(holds.wait(60) for holds, _ in come)
+    assert door.asked_for == [{first}, set(others)]
+    assert slots_in_use([first, *others]) == [1] * 5
+
+
+def test_what_was_taken_together_is_free_when_the_last_has_left(door: Door) -> None:
+    taken = names(5)
+    come = door.come(taken)
+    door.may_leave.set()
+    for _, end in come:
+        end.result(60)
+    assert slots_in_use(taken) == [0] * 5
+
+
+def test_one_that_somebody_else_holds_keeps_no_other_waiting(door: Door) -> None:
+    first, free, taken = names(3)
+    with get_client(sync_client=True) as client:
+        client.increment_concurrency_slots([taken], 1, "concurrency")
+        come = door.come([first, free, taken])
+        assert come[1][0].wait(60)
+        assert not come[2][0].is_set()
+        client.release_concurrency_slots([taken], 1, 0.1)
+    assert come[2][0].wait(60)
+
+
+def test_two_that_come_for_the_same_are_let_in_one_after_the_other(door: Door) -> None:
+    first, same = names(2)
+    come = door.come([first, same, same])
+    wait_for(lambda: sum(holds.is_set() for holds, _ in come) == 2)
+    wait_for(lambda: door.asked_for.count({same}) >= 4)
+    assert sum(holds.is_set() for holds, _ in come) == 2
+    door.may_leave.set()
+    for _, end in come:
+        end.result(60)
+
+
+def test_those_that_are_missing_are_made(door: Door) -> None:
+    come = door.come(missing := names(3, exist=False))
+    assert all(holds.wait(60) for holds, _ in come)
+    assert slots_in_use(missing) == [1] * 3
+
+
+def test_where_a_proxy_answers_for_the_api_each_goes_on_without(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def page(client: SyncPrefectClient, names: list[str], *others: Any) -> httpx.Response:
+        door.asked_for.append(set(names))
+        assert door.is_open.wait(60)
+        return httpx.Response(200, text="<html>")
+
+    monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", page)
+    come = door.come(names(3, exist=False))
+    assert all(holds.wait(60) for holds, _ in come)
+    assert caplog.text.count("Going on without the lock") == 3
