@@ -65,7 +65,7 @@ def publish_batch(
     storage: str = "",
     timezone: str = "UTC",
     dry_run: bool = False,
-    at_once: Annotated[int, Field(ge=1, le=64)] = 16,
+    at_once: Annotated[int, Field(ge=1, le=64)] = 32,
 ) -> State[Any]:
     """Publish what is due, and schedule the rest as runs of `publish`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -38,6 +39,9 @@ _DENIED = {
     "OptInRequired",
     "UnrecognizedClientException",
 }
+
+_making_client = Lock()
+"""Prefect-aws keeps the client that it made, but each thread that asks before that makes another: 0.3 s of CPU."""
 
 
 class Refused(Exception):
@@ -96,7 +100,8 @@ class AwsSecret:
             StoreDenied: there are no AWS credentials to call it with.
         """
         try:
-            client = self.credentials.get_secrets_manager_client()
+            with _making_client:
+                client = self.credentials.get_secrets_manager_client()
             answer: dict[str, Any] = getattr(client, operation)(**{name_key: self.name}, **parameters)
         except ClientError as refusal:
             raise self._refused(refusal) from None

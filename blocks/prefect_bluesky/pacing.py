@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -93,14 +92,21 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
                 limit = client.read_global_concurrency_limit_by_name(name)
                 if (missing := points - (limit.limit - limit.active_slots)) > 0:
                     return missing
-            if not _increment(client, name, points):
-                # A missing limit lets everyone in.
-                with suppress(ObjectAlreadyExists):
-                    client.create_global_concurrency_limit(
-                        GlobalConcurrencyLimitCreate(
-                            name=name, limit=allowance.capacity, slot_decay_per_second=allowance.per_second
-                        )
+            if _increment(client, name, points):
+                return 0
+            # A missing limit lets everyone in.
+            if points > allowance.capacity:
+                return points
+            try:
+                client.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(
+                        name=name,
+                        limit=allowance.capacity,
+                        active_slots=points,
+                        slot_decay_per_second=allowance.per_second,
                     )
+                )
+            except ObjectAlreadyExists:
                 _increment(client, name, points)
     except PrefectHTTPStatusError as refusal:
         # Of more than its limit Prefect says that it cannot be.
