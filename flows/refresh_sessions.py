@@ -20,12 +20,11 @@ from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from pydantic import ValidationError
 
-from prefect_bluesky import BlueskyError
+from prefect_bluesky import BlueskyCredentials, BlueskyError
 from prefect_bluesky.api import api_client, tolerated
 from prefect_bluesky.health import AccountHealth, Past, status_page
-from prefect_bluesky.saved_blocks import load, saved_names
+from prefect_bluesky.saved_blocks import load_many, saved_names
 
 TABLE, PAGE = "bluesky-sessions", "bluesky-accounts"
 _CHECKS_SHOWN = 24
@@ -44,10 +43,10 @@ def refresh_sessions(max_age: timedelta = timedelta(minutes=30), at_once: int = 
         max_age: Refresh what was refreshed longer ago than this.
         at_once: How many accounts are asked at a time.
     """
-    names = saved_names()
+    blocks = load_many(saved_names())
     # No tasks: a thousand accounts every ten minutes would be a thousand rows in Prefect's database each time.
     with ThreadPoolExecutor(at_once) as threads:
-        checks = [threads.submit(copy_context().run, _check, name, max_age) for name in names]
+        checks = [threads.submit(copy_context().run, _check, name, block, max_age) for name, block in blocks.items()]
         accounts = [check.result() for check in checks]
     counts = Counter(account.state for account in accounts)
     told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "No account is saved."
@@ -55,13 +54,11 @@ def refresh_sessions(max_age: timedelta = timedelta(minutes=30), at_once: int = 
     return Completed(message=told)
 
 
-def _check(name: str, max_age: timedelta) -> AccountHealth:
+def _check(name: str, credentials: BlueskyCredentials | BlueskyError | ValueError, max_age: timedelta) -> AccountHealth:
     log = get_run_logger()
-    try:
-        credentials = load(name)
-    except (BlueskyError, ValidationError, ValueError) as unusable:
-        log.warning("The block %s cannot be used: %s", name, unusable)
-        return AccountHealth(account=name, block=name, state="unusable", remark=str(unusable))
+    if not isinstance(credentials, BlueskyCredentials):
+        log.warning("The block %s cannot be used: %s", name, credentials)
+        return AccountHealth(account=name, block=name, state="unusable", remark=str(credentials))
     about: dict[str, Any] = {"account": credentials.handle, "block": name}
     try:
         status = credentials.keep_alive(max_age)

@@ -98,6 +98,12 @@ def publish() -> Flow[Any, Any]:
     return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish.py'}:publish")
 
 
+@pytest.fixture(scope="module")
+def publish_held() -> Flow[Any, Any]:
+    """The flow `publish_held` as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish_held.py'}:publish_held")
+
+
 @pytest.fixture(scope="session")
 def sandbox_pds() -> Iterator[sandbox.Sandbox]:
     """The package's own PDS on loopback."""

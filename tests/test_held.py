@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flow_engine import run_flow
-from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.flows import Flow
 
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
 from prefect_bluesky.held import held_runs
@@ -31,12 +31,6 @@ def pds() -> Iterator[sandbox.Sandbox]:
     """A sandbox whose accounts are this module's."""
     with sandbox.run() as own:
         yield own
-
-
-@pytest.fixture(scope="module")
-def publish_held() -> Flow[Any, Any]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish_held.py'}:publish_held")
 
 
 class Stopped:

@@ -40,11 +40,6 @@ def publish_batch() -> Flow[Any, Any]:
     return load_flow_from_entrypoint(f"{FLOWS / 'publish_batch.py'}:publish_batch")
 
 
-@pytest.fixture(scope="module")
-def publish_held() -> Flow[Any, Any]:
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish_held.py'}:publish_held")
-
-
 @pytest.fixture
 def deployment(prefect_api: str, publish: Flow[Any, Any]) -> UUID:
     """The deployment `publish`, which no worker serves here."""

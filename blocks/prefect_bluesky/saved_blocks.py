@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -82,12 +81,10 @@ def load_parameter(parameter: Any) -> BlueskyCredentials:
     if isinstance(parameter, dict) and "$ref" in parameter:
         return _loaded(parameter["$ref"])
     account = parameter.get("handle") if isinstance(parameter, dict) else None
-    for name in saved_names():
+    for block in load_many(saved_names()).values():
         # One that cannot be loaded is not the one.
-        with suppress(BlueskyError, ValueError):
-            block = load(name)
-            if block.handle == account:
-                return block
+        if isinstance(block, BlueskyCredentials) and block.handle == account:
+            return block
     raise ValueError(f"The run was started without a saved block, and none is saved for {account}.")
 
 

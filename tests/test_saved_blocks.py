@@ -1,0 +1,68 @@
+"""Blocks that are saved in Prefect, loaded one by one or all in one request: nobody can tell which."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from pydantic import SecretStr
+
+from prefect_bluesky import BlueskyCredentials, BlueskyError, saved_blocks
+from prefect_bluesky.saved_blocks import load, load_many
+
+
+@pytest.fixture(params=[1, 1_000], ids=["in one request", "one by one"])
+def from_how_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From how many on they are loaded in one request."""
+    monkeypatch.setattr(saved_blocks, "_MANY", request.param)
+
+
+def save() -> str:
+    """Save a block; its name."""
+    name = f"account-{uuid4().hex[:8]}"
+    BlueskyCredentials(handle=f"{name}.test", app_password=SecretStr("abcd-efgh-ijkl-mnop")).save(name)
+    return name
+
+
+def change(name: str, fields: dict[str, object]) -> None:
+    """Write into a saved block what its form would refuse."""
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name(name, "bluesky-credentials")
+        client.request(
+            "PATCH",
+            "/block_documents/{id}",
+            path_params={"id": document.id},
+            json={"data": fields, "merge_existing_data": True},
+        )
+
+
+@pytest.mark.usefixtures("prefect_api", "from_how_many")
+class TestLoadMany:
+    """Several at once."""
+
+    def test_they_are_what_one_by_one_would_be(self) -> None:
+        names = [save(), save()]
+        found = load_many(names)
+        assert list(found) == names
+        for name, credentials in found.items():
+            assert credentials == load(name)
+            assert isinstance(credentials, BlueskyCredentials)
+            assert credentials.app_password == SecretStr("abcd-efgh-ijkl-mnop")
+            assert credentials._block_document_id == load(name)._block_document_id
+
+    @pytest.mark.parametrize("fields", [{"handle": "no handle"}, {"handle": None}, {"service_url": 5}])
+    def test_one_that_cannot_be_used_says_why_and_stops_no_other(self, fields: dict[str, object]) -> None:
+        well, broken = save(), save()
+        change(broken, fields)
+        found = load_many([well, broken])
+        with pytest.raises((BlueskyError, ValueError)) as why:
+            load(broken)
+        assert isinstance(found[well], BlueskyCredentials)
+        assert (type(found[broken]), str(found[broken])) == (why.type, str(why.value))
+
+    def test_one_that_is_not_there_is_named(self) -> None:
+        found = load_many([save(), "nobody"])
+        with pytest.raises(ValueError, match="nobody") as why:
+            load("nobody")
+        assert str(found["nobody"]) == str(why.value)
