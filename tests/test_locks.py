@@ -13,12 +13,31 @@ from uuid import uuid4
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
 from prefect_bluesky import locks
 from prefect_bluesky.locks import worker_lock
 from tests.world import wait_for
+
+
+@dataclass
+class Visitor:
+    """A thread that comes for a lock, holds it, and leaves when it may."""
+
+    name: str
+    holds: Event = field(default_factory=Event)
+    may_leave: Event = field(default_factory=Event)
+    end: Future[None] = field(default_factory=Future)
+
+    def hold(self) -> None:
+        with worker_lock(self.name, lease=60):
+            self.holds.set()
+            assert self.may_leave.wait(60)
+
+    def leave(self) -> None:
+        self.may_leave.set()
+        self.end.result(60)
 
 
 @dataclass
@@ -29,26 +48,22 @@ class Door:
     asked_for: list[set[str]] = field(default_factory=list)
     is_open: Event = field(default_factory=Event)
     """Until it is, what is asked first is not answered."""
-    may_leave: Event = field(default_factory=Event)
+    visitors: list[Visitor] = field(default_factory=list)
 
-    def come(self, names: Sequence[str]) -> list[tuple[Event, Future[None]]]:
-        """Have a thread come for each, the first before the others; whether it is let in, and its end."""
-        come = [self._come(names[0])]
+    def come(self, names: Sequence[str]) -> list[Visitor]:
+        """Have a thread come for each, the first before the others."""
+        self._come(names[0])
         wait_for(lambda: self.asked_for)
-        come += [self._come(name) for name in names[1:]]
+        for name in names[1:]:
+            self._come(name)
         wait_for(lambda: len(locks._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1)
         self.is_open.set()
-        return come
+        return self.visitors
 
-    def _come(self, name: str) -> tuple[Event, Future[None]]:
-        holds = Event()
-
-        def hold() -> None:
-            with worker_lock(name, lease=60):
-                holds.set()
-                assert self.may_leave.wait(60)
-
-        return holds, self.threads.submit(copy_context().run, hold)
+    def _come(self, name: str) -> None:
+        visitor = Visitor(name)
+        visitor.end = self.threads.submit(copy_context().run, visitor.hold)
+        self.visitors.append(visitor)
 
 
 @pytest.fixture
@@ -64,7 +79,8 @@ def door(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 
         monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", held_up)
         yield door
-        door.may_leave.set()
+        for visitor in door.visitors:
+            visitor.may_leave.set()
 
 
 def names(count: int, *, exist: bool = True) -> list[str]:
@@ -85,57 +101,76 @@ def slots_in_use(names: Sequence[str]) -> list[int]:
 def test_threads_that_come_together_ask_together(door: Door) -> None:
     first, *others = names(5)
     come = door.come([first, *others])
-    assert all(holds.wait(60) for holds, _ in come)
+    assert all(visitor.holds.wait(60) for visitor in come)
     assert door.asked_for == [{first}, set(others)]
     assert slots_in_use([first, *others]) == [1] * 5
 
 
-def test_what_was_taken_together_is_free_when_the_last_has_left(door: Door) -> None:
-    taken = names(5)
-    come = door.come(taken)
-    door.may_leave.set()
-    for _, end in come:
-        end.result(60)
-    assert slots_in_use(taken) == [0] * 5
+def test_what_was_taken_together_is_given_back_when_the_last_has_left(door: Door) -> None:
+    first, *others = names(4)
+    alone, *together, last = door.come([first, *others])
+    assert last.holds.wait(60)
+    for visitor in (alone, *together):
+        visitor.leave()
+    assert slots_in_use([first, *others]) == [0, 1, 1, 1]
+    last.leave()
+    assert slots_in_use([first, *others]) == [0] * 4
 
 
 def test_one_that_somebody_else_holds_keeps_no_other_waiting(door: Door) -> None:
     first, free, taken = names(3)
     with get_client(sync_client=True) as client:
         client.increment_concurrency_slots([taken], 1, "concurrency")
-        come = door.come([first, free, taken])
-        assert come[1][0].wait(60)
-        assert not come[2][0].is_set()
+        _, lucky, unlucky = door.come([first, free, taken])
+        assert lucky.holds.wait(60)
+        assert not unlucky.holds.is_set()
         client.release_concurrency_slots([taken], 1, 0.1)
-    assert come[2][0].wait(60)
+    assert unlucky.holds.wait(60)
+
+
+def test_one_that_somebody_has_closed_for_good_takes_no_lock_from_the_others(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, open_, closed = names(3)
+    with get_client(sync_client=True) as client:
+        client.update_global_concurrency_limit(closed, GlobalConcurrencyLimitUpdate(limit=0))
+    come = door.come([first, open_, closed])
+    assert all(visitor.holds.wait(60) for visitor in come)
+    assert slots_in_use([open_, closed]) == [1, 0]
+    assert f"Going on without the lock {closed}" in caplog.text
 
 
 def test_two_that_come_for_the_same_are_let_in_one_after_the_other(door: Door) -> None:
     first, same = names(2)
     come = door.come([first, same, same])
-    wait_for(lambda: sum(holds.is_set() for holds, _ in come) == 2)
+    wait_for(lambda: sum(visitor.holds.is_set() for visitor in come) == 2)
     wait_for(lambda: door.asked_for.count({same}) >= 4)
-    assert sum(holds.is_set() for holds, _ in come) == 2
-    door.may_leave.set()
-    for _, end in come:
-        end.result(60)
+    assert sum(visitor.holds.is_set() for visitor in come) == 2
+    for visitor in come:
+        visitor.may_leave.set()
+    for visitor in come:
+        visitor.leave()
 
 
 def test_those_that_are_missing_are_made(door: Door) -> None:
     come = door.come(missing := names(3, exist=False))
-    assert all(holds.wait(60) for holds, _ in come)
+    assert all(visitor.holds.wait(60) for visitor in come)
     assert slots_in_use(missing) == [1] * 3
 
 
-def test_where_a_proxy_answers_for_the_api_each_goes_on_without(
-    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("trouble", [httpx.Response(200, text="<html>"), httpx.ReadTimeout("no answer")])
+def test_where_the_api_does_not_answer_each_goes_on_without(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Any
 ) -> None:
-    def page(client: SyncPrefectClient, names: list[str], *others: Any) -> httpx.Response:
+    def answer(client: SyncPrefectClient, names: list[str], *others: Any) -> httpx.Response:
         door.asked_for.append(set(names))
         assert door.is_open.wait(60)
-        return httpx.Response(200, text="<html>")
+        if isinstance(trouble, Exception):
+            raise trouble
+        response: httpx.Response = trouble
+        return response
 
-    monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", page)
+    monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", answer)
     come = door.come(names(3, exist=False))
-    assert all(holds.wait(60) for holds, _ in come)
+    assert all(visitor.holds.wait(60) for visitor in come)
     assert caplog.text.count("Going on without the lock") == 3

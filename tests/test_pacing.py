@@ -153,6 +153,16 @@ def test_a_person_sees_it_in_prefect(prefect_api: str) -> None:
     assert (limit.limit, limit.active_slots) == (3_695, 300)
 
 
+def test_a_limit_that_somebody_has_deleted_is_made_again(prefect_api: str) -> None:
+    alice = account()
+    spend_much(alice)
+    name = f"bluesky-points-{alice.did}"
+    with get_client(sync_client=True) as client:
+        client.delete_global_concurrency_limit_by_name(name)
+        spend(alice, 300)
+        assert client.read_global_concurrency_limit_by_name(name).active_slots == 300
+
+
 def test_posts_and_deletions_are_counted(prefect_api: str) -> None:
     with sandbox.run() as pds:
         credentials = block(pds, pds.create_account())

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, saved_blocks
-from prefect_bluesky.saved_blocks import load, load_many
+from prefect_bluesky.saved_blocks import load, load_many, saved_names
 
 
 @pytest.fixture(params=[1, 1_000], ids=["in one request", "one by one"])
@@ -66,3 +66,8 @@ class TestLoadMany:
         with pytest.raises(ValueError, match="nobody") as why:
             load("nobody")
         assert str(found["nobody"]) == str(why.value)
+
+
+def test_before_the_first_block_is_registered_there_are_none(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BlueskyCredentials, "get_block_type_slug", lambda: f"never-registered-{uuid4().hex}")
+    assert saved_names() == []

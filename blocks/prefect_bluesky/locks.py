@@ -59,7 +59,11 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
 
 
 class _Held:
-    """Slots that were taken in one request, until the last of their holders has left."""
+    """Slots that were taken in one request, until the last of their holders has left.
+
+    The lease is renewed for as long as all are at work. Once one has left, it may run out: whoever waits for that slot
+    takes the holder for dead after a while, and what is given back later must not be somebody else's.
+    """
 
     def __init__(self, lease_id: UUID, lease: float, names: Collection[str]) -> None:
         self._id = lease_id
@@ -72,11 +76,11 @@ class _Held:
 
     def leave(self) -> None:
         """One holder is done."""
+        self._is_over.set()
         with self._lock:
             self._holders -= 1
             if self._holders:
                 return
-        self._is_over.set()
         try:
             with api_client() as client:
                 client.release_concurrency_slots_with_lease(self._id)
@@ -136,7 +140,7 @@ class _Queue:
     def _ask(self, together: list[_Wish]) -> None:
         try:
             answers = _ask([each.name for each in together], together[0].lease)
-        except _TROUBLE as trouble:
+        except Exception as trouble:  # each raises it itself
             for each in together:
                 each.answer = trouble
             return
@@ -153,11 +157,11 @@ os.register_at_fork(after_in_child=_queues.clear)
 
 def _acquire(name: str, lease: float, patience: float) -> _Held | None:
     """Wait for the slot; None where the work goes on without it."""
-    deadline = time.monotonic() + lease + patience
     pause, longest = _POLL
     queue = _queues[PREFECT_API_URL.value()]
     try:
         answer = queue.ask(name, lease)
+        deadline = time.monotonic() + lease + patience
         while isinstance(answer, _Not):
             if time.monotonic() > deadline:
                 logger().warning(
@@ -185,7 +189,9 @@ def _ask(names: list[str], lease: float) -> dict[str, _Held | _Not]:
         with api_client() as client:
             answer = client.increment_concurrency_slots_with_lease(names, 1, "concurrency", lease)
     except PrefectHTTPStatusError as refusal:
-        if refusal.response.status_code == HTTPStatus.LOCKED:
+        status = refusal.response.status_code
+        # Asked for together, all are refused for one of them.
+        if status == HTTPStatus.LOCKED or (len(names) > 1 and status < HTTPStatus.INTERNAL_SERVER_ERROR):
             return dict.fromkeys(names, _Not.FREE)
         raise
     granted = ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -10,7 +11,7 @@ from threading import Lock
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 
 from prefect_bluesky.api import API_TROUBLE, api_client
 from prefect_bluesky.errors import BudgetSpent
@@ -89,9 +90,10 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
             if name in _short:
                 # Prefect forgets what has run in since the last request when it refuses one (3.8.8): who asks again
                 # and again would wait for ever.
-                limit = client.read_global_concurrency_limit_by_name(name)
-                if (missing := points - (limit.limit - limit.active_slots)) > 0:
-                    return missing
+                with suppress(ObjectNotFound):
+                    limit = client.read_global_concurrency_limit_by_name(name)
+                    if (missing := points - (limit.limit - limit.active_slots)) > 0:
+                        return missing
             if _increment(client, name, points):
                 return 0
             # A missing limit lets everyone in.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from prefect.client.schemas.objects import BlockDocument
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_bluesky.api import api_client
 from prefect_bluesky.credentials import BlueskyCredentials
@@ -18,15 +19,7 @@ T = TypeVar("T")
 
 def saved_names() -> list[str]:
     """The names of all saved `BlueskyCredentials` blocks, in alphabetical order."""
-    with api_client() as client:
-        try:
-            # All of them: this endpoint takes no limit and no offset.
-            documents = client.read_block_documents_by_type(
-                BlueskyCredentials.get_block_type_slug(), include_secrets=False
-            )
-        except ObjectNotFound:
-            return []  # nobody has registered the block yet
-    return sorted(document.name for document in documents if document.name)
+    return sorted(document.name for document in _documents(include_secrets=False) if document.name)
 
 
 def load(name: str) -> BlueskyCredentials:
@@ -51,9 +44,7 @@ def load_many(names: Collection[str]) -> dict[str, BlueskyCredentials | BlueskyE
     if len(names) < _MANY:
         return {name: _or_why_not(load, name) for name in names}
     # A request for each would cost the server 26 ms of CPU, and all in one 2 ms each.
-    with api_client() as client:
-        documents = client.read_block_documents_by_type(BlueskyCredentials.get_block_type_slug(), include_secrets=True)
-    saved = {document.name: document for document in documents}
+    saved = {document.name: document for document in _documents(include_secrets=True)}
     return {name: _or_why_not(_from_document, saved[name]) if name in saved else _missing(name) for name in names}
 
 
@@ -86,6 +77,19 @@ def load_parameter(parameter: Any) -> BlueskyCredentials:
         if isinstance(block, BlueskyCredentials) and block.handle == account:
             return block
     raise ValueError(f"The run was started without a saved block, and none is saved for {account}.")
+
+
+def _documents(*, include_secrets: bool) -> list[BlockDocument]:
+    """All saved blocks: this endpoint takes no limit and no offset."""
+    with api_client() as client:
+        try:
+            return client.read_block_documents_by_type(
+                BlueskyCredentials.get_block_type_slug(), include_secrets=include_secrets
+            )
+        except PrefectHTTPStatusError as refusal:
+            if refusal.response.status_code == HTTPStatus.NOT_FOUND:
+                return []  # nobody has registered the block yet
+            raise
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:
