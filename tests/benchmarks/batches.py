@@ -27,6 +27,7 @@ from typing import Any
 
 from atproto import Client
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentCreate
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -93,9 +94,9 @@ class Stage:
         with get_client(sync_client=True) as client:
             for name, account in names.items():
                 # What `save` does, which registers the block's type each time: a quarter of a second.
-                client.create_block_document(
-                    self.block(account, url=url)._to_block_document(name, include_secrets=True)
-                )
+                document = self.block(account, url=url)._to_block_document(name, include_secrets=True)
+                fields = BlockDocumentCreate.model_fields.keys() & document.model_fields_set
+                client.create_block_document(BlockDocumentCreate(**document.model_dump(include=fields)))
         return names
 
     def session(self, account: Account, *, url: str | None = None) -> Session:
