@@ -70,6 +70,12 @@ def test_a_post_that_is_too_long_is_refused_with_what_it_is_over() -> None:
     assert str(refused.value) == ("a pager: posts[0]: it has 45 characters, 5 over the limit of 40. Shorten it.")
 
 
+def test_bytes_are_called_bytes() -> None:
+    family = "👩\u200d👩\u200d👧\u200d👦"
+    with pytest.raises(DoesNotFit, match="it has 3,025 bytes, 25 over the limit of 3,000"):
+        fit(hook(family * 121), BLUESKY)
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     draft = Draft(kind="hook", posts=("x" * 45, "fine", "y" * 41), images=(Image(source="cat.jpg"),))
     with pytest.raises(DoesNotFit) as refused:
@@ -135,4 +141,4 @@ class TestShortened:
     @given(texts, st.none() | st.just(LINK))
     def test_it_fits_with_its_link(self, text: str, link: str | None) -> None:
         rules = Rules("a channel", 80)
-        assert not rules.overflow(rules.with_link(rules.shortened(text, link), link))
+        assert not rules.excess(rules.with_link(rules.shortened(text, link), link))

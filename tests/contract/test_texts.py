@@ -16,7 +16,7 @@ from prefect_bluesky.richtext import count_graphemes
 from tests.support import WRITE, Pds, record_at
 
 # A PDS is asked for each example, and it is the same one for all of them.
-asked = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+asked = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 clusters = st.sampled_from(
     [

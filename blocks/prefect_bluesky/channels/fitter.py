@@ -29,8 +29,8 @@ class Rules:
         measure: how a text is counted.
 
     Example:
-        >>> Rules(channel="a pager", max_length=20).overflow("The server is on fire again")
-        7
+        >>> Rules(channel="a pager", max_length=20).excess("The server is on fire again")
+        ['27 characters, 7 over the limit of 20']
     """
 
     channel: str
@@ -45,10 +45,18 @@ class Rules:
         """The characters of a text, as the channel counts them."""
         return count_graphemes(self.measure.of(text))
 
-    def overflow(self, text: str) -> int:
-        """By how many characters a text is too long; 0 if it fits."""
+    def excess(self, text: str) -> list[str]:
+        """What a text has too much of, with the limit; nothing if it fits."""
         counted = self.measure.of(text)
-        return max(0, count_graphemes(counted) - self.max_length, _over(counted, self.max_bytes))
+        measured = (
+            (count_graphemes(counted), self.max_length, "characters"),
+            (len(counted.encode()), self.max_bytes, "bytes"),
+        )
+        return [
+            f"{count:,} {unit}, {count - limit:,} over the limit of {limit:,}"
+            for count, limit, unit in measured
+            if count > limit
+        ]
 
     def with_link(self, text: str, link: str | None) -> str:
         """A text with the link below it, where the channel has no cards and the text does not hold it."""
@@ -69,7 +77,7 @@ class Rules:
         """
         text = text.strip()
         reserve = self.length(self.with_link("x", link)) - 1
-        if not self.overflow(self.with_link(text, link)):
+        if not self.excess(self.with_link(text, link)):
             return text
         room = self.max_length - reserve - len("…")
         if room < 1:
@@ -82,11 +90,6 @@ class Rules:
 
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 _PAUSES = " ,;:-"
-
-
-def _over(counted: str, max_bytes: float) -> int:
-    # A character takes up to four bytes: what is said is how many have to go at least.
-    return math.ceil((len(counted.encode()) - max_bytes) / 4) if len(counted.encode()) > max_bytes else 0
 
 
 class Variant(BaseModel):
@@ -151,10 +154,7 @@ def _problems(texts: list[str], draft: Draft, rules: Rules) -> Iterator[str]:
         remedy = "Say it in fewer words." if rules.max_posts > 1 else "It has no threads: say it in one post."
         yield f"posts: it takes {len(texts)} of them, and the limit is {rules.max_posts}. {remedy}"
     for number, text in enumerate(texts):
-        if over := rules.overflow(text):
-            yield (
-                f"posts[{number}]: it has {rules.length(text)} characters, {over} over the limit of"
-                f" {rules.max_length}. Shorten it."
-            )
+        for excess in rules.excess(text):
+            yield f"posts[{number}]: it has {excess}. Shorten it."
     if len(draft.images) > rules.max_images:
         yield f"images: there are {len(draft.images)}, and the limit is {rules.max_images}. Leave some out."
