@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.flows import load_flow_from_entrypoint
@@ -23,6 +24,10 @@ from tests import aws
 from tests.pds import server as pds_server
 from tests.prefect_server import PrefectServer
 from tests.support import Pds
+
+# The first example pays for what is imported late, and a busy machine for all: nothing is timed.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

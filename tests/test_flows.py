@@ -169,13 +169,14 @@ class TestPublish:
         assert texts(pds, account) == ["once"]
 
 
+@pytest.fixture(scope="module")
+def diagnose() -> Flow[Any, Any]:
+    """The flow as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{FLOWS / 'diagnose.py'}:diagnose")
+
+
 class TestDiagnose:
     """The flow that finds out why."""
-
-    @pytest.fixture(scope="class")
-    def diagnose(self) -> Flow[Any, Any]:
-        """The flow as a deployment loads it."""
-        return load_flow_from_entrypoint(f"{FLOWS / 'diagnose.py'}:diagnose")
 
     def test_it_ends_in_a_table_and_the_one_problem_that_explains_the_rest(
         self, diagnose: Any, pds: sandbox.Sandbox

@@ -20,7 +20,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_bluesky import AuthProblem, BlueskyCredentials, sandbox
 from prefect_bluesky.health import AccountHealth, State, picture, status_page
 from prefect_bluesky.saved_blocks import saved_names
-from tests.support import LOGIN, REFRESH, block, counted, forget_processes_memory
+from tests.support import LOGIN, REFRESH, block, change_saved, counted, forget_processes_memory
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 
@@ -61,15 +61,16 @@ class TestPage:
         assert {(45, 164, 78), (207, 34, 46), (234, 238, 242)} <= colours
 
 
+@pytest.fixture(scope="module")
+def refresh_sessions() -> Flow[Any, Any]:
+    """The flow as a deployment loads it."""
+    flows = Path(__file__).parents[1] / "flows"
+    return load_flow_from_entrypoint(f"{flows / 'refresh_sessions.py'}:refresh_sessions")
+
+
 @pytest.mark.usefixtures("prefect_api")
 class TestFlow:
     """The flow on a Prefect server."""
-
-    @pytest.fixture(scope="class")
-    def refresh_sessions(self) -> Flow[Any, Any]:
-        """The flow as a deployment loads it."""
-        flows = Path(__file__).parents[1] / "flows"
-        return load_flow_from_entrypoint(f"{flows / 'refresh_sessions.py'}:refresh_sessions")
 
     @pytest.fixture
     def pds(self) -> Iterator[sandbox.Sandbox]:
@@ -131,14 +132,7 @@ class TestFlow:
         block(pds, pds.create_account()).save("fine")
         broken = f"broken-{uuid4().hex[:8]}"
         block(pds, pds.create_account()).save(broken)
-        with get_client(sync_client=True) as client:
-            document = client.read_block_document_by_name(broken, "bluesky-credentials")
-            client.request(
-                "PATCH",
-                "/block_documents/{id}",
-                path_params={"id": document.id},
-                json={"data": broken_by, "merge_existing_data": True},
-            )
+        change_saved(broken, broken_by)
         refresh_sessions()
         assert [row["state"] for row in latest_table()] == ["unusable", "well"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.richtext import count_graphemes, find_entities, rich_text, shown_text
+from prefect_bluesky.richtext import SHOWN, count_graphemes, find_entities, rich_text
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, 25 bytes
 
@@ -117,7 +117,7 @@ def test_facets_lie_on_character_boundaries_within_the_text_in_order(text: str, 
 @given(texts.map(lambda text: f"{text} https://example.com/{text}"))
 def test_shortening_changes_links_alone_and_makes_nothing_longer(text: str) -> None:
     entities = find_entities(text)
-    shown = shown_text(text, entities)
+    shown = SHOWN.of(text)
     assert count_graphemes(shown) <= count_graphemes(text)
     assert shown == rich_text(text, resolve)[0]
     assert rich_text(text, resolve, shorten_links=False)[0] == text

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect.client.orchestration import get_client
 from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, saved_blocks
 from prefect_bluesky.saved_blocks import load, load_many, saved_names
+from tests.support import change_saved
 
 
 @pytest.fixture(params=[1, 1_000], ids=["in one request", "one by one"])
@@ -23,18 +24,6 @@ def save() -> str:
     name = f"account-{uuid4().hex[:8]}"
     BlueskyCredentials(handle=f"{name}.test", app_password=SecretStr("abcd-efgh-ijkl-mnop")).save(name)
     return name
-
-
-def change(name: str, fields: dict[str, object]) -> None:
-    """Write into a saved block what its form would refuse."""
-    with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(name, "bluesky-credentials")
-        client.request(
-            "PATCH",
-            "/block_documents/{id}",
-            path_params={"id": document.id},
-            json={"data": fields, "merge_existing_data": True},
-        )
 
 
 @pytest.mark.usefixtures("prefect_api", "from_how_many")
@@ -52,9 +41,9 @@ class TestLoadMany:
             assert credentials._block_document_id == load(name)._block_document_id
 
     @pytest.mark.parametrize("fields", [{"handle": "no handle"}, {"handle": None}, {"service_url": 5}])
-    def test_one_that_cannot_be_used_says_why_and_stops_no_other(self, fields: dict[str, object]) -> None:
+    def test_one_that_cannot_be_used_says_why_and_stops_no_other(self, fields: dict[str, Any]) -> None:
         well, broken = save(), save()
-        change(broken, fields)
+        change_saved(broken, fields)
         found = load_many([well, broken])
         with pytest.raises((BlueskyError, ValueError)) as why:
             load(broken)

@@ -2,6 +2,7 @@
 
     BlueskyError
     ├── InvalidInput               what a person gave cannot be used; names the field and the remedy
+    │   └── DoesNotFit             a channel does not take it; names each post and by how much it is over
     ├── AuthError                  the account cannot sign in; `problem` says why
     ├── ServiceError               what a server answered, or that it did not
     │   ├── ServiceUnavailable     retryable: no answer, or 5xx
@@ -68,6 +69,22 @@ class InvalidInput(BlueskyError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason} {self.remedy}"
+
+
+class DoesNotFit(InvalidInput):
+    """A draft that a channel does not take.
+
+    Args:
+        channel: what a person calls it.
+        problems: what is wrong, each with its field and its remedy.
+    """
+
+    def __init__(self, channel: str, problems: list[str]) -> None:
+        super().__init__(channel, " ".join(problems), "")
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
 
 
 class AuthError(BlueskyError):

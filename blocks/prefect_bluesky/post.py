@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from prefect_bluesky.attachments import Image, LinkCard, Video, as_form
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.references import KINDS, LIST, POST, parse_reference
-from prefect_bluesky.richtext import MAX_TAG_GRAPHEMES, count_graphemes, find_entities, is_short_tag, shown_text
+from prefect_bluesky.richtext import MAX_TAG_GRAPHEMES, SHOWN, WRITTEN, count_graphemes, find_entities, is_short_tag
 from prefect_bluesky.threads import split_text
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ class Post(ThreadPost):
             post.text,
             max_graphemes=MAX_GRAPHEMES - self._number_length(),
             max_bytes=MAX_BYTES - self._number_length(),
-            shorten_links=self.shorten_links,
+            measure=SHOWN if self.shorten_links else WRITTEN,
         )
         # Attachments stand with the beginning of the text; a card with the link that it belongs to.
         pieces = [ThreadPost.model_construct(text=text) for text in texts]
@@ -332,7 +332,7 @@ class Post(ThreadPost):
         """The characters and bytes of a text as it will be shown."""
         graphemes, size = count_graphemes(text), len(text.encode())
         if self.shorten_links and (graphemes > MAX_GRAPHEMES or size > MAX_BYTES):
-            text = shown_text(text, find_entities(text))
+            text = SHOWN.of(text)
             return count_graphemes(text), len(text.encode())
         return graphemes, size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -98,13 +98,14 @@ def rich_text(
         >>> rich_text("Read https://example.com/2026/11/a-long-story", lambda handle: None)[0]
         'Read example.com/2026/11/a-lo...'
     """
+    counted = (SHOWN if shorten_links else WRITTEN).counted
     pieces: list[str] = []
     facets: list[Facet] = []
     last = size = 0
     for entity in find_entities(text):
         feature = _feature(entity, resolve_handle)
         before = text[last : entity.start]
-        shown = _shown(text, entity, shorten_links)
+        shown = counted(text, entity)
         start = size + len(before.encode())
         size = start + len(shown.encode())
         pieces += [before, shown]
@@ -115,15 +116,6 @@ def rich_text(
     return "".join([*pieces, text[last:]]), facets
 
 
-def shown_text(text: str, entities: Sequence[Entity]) -> str:
-    """A text with its links shortened for display."""
-    pieces, last = [], 0
-    for entity in entities:
-        pieces += [text[last : entity.start], _shown(text, entity, shorten_links=True)]
-        last = entity.end
-    return "".join([*pieces, text[last:]])
-
-
 def _feature(entity: Entity, resolve_handle: Callable[[str], str | None]) -> dict[str, str] | None:
     if entity.kind == "mention":
         did = resolve_handle(entity.value)
@@ -132,9 +124,13 @@ def _feature(entity: Entity, resolve_handle: Callable[[str], str | None]) -> dic
     return {"$type": f"app.bsky.richtext.facet#{entity.kind}", field: entity.value}
 
 
-def _shown(text: str, entity: Entity, shorten_links: bool) -> str:
-    written = text[entity.start : entity.end]
-    if entity.kind != "link" or not shorten_links:
+def _written(text: str, entity: Entity) -> str:
+    return text[entity.start : entity.end]
+
+
+def _shortened(text: str, entity: Entity) -> str:
+    written = _written(text, entity)
+    if entity.kind != "link":
         return written
     parts = urlsplit(entity.value)
     path = ("" if parts.path == "/" else parts.path) + (parts.query and f"?{parts.query}")
@@ -143,6 +139,48 @@ def _shown(text: str, entity: Entity, shorten_links: bool) -> str:
     if len(characters) > _LONGEST_PATH:
         path = "".join(characters[:_SHOWN_PATH]) + "..."
     return min(parts.netloc + path, written, key=count_graphemes)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a text is counted: what in it counts otherwise than it is written.
+
+    Args:
+        find: what in a text is counted as one, and never cut, in order.
+        counted: what each of it counts as, given the text.
+
+    Example:
+        >>> SHOWN.of("Read https://example.com/2026/11/a-long-story")
+        'Read example.com/2026/11/a-lo...'
+    """
+
+    find: Callable[[str], list[Entity]]
+    counted: Callable[[str, Entity], str]
+
+    def of(self, text: str) -> str:
+        """A text as it counts."""
+        pieces, last = [], 0
+        for entity in self.find(text):
+            pieces += [text[last : entity.start], self.counted(text, entity)]
+            last = entity.end
+        return "".join([*pieces, text[last:]])
+
+
+SHOWN = Measure(find_entities, _shortened)
+"""As the Bluesky app shows it: links shortened."""
+
+WRITTEN = Measure(find_entities, _written)
+"""As it is written."""
+
+
+_INVISIBLE = regex.compile(r"[\p{Cc}--[\n\t]]", flags=regex.VERSION1)
+_BLANK_LINES = regex.compile(r"\n\s*\n\s*")
+
+
+def tidy(text: str) -> str:
+    """A text without what nobody sees: controls, blank lines beyond one."""
+    text = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def is_short_tag(tag: str) -> bool:

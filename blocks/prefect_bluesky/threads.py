@@ -7,14 +7,16 @@ from itertools import accumulate
 
 import regex
 
-from prefect_bluesky.richtext import Entity, find_entities, graphemes, shown_text
+from prefect_bluesky.richtext import Measure, graphemes
 
-_PAUSES = (
-    regex.compile(r"\n\s*\n"),  # paragraphs
-    # Sentences, with a few closing quotes and brackets: a longer look behind takes quadratic time.
-    regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n"""),
-    regex.compile(r"\s+"),  # words
-)
+PARAGRAPHS = regex.compile(r"\n\s*\n")
+"""What stands between two."""
+
+# With a few closing quotes and brackets: a longer look behind takes quadratic time.
+SENTENCES = regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n""")
+"""What stands between two."""
+
+_PAUSES = (PARAGRAPHS, SENTENCES, regex.compile(r"\s+"))
 """Where a text may be cut, the best first."""
 
 _BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")
@@ -24,7 +26,7 @@ _FULL_ENOUGH = 3
 """A post that is cut after a paragraph or a sentence is at least this part of a post full: a third."""
 
 
-def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: bool) -> list[str]:
+def split_text(text: str, *, max_graphemes: int, max_bytes: float, measure: Measure) -> list[str]:
     """A text in pieces that each fit into a post, cut after a paragraph, else a sentence, else a word.
 
     Nothing but white space at the cuts is lost. A word that is longer than a post is cut between two characters.
@@ -33,17 +35,17 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: 
         text: the text.
         max_graphemes: how many characters a piece may have.
         max_bytes: how many bytes of UTF-8 it may take.
-        shorten_links: whether links count as they are shown.
+        measure: how it is counted.
 
     Example:
-        >>> split_text("One. Two.", max_graphemes=5, max_bytes=100, shorten_links=True)
+        >>> from prefect_bluesky.richtext import SHOWN
+        >>> split_text("One. Two.", max_graphemes=5, max_bytes=100, measure=SHOWN)
         ['One.', 'Two.']
     """
     text = text.strip()
     if not text:
         return [""]
-    entities = find_entities(text)
-    ends, counts, sizes = _measured(text, entities, shorten_links)
+    ends, counts, sizes = _measured(text, measure)
     # Neither a character that a reader sees nor an entity is cut.
     whole = {0, *ends}
     pauses = [[found.start() for found in pattern.finditer(text) if found.start() in whole] for pattern in _PAUSES]
@@ -68,20 +70,18 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: int, shorten_links: 
     return pieces
 
 
-def _measured(text: str, entities: list[Entity], shorten_links: bool) -> tuple[list[int], list[int], list[int]]:
+def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[int]]:
     """Where each unit that must not be cut ends, and the graphemes and bytes before each unit and in all."""
-    units: list[tuple[str, str]] = []  # as written, as shown
+    units: list[tuple[str, str]] = []  # as written, as counted
     last = 0
-    for entity in entities:
-        written = text[entity.start : entity.end]
-        at_zero = Entity(0, len(written), entity.kind, entity.value)
+    for entity in measure.find(text):
         units += [(each, each) for each in graphemes(text[last : entity.start])]
-        units.append((written, shown_text(written, [at_zero]) if shorten_links else written))
+        units.append((text[entity.start : entity.end], measure.counted(text, entity)))
         last = entity.end
     units += [(each, each) for each in graphemes(text[last:])]
     ends = list(accumulate(len(written) for written, _ in units))
-    counts = list(accumulate((len(graphemes(shown)) for _, shown in units), initial=0))
-    sizes = list(accumulate((len(shown.encode()) for _, shown in units), initial=0))
+    counts = list(accumulate((len(graphemes(counted)) for _, counted in units), initial=0))
+    sizes = list(accumulate((len(counted.encode()) for _, counted in units), initial=0))
     return ends, counts, sizes
 
 

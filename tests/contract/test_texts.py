@@ -13,10 +13,10 @@ from prefect_bluesky import BlueskyCredentials, Post, xrpc
 from prefect_bluesky.client import BearerAuth
 from prefect_bluesky.errors import RequestRefused
 from prefect_bluesky.richtext import count_graphemes
-from tests.support import WRITE, Pds, block, record_at
+from tests.support import WRITE, Pds, record_at
 
 # A PDS is asked for each example, and it is the same one for all of them.
-asked = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+asked = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 clusters = st.sampled_from(
     [
@@ -52,19 +52,6 @@ prose = st.lists(
     min_size=1,
     max_size=8,
 ).map(lambda words: " ".join(["A", *words]))
-
-
-@pytest.fixture
-def credentials(pds: Pds, accounts: dict[str, BlueskyCredentials]) -> BlueskyCredentials:
-    """One account on each PDS for all examples."""
-    if pds.url not in accounts:
-        accounts[pds.url] = block(pds, pds.create_account())
-    return accounts[pds.url]
-
-
-@pytest.fixture(scope="module")
-def accounts() -> dict[str, BlueskyCredentials]:
-    return {}
 
 
 @asked
