@@ -85,7 +85,9 @@ class Rules:
         kept = split_text(
             text, max_graphemes=room, max_bytes=self.max_bytes - len("…".encode()) - reserve, measure=self.measure
         )[0]
-        return kept if kept.endswith(_ENDS) else f"{kept.rstrip(_PAUSES)}…"
+        short = kept if kept.endswith(_ENDS) else f"{kept.rstrip(_PAUSES)}…"
+        # A link is never cut: where the text begins with one that is too long, nothing of it fits.
+        return "" if self.excess(self.with_link(short, link)) else short
 
 
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
