@@ -67,7 +67,7 @@ def test_no_word_of_a_thread_is_lost(posts: tuple[str, ...]) -> None:
 def test_a_post_that_is_too_long_is_refused_with_what_it_is_over() -> None:
     with pytest.raises(DoesNotFit) as refused:
         fit(hook("x" * 45), PAGER)
-    assert str(refused.value) == ("a pager: posts[0]: it has 45 characters, 5 over the limit of 40. Shorten it.")
+    assert str(refused.value) == "a pager: posts[0]: it has 45 characters, 5 over the limit of 40. Shorten it."
 
 
 def test_bytes_are_called_bytes() -> None:

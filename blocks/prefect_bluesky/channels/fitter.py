@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,15 +76,14 @@ class Rules:
             'The server is on…'
         """
         text = text.strip()
-        reserve = self.length(self.with_link("x", link)) - 1
         if not self.excess(self.with_link(text, link)):
             return text
+        reserve = self.length(self.with_link("x", link)) - 1
         room = self.max_length - reserve - len("…")
         if room < 1:
             return ""
-        kept = split_text(
-            text, max_graphemes=room, max_bytes=self.max_bytes - len("…".encode()) - reserve, measure=self.measure
-        )[0]
+        narrower = replace(self, max_length=room, max_bytes=self.max_bytes - len("…".encode()) - reserve)
+        kept = narrower.split(text)[0]
         short = kept if kept.endswith(_ENDS) else f"{kept.rstrip(_PAUSES)}…"
         # A link is never cut: where the text begins with one that is too long, nothing of it fits.
         return "" if self.excess(self.with_link(short, link)) else short
