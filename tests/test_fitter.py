@@ -24,6 +24,7 @@ drafts = st.builds(
     kind=st.sampled_from(["hook", "link", "thread", "summary"]),
     posts=st.lists(texts, min_size=1, max_size=5).map(tuple),
     link=st.none() | st.just(LINK),
+    images=st.just(()) | st.just((Image(source="cat.jpg"),)),
 )
 
 
@@ -43,7 +44,7 @@ def test_what_fits_bluesky_can_be_published(draft: Draft) -> None:
 
 @given(drafts, st.integers(20, 400), st.integers(1, 5), st.booleans())
 def test_what_fits_is_within_the_rules(draft: Draft, max_length: int, max_posts: int, has_cards: bool) -> None:
-    rules = Rules("a channel", max_length, max_posts=max_posts, has_cards=has_cards)
+    rules = Rules("a channel", max_length, max_posts=max_posts, max_images=1, has_cards=has_cards)
     try:
         variant = fit(draft, rules)
     except DoesNotFit:
@@ -111,6 +112,21 @@ class TestLink:
         card = as_post(variant).link_card
         assert card is not None
         assert card.url == LINK
+
+    def test_it_stands_below_the_text_of_a_post_that_shows_images(self) -> None:
+        image = Image(source="cat.jpg")
+        variant = fit(Draft(kind="hook", posts=("News",), link=LINK, images=(image,)), BLUESKY)
+        assert as_post(variant).model_dump(include={"text", "images", "link_card"}) == {
+            "text": f"News\n\n{LINK}",
+            "images": (image.model_dump(),),
+            "link_card": None,
+        }
+
+    def test_a_thread_has_images_above_and_its_card_below(self) -> None:
+        draft = Draft(kind="thread", posts=("One.", "Two."), link=LINK, images=(Image(source="cat.jpg"),))
+        first, last = as_post(fit(draft, BLUESKY)).posts()
+        assert (len(first.images), first.link_card, last.text) == (1, None, "Two.")
+        assert last.link_card is not None
 
     def test_it_counts(self) -> None:
         with pytest.raises(DoesNotFit, match="5 over the limit"):

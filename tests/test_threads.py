@@ -13,7 +13,7 @@ FAMILY = "👩‍👩‍👧‍👦"
 
 
 def split(text: str, limit: int, *, max_bytes: int = 3000, shorten_links: bool = True) -> list[str]:
-    return split_text(text, max_graphemes=limit, max_bytes=max_bytes, measure=SHOWN if shorten_links else WRITTEN)
+    return split_text(text, max_length=limit, max_bytes=max_bytes, measure=SHOWN if shorten_links else WRITTEN)
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ class Post(ThreadPost):
             return [post]
         texts = split_text(
             post.text,
-            max_graphemes=MAX_GRAPHEMES - self._number_length(),
+            max_length=MAX_GRAPHEMES - self._number_length(),
             max_bytes=MAX_BYTES - self._number_length(),
             measure=SHOWN if self.shorten_links else WRITTEN,
         )

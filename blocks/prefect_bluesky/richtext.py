@@ -148,6 +148,7 @@ class Measure:
     Args:
         find: what in a text is counted as one, and never cut, in order.
         counted: what each of it counts as, given the text.
+        length: how many characters the text that counts has.
 
     Example:
         >>> SHOWN.of("Read https://example.com/2026/11/a-long-story")
@@ -156,6 +157,7 @@ class Measure:
 
     find: Callable[[str], list[Entity]]
     counted: Callable[[str, Entity], str]
+    length: Callable[[str], int] = count_graphemes
 
     def of(self, text: str) -> str:
         """A text as it counts."""

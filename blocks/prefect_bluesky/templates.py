@@ -37,12 +37,14 @@ class TemplateGenerator:
         for kind, posts, link in self._ways(idea, rules, headline, sentences, paragraphs):
             if not posts or not all(posts) or any(posts == draft.posts and link == draft.link for draft in drafts):
                 continue
+            # A post shows a card or images, and without a card a link takes its place in the text.
+            shows_card = link and rules.has_cards and kind != "thread"
             drafts.append(
                 Draft(
                     kind=kind,
                     posts=posts,
                     link=link,
-                    images=idea.images[: rules.max_images],
+                    images=() if shows_card else idea.images[: rules.max_images],
                     languages=idea.languages,
                 )
             )

@@ -26,20 +26,20 @@ _FULL_ENOUGH = 3
 """A post that is cut after a paragraph or a sentence is at least this part of a post full: a third."""
 
 
-def split_text(text: str, *, max_graphemes: int, max_bytes: float, measure: Measure) -> list[str]:
+def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure) -> list[str]:
     """A text in pieces that each fit into a post, cut after a paragraph, else a sentence, else a word.
 
     Nothing but white space at the cuts is lost. A word that is longer than a post is cut between two characters.
 
     Args:
         text: the text.
-        max_graphemes: how many characters a piece may have.
+        max_length: how many characters a piece may have.
         max_bytes: how many bytes of UTF-8 it may take.
         measure: how it is counted.
 
     Example:
         >>> from prefect_bluesky.richtext import SHOWN
-        >>> split_text("One. Two.", max_graphemes=5, max_bytes=100, measure=SHOWN)
+        >>> split_text("One. Two.", max_length=5, max_bytes=100, measure=SHOWN)
         ['One.', 'Two.']
     """
     text = text.strip()
@@ -54,7 +54,7 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: float, measure: Meas
     while unit < len(ends):
         start = ends[unit - 1] if unit else 0
         full = min(
-            bisect_right(counts, counts[unit] + max_graphemes) - 1, bisect_right(sizes, sizes[unit] + max_bytes) - 1
+            bisect_right(counts, counts[unit] + max_length) - 1, bisect_right(sizes, sizes[unit] + max_bytes) - 1
         )
         # What is too long even alone, as a link that is not shortened, is for the caller to refuse.
         last = max(full, unit + 1)
@@ -71,7 +71,7 @@ def split_text(text: str, *, max_graphemes: int, max_bytes: float, measure: Meas
 
 
 def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[int]]:
-    """Where each unit that must not be cut ends, and the graphemes and bytes before each unit and in all."""
+    """Where each unit that must not be cut ends, and the characters and bytes before each unit and in all."""
     units: list[tuple[str, str]] = []  # as written, as counted
     last = 0
     for entity in measure.find(text):
@@ -80,7 +80,7 @@ def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[i
         last = entity.end
     units += [(each, each) for each in graphemes(text[last:])]
     ends = list(accumulate(len(written) for written, _ in units))
-    counts = list(accumulate((len(graphemes(counted)) for _, counted in units), initial=0))
+    counts = list(accumulate((measure.length(counted) for _, counted in units), initial=0))
     sizes = list(accumulate((len(counted.encode()) for _, counted in units), initial=0))
     return ends, counts, sizes
 

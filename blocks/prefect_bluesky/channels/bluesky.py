@@ -51,7 +51,7 @@ class BlueskyChannel:
 
 
 def as_post(variant: Variant) -> Post:
-    """A variant as a post or a thread. A card stands below the last post, unless images stand there.
+    """A variant as a post or a thread, with its card below the last post.
 
     Args:
         variant: what fits Bluesky.
@@ -61,6 +61,6 @@ def as_post(variant: Variant) -> Post:
     """
     posts: list[dict[str, Any]] = [{"text": text} for text in variant.posts]
     posts[0] |= {"images": variant.images, "languages": variant.languages}
-    if variant.link and not posts[-1].get("images"):
+    if variant.link:
         posts[-1]["link_card"] = LinkCard(url=variant.link)
     return Post(**posts[0], thread=tuple(ThreadPost(**post) for post in posts[1:]))

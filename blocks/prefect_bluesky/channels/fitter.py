@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_bluesky.attachments import Image, as_form
 from prefect_bluesky.drafts import Draft, Kind
 from prefect_bluesky.errors import DoesNotFit
-from prefect_bluesky.richtext import WRITTEN, Measure, count_graphemes, tidy
+from prefect_bluesky.richtext import WRITTEN, Measure, tidy
 from prefect_bluesky.threads import split_text
 
 
@@ -43,13 +43,13 @@ class Rules:
 
     def length(self, text: str) -> int:
         """The characters of a text, as the channel counts them."""
-        return count_graphemes(self.measure.of(text))
+        return self.measure.length(self.measure.of(text))
 
     def excess(self, text: str) -> list[str]:
         """What a text has too much of, with the limit; nothing if it fits."""
         counted = self.measure.of(text)
         measured = (
-            (count_graphemes(counted), self.max_length, "characters"),
+            (self.measure.length(counted), self.max_length, "characters"),
             (len(counted.encode()), self.max_bytes, "bytes"),
         )
         return [
@@ -60,13 +60,11 @@ class Rules:
 
     def with_link(self, text: str, link: str | None) -> str:
         """A text with the link below it, where the channel has no cards and the text does not hold it."""
-        if not link or self.has_cards or link in text.split():
-            return text
-        return f"{text}\n\n{link}" if text else link
+        return text if self.has_cards else _below(text, link)
 
     def split(self, text: str) -> list[str]:
         """A text as the posts of a thread."""
-        return split_text(text, max_graphemes=self.max_length, max_bytes=self.max_bytes, measure=self.measure)
+        return split_text(text, max_length=self.max_length, max_bytes=self.max_bytes, measure=self.measure)
 
     def shortened(self, text: str, link: str | None = None) -> str:
         """As much of a text as fits into a post with its link, cut after a sentence, else a word.
@@ -131,21 +129,33 @@ def fit(draft: Draft, rules: Rules) -> Variant:
     """
     texts = [tidy(text) for text in draft.posts]
     texts = [text for text in texts if text] or ([""] if draft.link or draft.images else [])
-    if texts:
-        # A link stands where the reader has got to.
-        texts[-1] = rules.with_link(texts[-1], draft.link)
-    if draft.kind == "thread":
-        texts = [piece for text in texts for piece in rules.split(text)]
-    problems = list(_problems(texts, draft, rules))
+    posts = _cut(texts, draft, rules)
+    # A post shows a card or images. A link stands where the reader has got to.
+    has_card = rules.has_cards and not (draft.images and len(posts) == 1)
+    if not has_card and texts:
+        posts = _cut([*texts[:-1], _below(texts[-1], draft.link)], draft, rules)
+    problems = list(_problems(posts, draft, rules))
     if problems:
         raise DoesNotFit(rules.channel, problems)
     return Variant(
         kind=draft.kind,
-        posts=tuple(texts),
-        link=draft.link if rules.has_cards else None,
+        posts=tuple(posts),
+        link=draft.link if has_card else None,
         images=draft.images,
         languages=draft.languages,
     )
+
+
+def _cut(texts: list[str], draft: Draft, rules: Rules) -> list[str]:
+    if draft.kind != "thread":
+        return texts
+    return [piece for text in texts for piece in rules.split(text)]
+
+
+def _below(text: str, link: str | None) -> str:
+    if not link or link in text.split():
+        return text
+    return f"{text}\n\n{link}" if text else link
 
 
 def _problems(texts: list[str], draft: Draft, rules: Rules) -> Iterator[str]:
