@@ -79,20 +79,22 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
         run for account in others for run in night.schedule(blocks[account.handle], ["meanwhile"], minutes_ago=0)
     ]
     assert set(night.ended(held)) == {"Held"}
-    assert set(night.ended(going_on)) == {"Completed"}
+    # On a busy machine one of them may be taken for dead, and be held, while it is at work or when it has done it.
+    night.ended(going_on)
+    wait_for(lambda: all(published(real_pds, account) == ["before", "meanwhile"] for account in others))
     assert [(request.nsid, request.status) for request in real_pds.requests()[before + len(requests) :]] == [
         (WRITE, 200)
     ] * len(others)
     assert len(night.receiver.messages) == 1
-    for account in others:
-        assert published(real_pds, account) == ["before", "meanwhile"]
 
     saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
     night.start_run("refresh-sessions/refresh-sessions")
     everything = ["before", "held first", *later]
     wait_for(lambda: len(published(real_pds, dead)) == len(everything))
-    assert set(night.ended([*first, *held])) == {"Completed"}
+    wait_for(lambda: set(night.states([*first, *held, *going_on])) == {"Completed"})
     assert published(real_pds, dead) == everything
+    for account in others:
+        assert published(real_pds, account) == ["before", "meanwhile"]
     assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from prefect.states import Scheduled
 from tests.prefect_server import PrefectServer
 
 ROOT = Path(__file__).parents[1]
+
+_log = logging.getLogger("prefect.bluesky.tests")
 
 _PATIENCE = 900.0
 """Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU."""
@@ -192,7 +195,11 @@ class World:
     def ended(self, ids: Sequence[UUID]) -> list[str | None]:
         """Wait until runs have ended; the names of their states."""
         wait_for(lambda: all(run.state and run.state.is_final() for run in self.runs(ids)))
-        return self.states(ids)
+        ended = self.runs(ids)
+        for run in ended:
+            # Seen where a test fails.
+            _log.info("%s has ended: %s, %s", run.name, run.state_name, run.state and run.state.message)
+        return [run.state_name for run in ended]
 
 
 @contextmanager
