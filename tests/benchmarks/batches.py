@@ -274,6 +274,9 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
         found["memory"].append(ours["megabytes"] / empty)
         found["incidents"].append(_incidents(began))
         found["logins"].append(made[LOGIN])
+        # A run takes half an hour: what it has found so far is worth seeing.
+        told = ", ".join(f"{name} {each[-1]:.3g}" for name, each in found.items())
+        print(f"round {round_ + 1} of {rounds}: {told}", file=sys.stderr)
     return {
         "accounts": count,
         "dead": len(dead),
@@ -403,8 +406,10 @@ def _draw(found: dict[str, Numbers], path: Path) -> None:
         for label, name, what, target, more in bars
         if name in found
     ]
-    figure, axes = pyplot.subplots(len(shown), figsize=(8, 1.1 * len(shown) + 0.6), constrained_layout=True)
-    for axis, (label, value, target, more) in zip(axes, shown, strict=True):
+    figure, axes = pyplot.subplots(
+        len(shown), squeeze=False, figsize=(8, 1.1 * len(shown) + 0.6), constrained_layout=True
+    )
+    for axis, (label, value, target, more) in zip(axes[:, 0], shown, strict=True):
         is_met = value >= target if more else value <= target
         axis.barh([0], [value], color="#208b3a" if is_met else "#c9184a", height=0.5)
         axis.axvline(target, color="black", linestyle="--", linewidth=1)
@@ -446,14 +451,14 @@ def main() -> None:
             if not arguments.only or name in arguments.only:
                 found[name] = measure()
                 print(f"{name} is measured", file=sys.stderr)
-    if arguments.chart:
-        _draw(found, arguments.chart)
     if arguments.json:
         print(json.dumps(found))
-        return
-    for name, numbers in found.items():
-        told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
-        print(f"{name:20} {told}")
+    else:
+        for name, numbers in found.items():
+            told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
+            print(f"{name:20} {told}")
+    if arguments.chart:
+        _draw(found, arguments.chart)
 
 
 if __name__ == "__main__":
