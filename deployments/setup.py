@@ -1,6 +1,6 @@
 """Set up everything on a Prefect server: `uv run deployments/setup.py --notify slack-webhook/alerts`.
 
-Registers the block, makes the work pool, deploys the flows in `prefect.yaml` with their schedules and concurrency
+Registers the blocks, makes the work pool, deploys the flows in `prefect.yaml` with their schedules and concurrency
 limits, and makes the automations. It may be run any number of times: what is there already is brought back to what
 stands here. `--check` changes nothing and says what differs.
 """
@@ -25,13 +25,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from prefect_bluesky import BlueskyCredentials
+from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
 from prefect_bluesky.incidents import ALERT
 from prefect_bluesky.inputs import normal_account
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200
 _NOBODY_IS_TOLD = "Nobody is told when an account cannot sign in: give --notify, such as slack-webhook/alerts."
+BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator)
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
 
 
@@ -57,7 +58,8 @@ class Setup:
     def apply(self) -> None:
         """Make the server what stands here."""
         notification = self._notification()
-        BlueskyCredentials.register_type_and_schema()
+        for block in BLOCKS:
+            block.register_type_and_schema()
         for name in sorted({each["work_pool"]["name"] for each in self._declared}):
             if self._work_pool(name) is None:
                 self._client.create_work_pool(WorkPoolCreate(name=name, type="process"))
@@ -70,10 +72,11 @@ class Setup:
 
     def differences(self) -> Iterator[str]:
         """What on the server is not as it stands here."""
-        try:
-            self._client.read_block_type_by_slug(BlueskyCredentials.get_block_type_slug())
-        except ObjectNotFound:
-            yield "the block type Bluesky Credentials is not registered"
+        for block in BLOCKS:
+            try:
+                self._client.read_block_type_by_slug(block.get_block_type_slug())
+            except ObjectNotFound:
+                yield f"the block type {block.get_block_type_name()} is not registered"
         for name in sorted({each["work_pool"]["name"] for each in self._declared}):
             if self._work_pool(name) is None:
                 yield f"the work pool {name} is missing"

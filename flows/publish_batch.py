@@ -19,7 +19,6 @@ from itertools import count
 from threading import Lock
 from typing import Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
@@ -33,6 +32,7 @@ from prefect_bluesky.api import API_TROUBLE, tolerated
 from prefect_bluesky.attachments import File
 from prefect_bluesky.calendars import Unusable, read_calendar
 from prefect_bluesky.errors import InvalidInput, RateLimited
+from prefect_bluesky.inputs import zone_of
 from prefect_bluesky.planned_runs import PlannedRuns, has_failed, known_runs, run_key, says
 from prefect_bluesky.runtime import current_attempt
 from prefect_bluesky.saved_blocks import load_many
@@ -102,12 +102,7 @@ def _planned(
         read = read_calendar(File(source=calendar, storage=storage))
         # What stands in a file is meant once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, OSError, ValueError):  # what a directory or a long name give
-        raise InvalidInput(
-            "timezone", f"there is none called {timezone!r}.", "Write one such as Europe/Berlin."
-        ) from None
+    zone = zone_of(timezone)
     return [(place, entry if isinstance(entry, Unusable) else entry.fixed(zone, occasion)) for place, entry in entries]
 
 

@@ -166,6 +166,15 @@ def publish_in(flow_run_id: UUID, credentials: BlueskyCredentials, post: Post) -
     return published
 
 
+def run_in(entrypoint: str, flow_run_id: UUID) -> str | None:
+    """Do a flow run, as a worker of Prefect does one that it was given; the name of the state in which it ends."""
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(flow_run_id)
+    flow: Flow[Any, Any] = load_flow_from_entrypoint(entrypoint)
+    state: Any = run_flow(flow, flow_run, flow_run.parameters, return_type="state")
+    return str(state.name)
+
+
 def timed_publish(credentials: BlueskyCredentials, text: str) -> float:
     """Publish a post; the seconds that it took."""
     start = time.monotonic()

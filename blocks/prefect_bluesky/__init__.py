@@ -9,7 +9,9 @@ Example:
 
 from importlib.metadata import version
 
+from prefect_bluesky.ai import AIGenerator
 from prefect_bluesky.attachments import Captions, Image, LinkCard, Video
+from prefect_bluesky.channels import AppriseService, MastodonCredentials
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
@@ -23,6 +25,8 @@ from prefect_bluesky.session import SessionStatus
 from prefect_bluesky.tasks import ensure_session, publish_post
 
 __all__ = [
+    "AIGenerator",
+    "AppriseService",
     "AuthError",
     "AuthProblem",
     "BlueskyCredentials",
@@ -31,6 +35,7 @@ __all__ = [
     "Diagnosis",
     "Image",
     "LinkCard",
+    "MastodonCredentials",
     "PlannedPost",
     "Post",
     "Preview",

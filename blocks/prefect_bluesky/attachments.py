@@ -180,12 +180,13 @@ class LinkCard(BaseModel):
 
     @model_validator(mode="after")
     def _is_a_web_page(self) -> Self:
-        if self.url and not _is_web_address(self.url):
+        if self.url and not is_web_address(self.url):
             raise ValueError("url: it is not a web address. It begins with https:// or http://, and holds no password.")
         return self
 
 
-def _is_web_address(url: str) -> bool:
+def is_web_address(url: str) -> bool:
+    """Whether it begins with https:// or http://, and holds no password."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -13,13 +13,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from prefect_bluesky.attachments import File
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.front_matter import FENCE, MISUSED, without_images, yaml_content
 from prefect_bluesky.inputs import explained
 from prefect_bluesky.planned_post import PlannedPost
-from prefect_bluesky.sources import is_relative, is_url, joined, read_file
+from prefect_bluesky.sources import beside, read_file
 
 MAX_BYTES = 20_000_000
 """What a calendar may take: a week of a thousand accounts takes a fifth of it."""
@@ -97,7 +98,7 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
     if isinstance(fields, Unusable):
         return fields
     try:
-        planned: PlannedPost = _beside(calendar, PlannedPost.model_validate(fields))
+        planned: PlannedPost = beside(calendar, PlannedPost.model_validate(fields))
     except ValidationError as unusable:
         reason = explained(unusable)
     except InvalidInput as unusable:
@@ -110,57 +111,16 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
     return Unusable(place, str(account or ""), reason)
 
 
-def _beside(calendar: File, value: Any) -> Any:
-    """A post whose files lie where they are meant, seen from the calendar."""
-    if isinstance(value, tuple):
-        return tuple(_beside(calendar, each) for each in value)
-    if not isinstance(value, BaseModel):
-        return value
-    changed = {name: _beside(calendar, old) for name, old in value}
-    if isinstance(value, File) and not value.storage and not is_url(value.source):
-        if not is_relative(value.source):
-            if calendar.storage or is_url(calendar.source):
-                # Who writes there need not be somebody who may read files of the worker.
-                raise InvalidInput("source", f"{value.source!r} leads out of where the calendar lies.", "Put it there.")
-            return value
-        changed |= {"source": joined(calendar.source, value.source), "storage": calendar.storage}
-    return value.model_copy(update=changed)
-
-
 # What follows is one function a format.
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a scalar is the text that stands there, and nothing else: `no` is Norwegian, `08:00` no number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few lines of them may stand for gigabytes.
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not read", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-_MISUSED = (AttributeError, RecursionError, TypeError, ValueError)
-"""What the parser raises where a tag such as `!!int` stands before something else, or lists are nested deeply."""
-
-
-def _content(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
 
 
 def _from_yaml(text: str) -> _Written:
     try:
-        return _listed(_content(text))
+        return _listed(yaml_content(text))
     except yaml.MarkedYAMLError as damaged:
         line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
         raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "It is no YAML there.") from None
-    except (yaml.YAMLError, *_MISUSED) as damaged:
+    except (yaml.YAMLError, *MISUSED) as damaged:
         raise InvalidInput("calendar", f"it is no YAML: {damaged}.", "Check it with a YAML editor.") from None
 
 
@@ -242,13 +202,9 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable
     return fields
 
 
-_FENCE = re.compile(r"^---[ \t]*\r?$", re.MULTILINE)
-_IMAGE = re.compile(r"^[ \t]*!\[([^\]\n]*)\]\(([^()\s]+)\)[ \t]*\r?$\n?", re.MULTILINE)
-
-
 def _from_markdown(text: str) -> _Written:
     """Front matter, then the text; after it the next post's front matter, and so on. Images on lines of their own."""
-    before, *parts = _FENCE.split(text)
+    before, *parts = FENCE.split(text)
     if before.strip() or not parts:
         raise InvalidInput(
             "calendar", "line 1 is no front matter.", "Begin with a line of three dashes, then account: and at:."
@@ -273,13 +229,12 @@ def _from_markdown(text: str) -> _Written:
 
 def _from_document(matter: str, body: str, place: str) -> Any:
     try:
-        fields = _content(matter)
-    except (yaml.YAMLError, *_MISUSED):
+        fields = yaml_content(matter)
+    except (yaml.YAMLError, *MISUSED):
         fields = None
     if not isinstance(fields, dict):
         return Unusable(place, "", "its front matter is no YAML with account:, at: and the like. Correct it.")
-    images = [{"source": source, "alt": alt} for alt, source in _IMAGE.findall(body)]
-    body = _IMAGE.sub("", body).strip()
+    body, images = without_images(body)
     written: Json = {"text": body} if body else {}
     if images:
         written["images"] = images

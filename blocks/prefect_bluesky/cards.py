@@ -79,7 +79,7 @@ def read_page(fetched: Fetched) -> Page:
     found = _Metadata()
     # Older versions of html.parser fail on some broken markup. What came before it has been found.
     with suppress(AssertionError, ValueError):
-        found.feed(_text(fetched))
+        found.feed(text_of(fetched))
     base_url = _absolute(fetched.url, found.base) or fetched.url
     titles = [*found.named(_TITLES), _clean("".join(found.title))]
     images = [_absolute(base_url, reference) for reference in found.named(_IMAGES)]
@@ -128,7 +128,8 @@ class _Metadata(HTMLParser):
             self.title.append(data)
 
 
-def _text(fetched: Fetched) -> str:
+def text_of(fetched: Fetched) -> str:
+    """A page as text, in the encoding that it or its server says."""
     data = fetched.data
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):

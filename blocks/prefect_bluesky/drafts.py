@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.attachments import Image, as_form
+from prefect_bluesky.attachments import Image, as_form, is_web_address
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.richtext import tidy
 
@@ -42,6 +42,13 @@ class Idea(BaseModel):
     @classmethod
     def _are_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(normal_language, languages))
+
+    @field_validator("link")
+    @classmethod
+    def _is_a_web_page(cls, link: str | None) -> str | None:
+        if link and not is_web_address(link):
+            raise ValueError("it is no web address. It begins with https:// or http://, and holds no password.")
+        return link or None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

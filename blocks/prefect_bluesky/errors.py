@@ -15,9 +15,11 @@
     │   ├── StoreDenied            no access
     │   ├── StorePendingDeletion   the secret is scheduled for deletion
     │   └── StoreDamaged           what lies there is not a session of ours
+    ├── GeneratorFailed            no drafts came of an idea; retryable where a model's provider may answer later
     └── PublishError
         ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if that may pass
         ├── KeyConflict            the record key is taken by another post
+        ├── Unconfirmed            a channel did not say that it has it, and cannot be asked
         └── CidMismatch            the server stored something else than was computed
 
 Retry rules read `retryable` and nothing else.
@@ -245,6 +247,25 @@ class StoreDamaged(StoreError):
         self.problem = problem
 
 
+class GeneratorFailed(BlueskyError):
+    """What was to make drafts of an idea made none that can be used. Nothing was published.
+
+    Args:
+        generator: which one, such as a model's name.
+        reason: what happened.
+        retryable: whether it may pass by itself.
+    """
+
+    def __init__(self, generator: str, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(generator, reason)
+        self.generator = generator
+        self.reason = reason
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return f"{self.generator}: {self.reason}"
+
+
 class PublishError(BlueskyError):
     """A post that was not, or not rightly, published."""
 
@@ -286,6 +307,24 @@ class KeyConflict(PublishError):
 
     def __str__(self) -> str:
         return f"{self.uri} is another post. Give this post another key: a key stands for one post for ever."
+
+
+class Unconfirmed(PublishError):
+    """A channel did not say that it has a post, and it cannot be asked: the post is not sent again.
+
+    Args:
+        channel: what a person calls it.
+    """
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(channel)
+        self.channel = channel
+
+    def __str__(self) -> str:
+        return (
+            f"{self.channel} did not confirm a post, which may be out or not. It is not sent again: look there, and if"
+            " it is missing, start a new run for it."
+        )
 
 
 class CidMismatch(PublishError):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -88,8 +90,13 @@ def looks_like_app_password(password: str) -> bool:
     return _APP_PASSWORD.fullmatch(password) is not None
 
 
-def normal_service_url(url: str) -> str:
+def normal_service_url(url: str, field: str = "service_url", example: str = "https://bsky.social") -> str:
     """The origin of a service, without a trailing slash or `/xrpc`.
+
+    Args:
+        url: what a person wrote.
+        field: where they wrote it.
+        example: what they might have meant.
 
     Raises:
         InvalidInput: if it is no URL of a server, or would send passwords unencrypted over a network.
@@ -103,21 +110,17 @@ def normal_service_url(url: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port, parts = "", None, urlsplit("")
-    remedy = "Write it like https://bsky.social."
+    remedy = f"Write it like {example}."
     if "@" in url or "?" in url:
-        raise InvalidInput("service_url", "it holds more than a server, perhaps a password.", remedy)
+        raise InvalidInput(field, "it holds more than a server, perhaps a password.", remedy)
     if parts.scheme not in {"http", "https"} or not host or any(character.isspace() for character in url.strip()):
-        raise InvalidInput("service_url", f"{url!r} is not the URL of a server.", remedy)
+        raise InvalidInput(field, f"{url!r} is not the URL of a server.", remedy)
     if not _HOST.fullmatch(host):
-        raise InvalidInput(
-            "service_url", f"{host!r} is no host name.", "Write it in ASCII (xn--… where it has accents)."
-        )
+        raise InvalidInput(field, f"{host!r} is no host name.", "Write it in ASCII (xn--… where it has accents).")
     if parts.path.rstrip("/") not in {"", "/xrpc"} or parts.fragment:
-        raise InvalidInput("service_url", f"{url!r} names a page, not a server.", remedy)
+        raise InvalidInput(field, f"{url!r} names a page, not a server.", remedy)
     if parts.scheme == "http" and not _is_loopback(host):
-        raise InvalidInput(
-            "service_url", f"{url!r} would send the app password unencrypted.", "Use https (http only for loopback)."
-        )
+        raise InvalidInput(field, f"{url!r} would send secrets unencrypted.", "Use https (http only for loopback).")
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")
 
@@ -172,3 +175,22 @@ def _explained(error: ErrorDetails) -> str:
     field = ".".join(str(part) for part in error["loc"])
     reason = error["msg"].removeprefix("Value error, ")
     return f"{field}: {reason}" if field else reason
+
+
+def zone_of(timezone: str) -> ZoneInfo:
+    """The time zone of a name, such as Europe/Berlin.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # what a directory or a long name give
+        raise InvalidInput(
+            "timezone", f"there is none called {timezone!r}.", "Write one such as Europe/Berlin."
+        ) from None
+
+
+def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
+    """A time that needs no explanation: one that names no offset holds in a zone."""
+    return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prefect_bluesky.attachments import as_form
+from prefect_bluesky.inputs import in_utc
 from prefect_bluesky.post import Post
 
 _NAME = re.compile(r"[a-z0-9-]+")
@@ -106,9 +107,7 @@ class PlannedPost(BaseModel):
             timezone: where a time holds that names no offset.
             occasion: what tells it from the same post without a time that was published before.
         """
-        at = self.at
-        if at is not None:
-            at = (at.replace(tzinfo=timezone) if at.tzinfo is None else at).astimezone(UTC)
+        at = self.at and in_utc(self.at, timezone)
         when = at.isoformat() if at else occasion
         digest = sha256(f"{when} {self.post.model_dump_json(exclude_defaults=True)}".encode()).hexdigest()
         return self.model_copy(update={"at": at, "key": self.key or f"planned-{digest[:32]}"})

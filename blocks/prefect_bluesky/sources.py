@@ -6,13 +6,15 @@ import inspect
 import re
 from base64 import b64decode
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urljoin
 
-from prefect.blocks.core import Block
 from prefect.utilities.asyncutils import run_coro_as_sync
+from pydantic import BaseModel
 
 from prefect_bluesky.attachments import File
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
+from prefect_bluesky.named_blocks import load_block
 from prefect_bluesky.settings import current_settings
 from prefect_bluesky.web import Fetched, fetch, shown
 
@@ -34,6 +36,33 @@ def joined(source: str, relative: str) -> str:
     if is_url(source):
         return urljoin(source, relative)
     return str(PurePosixPath(source).parent / relative)
+
+
+def beside(document: File, value: Any) -> Any:
+    """A post or an idea with its files where they are meant, seen from the document that it stands in.
+
+    Args:
+        document: where that lies.
+        value: the post, or a part of it.
+
+    Raises:
+        InvalidInput: a file would lie elsewhere than in the document's own storage.
+    """
+    if isinstance(value, tuple):
+        return tuple(beside(document, each) for each in value)
+    if not isinstance(value, BaseModel):
+        return value
+    changed = {name: beside(document, old) for name, old in value}
+    if isinstance(value, File) and not value.storage and not is_url(value.source):
+        if not is_relative(value.source):
+            if document.storage or is_url(document.source):
+                # Who writes there need not be somebody who may read files of the worker.
+                raise InvalidInput(
+                    "source", f"{value.source!r} leads out of where {document.source} lies.", "Put it there."
+                )
+            return value
+        changed |= {"source": joined(document.source, value.source), "storage": document.storage}
+    return value.model_copy(update=changed)
 
 
 def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetched:
@@ -124,9 +153,9 @@ def _from_path(source: str, max_bytes: int) -> bytes:
 def _from_block(source: str, storage: str) -> bytes:
     place = f"{storage}: {source}"
     try:
-        block = run_coro_as_sync(Block.aload(storage))
-    except ValueError as missing:
-        raise SourceUnavailable(place, f"there is no block {storage}. Create it, or name another.") from missing
+        block = load_block(storage, "storage")
+    except InvalidInput as unusable:
+        raise SourceUnavailable(place, f"{unusable.reason} {unusable.remedy}") from None
     read = getattr(block, "read_path", None)
     if read is None:
         raise SourceUnavailable(place, f"a block of this type holds no files: {type(block).__name__}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect_bluesky.attachments import LinkCard
-from prefect_bluesky.channels.channel import Published
+from prefect_bluesky.channels.channel import Channel, Published, channel_of
 from prefect_bluesky.channels.fitter import Rules, Variant, fit
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.drafts import Draft
@@ -48,6 +48,11 @@ class BlueskyChannel:
         """Publish all of its posts in one commit, once; see `BlueskyCredentials.publish`."""
         published = self._credentials.publish(as_post(variant), key)
         return Published(tuple(each.url for each in published.posts or (published,)))
+
+
+@channel_of.register
+def _(credentials: BlueskyCredentials) -> Channel:
+    return BlueskyChannel(credentials)
 
 
 def as_post(variant: Variant) -> Post:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Protocol
+
+from prefect.blocks.core import Block
 
 from prefect_bluesky.channels.fitter import Rules, Variant
 from prefect_bluesky.drafts import Draft
+from prefect_bluesky.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,22 @@ class Channel(Protocol):
         Raises:
             BlueskyError: it is not out, or it is not known; `retryable` says whether the same call may be made again.
         """
+
+
+@singledispatch
+def channel_of(block: Block) -> Channel:
+    """The channel that a block is the key to.
+
+    A module that has a channel of its own registers the type of its block.
+
+    Args:
+        block: such as `BlueskyCredentials`.
+
+    Raises:
+        InvalidInput: it is the key to none.
+
+    Example:
+        >>> channel_of(BlueskyCredentials.load("alice")).rules.channel
+        'Bluesky'
+    """
+    raise InvalidInput("channels", f"{block.get_block_type_slug()} is no channel.", "Give a block that is one.")

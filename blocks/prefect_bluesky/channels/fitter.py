@@ -25,6 +25,7 @@ class Rules:
         max_bytes: how many bytes of UTF-8 it may take.
         max_posts: how many posts a thread may have; 1 where there are no threads.
         max_images: how many images a post may have.
+        max_alt_length: how many characters the alt text of one may have.
         has_cards: whether a link is shown as a card; otherwise it stands at the end of the text.
         measure: how a text is counted.
 
@@ -38,6 +39,7 @@ class Rules:
     max_bytes: float = math.inf
     max_posts: int = 1
     max_images: int = 0
+    max_alt_length: float = math.inf
     has_cards: bool = False
     measure: Measure = WRITTEN
 
@@ -169,3 +171,7 @@ def _problems(texts: list[str], draft: Draft, rules: Rules) -> Iterator[str]:
             yield f"posts[{number}]: it has {excess}. Shorten it."
     if len(draft.images) > rules.max_images:
         yield f"images: there are {len(draft.images)}, and the limit is {rules.max_images}. Leave some out."
+    for number, image in enumerate(draft.images):
+        if len(image.alt) > rules.max_alt_length:
+            limit = f"and the limit is {rules.max_alt_length:,}. Shorten it."
+            yield f"images[{number}].alt: it has {len(image.alt):,} characters, {limit}"

@@ -1,0 +1,113 @@
+"""Where an idea is read from: a sentence, notes, the page behind a link, or a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from prefect_bluesky.attachments import File, is_web_address
+from prefect_bluesky.cards import read_page, text_of
+from prefect_bluesky.drafts import Idea
+from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.extras import extra
+from prefect_bluesky.front_matter import FENCE, MISUSED, without_images, yaml_content
+from prefect_bluesky.inputs import explained
+from prefect_bluesky.markdown import plain_text
+from prefect_bluesky.sources import beside, read_file, read_url
+
+MAX_BYTES = 2_000_000
+"""What is read of a page or a file: a long book has half of it."""
+
+_MARKDOWN = {".md", ".markdown"}
+_TEXT = {".txt", ""}
+_FIELDS = ("title", "link", "languages")
+_LAST_LINK = re.compile(r"\s*(https?://\S+)\s*\Z")
+
+
+def read_idea(text: str) -> Idea:
+    """The idea in what somebody wrote: a sentence or notes, with a link below; or a link alone, whose page is read.
+
+    Args:
+        text: what they wrote.
+
+    Raises:
+        InvalidInput: there is no idea in it.
+        SourceUnavailable: the page cannot be read.
+
+    Example:
+        >>> read_idea("Release 2.0 is out: https://example.com/2.0")
+        Idea(text='Release 2.0 is out', title='', link='https://example.com/2.0', images=(), languages=())
+    """
+    text = text.strip()
+    found = _LAST_LINK.search(text)
+    link = found[1] if found and is_web_address(found[1]) else None
+    if link == text:
+        return _article(link)
+    # What leads to the link leads nowhere without it.
+    told = text[: found.start()].rstrip(" :\n") if found and link else text
+    return _idea("idea", {"text": told, "link": link})
+
+
+def read_idea_file(file: File) -> Idea:
+    """The idea in a file: Markdown, whose front matter may have title:, link: and languages:, or plain text.
+
+    Images of a Markdown file that stand on lines of their own are the idea's.
+
+    Args:
+        file: where it lies. Its name says what it is: .md, .markdown or .txt.
+
+    Raises:
+        InvalidInput: there is no idea in it; the message names the field and the remedy.
+        SourceUnavailable: it cannot be read.
+    """
+    suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
+    if suffix not in _MARKDOWN | _TEXT:
+        raise InvalidInput("file", f"{suffix!r} is none of .md, .markdown and .txt.", "Name the file by what it is.")
+    try:
+        text = read_file(file, "file", max_bytes=MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput("file", f"{file.source} is not UTF-8.", "Save it as UTF-8.") from None
+    return read_idea(text) if suffix in _TEXT else _from_markdown(text, file)
+
+
+def _from_markdown(text: str, file: File) -> Idea:
+    fields: dict[str, Any] = {}
+    before, *parts = FENCE.split(text, maxsplit=2)
+    if not before.strip() and len(parts) == 2:
+        matter, text = parts
+        try:
+            fields = yaml_content(matter) or {}
+        except (yaml.YAMLError, *MISUSED) as damaged:
+            raise InvalidInput("file", f"its front matter is no YAML: {damaged}.", "Correct it.") from None
+        if not isinstance(fields, dict):
+            raise InvalidInput("file", "its front matter is no list of fields.", "Write title: and link: there.")
+    text, images = without_images(text)
+    title, body = plain_text(text)
+    # What else a blog keeps there (a date, a layout) is not for us.
+    known = {name: fields[name] for name in _FIELDS if fields.get(name)}
+    idea: Idea = beside(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
+    return idea
+
+
+def _article(url: str) -> Idea:
+    with extra("compose", "idea"):
+        from trafilatura import bare_extraction
+
+    fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
+    page = read_page(fetched)
+    found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
+    # A line of it is a paragraph. A page without an article says in its head what it is about.
+    text = "\n\n".join((found.text or "").split("\n")) if found else ""
+    idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
+    return _idea(url, idea)
+
+
+def _idea(where: str, fields: dict[str, Any]) -> Idea:
+    try:
+        return Idea.model_validate(fields)
+    except ValidationError as unusable:
+        raise InvalidInput(where, explained(unusable), "") from None

@@ -1,0 +1,107 @@
+"""What a flow run must still know when it is tried again, on whatever worker: kept by Prefect's server."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import orjson
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectHTTPStatusError
+
+from prefect_bluesky.api import api_client
+
+
+def keeps_notes() -> bool:
+    """Whether a flow run is under way here, which keeps what is noted."""
+    return FlowRunContext.get() is not None
+
+
+def note(key: str, value: Any) -> bool:
+    """Keep something under a key, unless there is something already.
+
+    Args:
+        key: letters, digits and dashes.
+        value: what JSON holds; no secret.
+
+    Returns:
+        whether it is new. Of several who keep something under the same key at the same time, this holds for one.
+
+    Raises:
+        RuntimeError: no flow run is under way here.
+    """
+    run = _run()
+    with api_client() as client:
+        try:
+            client.create_flow_run_input(run, _key(key), orjson.dumps(value).decode())
+        except PrefectHTTPStatusError as refusal:
+            if refusal.response.status_code == HTTPStatus.CONFLICT:
+                return False
+            raise
+    return True
+
+
+def noted(key: str) -> Any:
+    """What is kept under a key; None if nothing is.
+
+    Args:
+        key: as for `note`.
+
+    Raises:
+        RuntimeError: no flow run is under way here.
+    """
+    return _read(_key(key))
+
+
+def _read(key: str) -> Any:
+    run = _run()
+    with api_client() as client:
+        try:
+            found = client.read_flow_run_input(run, key)
+        except PrefectHTTPStatusError as refusal:
+            if refusal.response.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+    return orjson.loads(found) if found else None
+
+
+def pause_answer(key: str) -> Any:
+    """What somebody has answered to a pause of the run; None if nobody has.
+
+    Args:
+        key: the pause's own.
+    """
+    # As prefect.input.run_input names it (Prefect 3.8.8).
+    return _read(f"paused-{key}-response")
+
+
+def all_noted(prefix: str) -> list[Any]:
+    """All that is kept under keys that begin alike.
+
+    Args:
+        prefix: how they begin.
+    """
+    run = _run()
+    found: list[Any] = []
+    with api_client() as client:
+        seen: set[str] = set()
+        while page := client.filter_flow_run_input(run, _key(prefix), _PAGE, seen):
+            found += [orjson.loads(each.value) for each in page]
+            seen |= {each.key for each in page}
+    return found
+
+
+_PAGE = 200
+
+
+def _key(key: str) -> str:
+    # Beside those of Prefect itself, such as the answers to a pause.
+    return f"bluesky-{key}"
+
+
+def _run() -> UUID:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("Only a flow run keeps notes, and none is under way.")
+    return context.flow_run.id

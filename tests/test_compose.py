@@ -1,0 +1,298 @@
+"""From one idea to posts on two channels, read back on both: drafted, reviewed, published or scheduled, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import AwaitingRetry, Crashed, Scheduled
+from pydantic import SecretStr
+
+from prefect_bluesky.channels import MastodonCredentials
+from tests import mastodon_server
+from tests.mastodon_server import MastodonServer
+from tests.support import Pds, block, texts
+from tests.worker import Worker, run_in
+from tests.world import wait_for
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+FLOWS = Path(__file__).parents[1] / "flows"
+IDEA = """Release 2.0 is out. It is twice as fast, and half as large.
+
+We rewrote the scheduler, which took a year. It was worth it.
+
+https://example.com/2.0"""
+
+STATUSES = "POST /api/v1/statuses"
+
+
+@pytest.fixture(scope="module")
+def compose() -> Flow[Any, Any]:
+    """The flow as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{FLOWS / 'compose.py'}:compose")
+
+
+@pytest.fixture
+def mastodon() -> Iterator[MastodonServer]:
+    with mastodon_server.run() as instance:
+        yield instance
+
+
+class Team:
+    """An account on Bluesky and one on Mastodon, with their saved blocks."""
+
+    def __init__(self, pds: Pds, mastodon: MastodonServer) -> None:
+        self.pds, self.mastodon = pds, mastodon
+        self.account = pds.create_account()
+        name = f"team-{uuid4().hex[:8]}"
+        block(pds, self.account).save(name)
+        MastodonCredentials(instance_url=mastodon.url, access_token=SecretStr("good-token")).save(name)
+        self.bluesky, self.mastodon_block = f"bluesky-credentials/{name}", f"mastodon-credentials/{name}"
+        self.channels = (self.bluesky, self.mastodon_block)
+
+    @property
+    def posts(self) -> list[str]:
+        """What is out on Bluesky, in alphabetical order."""
+        return texts(self.pds, self.account)
+
+
+@pytest.fixture
+def team(pds: Pds, mastodon: MastodonServer) -> Team:
+    return Team(pds, mastodon)
+
+
+def run(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:
+    state: Any = flow(**parameters, return_state=True)
+    assert isinstance(state, State)
+    return state
+
+
+# So close that all are due at once.
+AT_ONCE: dict[str, Any] = {"review": False, "every_hours": 1e-9, "count": 3}
+
+ON_MASTODON = [
+    "Release 2.0 is out.",
+    "Release 2.0 is out.\n\nhttps://example.com/2.0",
+    "Release 2.0 is out. It is twice as fast, and half as large.",
+    "We rewrote the scheduler, which took a year. It was worth it.\n\nhttps://example.com/2.0",
+]
+ON_BLUESKY = [
+    "Release 2.0 is out.",
+    "Release 2.0 is out.",
+    "Release 2.0 is out. It is twice as fast, and half as large.",
+    "We rewrote the scheduler, which took a year. It was worth it.",
+]
+
+
+def test_an_idea_goes_out_on_both_as_each_takes_it(compose: Flow[Any, Any], team: Team) -> None:
+    state = run(compose, idea=IDEA, channels=team.channels, **AT_ONCE)
+    assert state.is_completed(), state.message
+    assert team.posts == ON_BLUESKY
+    assert team.mastodon.texts() == ON_MASTODON
+
+
+def test_a_killed_run_that_is_resumed_publishes_what_is_missing_and_nothing_twice(
+    compose: Flow[Any, Any], team: Team
+) -> None:
+    parameters = {"idea": IDEA, "channels": team.channels, **AT_ONCE}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(compose, parameters=parameters, state=Scheduled())
+    first, second = Worker(), Worker()
+
+    def after(request: str) -> bool:
+        if request == STATUSES and len(team.mastodon.statuses) == 2:
+            # And the server forgets the keys: the run is resumed the next day.
+            team.mastodon.an_hour_later()
+            first.shoot()
+            return True
+        return False
+
+    team.mastodon.after = after
+    first.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run.id)
+    first.go()
+    assert first.exit_code()
+    team.mastodon.after = lambda request: False
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(flow_run.id, Crashed(), force=True)
+        client.set_flow_run_state(flow_run.id, AwaitingRetry(), force=True)
+    assert second.do(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run.id) == "Completed"
+    second.kill()
+    assert team.mastodon.texts() == ON_MASTODON
+    assert team.posts == ON_BLUESKY
+
+
+def test_what_is_due_later_is_a_run_of_its_own(compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team) -> None:
+    deployments = {name: deploy(flow, name) for name, flow in (("publish", publish), ("publish-variant", variant()))}
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+    parameters = {"idea": IDEA, "channels": team.channels, "review": False, "count": 2, "start": start}
+    state = run(compose, **parameters)
+    assert state.is_completed(), state.message
+    assert (team.posts, team.mastodon.texts()) == ([], [])
+    for deployment in deployments.values():
+        assert [each.expected_start_time for each in runs_of(deployment)] == [start, start + timedelta(days=1)]
+    # What such a run does when its time has come.
+    run_of_mastodon = runs_of(deployments["publish-variant"])[0]
+    assert run(variant(), **run_of_mastodon.parameters).is_completed()
+    assert team.mastodon.texts() == ON_MASTODON[:1]
+
+
+def test_what_has_a_run_of_its_own_is_left_to_it_when_the_run_is_tried_again(
+    compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team
+) -> None:
+    deploy(publish, "publish")
+    deployment = deploy(variant(), "publish-variant")
+    start = datetime.now(UTC) + timedelta(days=2)
+    channels = (*team.channels, "mastodon-credentials/nobody")
+    parameters = {"idea": IDEA, "channels": channels, "review": False, "count": 1, "start": start.isoformat()}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(compose, parameters=parameters, state=Scheduled())
+    worker = Worker()
+    entrypoint = f"{FLOWS / 'compose.py'}:compose"
+    assert worker.do(run_in, entrypoint, flow_run.id) == "Failed"
+    assert len(runs_of(deployment)) == 1
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(flow_run.id, AwaitingRetry(), force=True)
+    worker.do(run_in, entrypoint, flow_run.id)
+    worker.kill()
+    assert len(runs_of(deployment)) == 1
+    assert (team.posts, team.mastodon.texts()) == ([], [])
+
+
+def test_a_channel_that_fails_stops_no_other_and_a_retry_publishes_what_is_missing(
+    compose: Flow[Any, Any], team: Team
+) -> None:
+    team.mastodon.before = lambda request: 422 if request == STATUSES else None
+    parameters = {"idea": IDEA, "channels": team.channels, **AT_ONCE}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(compose, parameters=parameters, state=Scheduled())
+    worker = Worker()
+    entrypoint = f"{FLOWS / 'compose.py'}:compose"
+    assert worker.do(run_in, entrypoint, flow_run.id) == "Failed"
+    assert team.posts == ON_BLUESKY
+    team.mastodon.before = lambda request: None
+    with get_client(sync_client=True) as client:
+        failed = client.read_flow_run(flow_run.id)
+        assert failed.state
+        assert "answered a status with 422" in str(failed.state.message)
+        client.set_flow_run_state(flow_run.id, AwaitingRetry(), force=True)
+    assert worker.do(run_in, entrypoint, flow_run.id) == "Completed"
+    worker.kill()
+    assert (team.posts, team.mastodon.texts()) == (ON_BLUESKY, ON_MASTODON)
+
+
+def test_a_channel_that_is_not_there_is_named_and_stops_no_other(compose: Flow[Any, Any], team: Team) -> None:
+    state = run(compose, idea=IDEA, channels=(team.bluesky, "mastodon-credentials/nobody"), **AT_ONCE)
+    assert state.is_failed()
+    assert "there is no block mastodon-credentials/nobody" in str(state.message)
+    assert team.posts == ON_BLUESKY
+
+
+def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> None:
+    state = run(compose, idea=IDEA, channels=team.channels, dry_run=True)
+    assert state.is_completed()
+    assert (team.posts, team.mastodon.texts()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({}, "idea: either it or a file is needed"),
+        ({"idea": "Hi", "file": "a.md"}, "idea: either it or a file is needed"),
+        ({"idea": "Hi", "generator": "ai-generator/nobody"}, "generator: there is no block ai-generator/nobody"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused_by_its_field(
+    compose: Flow[Any, Any], parameters: dict[str, Any], said: str
+) -> None:
+    state = run(compose, channels=("bluesky",), dry_run=True, **parameters)
+    assert state.is_failed()
+    assert said in str(state.message)
+
+
+class TestReview:
+    """A person looks at it first."""
+
+    @staticmethod
+    def reviewed(compose: Flow[Any, Any], team: Team, *answers: dict[str, Any], **parameters: Any) -> FlowRun:
+        """A run of one hook on each channel, with what a person answers each time that it asks."""
+        given = {"idea": "Good morning.", "channels": team.channels, **parameters}
+        with get_client(sync_client=True) as client:
+            flow_run = client.create_flow_run(compose, parameters=given, state=Scheduled())
+            worker = Worker()
+            worker.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run.id)
+            worker.go()
+            for answer in answers:
+                wait_for(lambda: asks(flow_run.id), 60)
+                assert client.resume_flow_run(flow_run.id, run_input=answer).status == SetStateStatus.ACCEPT
+            worker.outcome()
+            worker.kill()
+            return client.read_flow_run(flow_run.id)
+
+    def test_an_edited_text_is_what_goes_out_and_a_dropped_one_does_not(
+        self, compose: Flow[Any, Any], team: Team
+    ) -> None:
+        edited = {"publish": True, "posts": ["Good evening."]}
+        answer = {"decision": "approve", "variant_1": edited, "variant_2": {"publish": False, "posts": ["x"]}}
+        done = self.reviewed(compose, team, answer)
+        assert done.state_name == "Completed", done.state
+        assert (team.posts, team.mastodon.texts()) == (["Good evening."], [])
+
+    def test_an_edit_that_does_not_fit_is_asked_about_again(self, compose: Flow[Any, Any], team: Team) -> None:
+        too_long = {"decision": "approve", "variant_1": {"posts": ["x" * 301]}, "variant_2": {"posts": ["Hi"]}}
+        better = {"decision": "approve", "variant_1": {"posts": ["Hello"]}, "variant_2": {"posts": ["Hi"]}}
+        self.reviewed(compose, team, too_long, better)
+        assert (team.posts, team.mastodon.texts()) == (["Hello"], ["Hi"])
+
+    def test_everything_can_be_dropped(self, compose: Flow[Any, Any], team: Team) -> None:
+        answer = {"decision": "drop everything", "variant_1": {"posts": ["x"]}, "variant_2": {"posts": ["x"]}}
+        done = self.reviewed(compose, team, answer)
+        assert done.state_name == "Completed"
+        assert (team.posts, team.mastodon.texts()) == ([], [])
+
+    def test_without_an_answer_nothing_is_published(self, compose: Flow[Any, Any], team: Team) -> None:
+        done = self.reviewed(compose, team, review_hours=1 / 3600)
+        assert done.state_name == "Cancelled"
+        assert (team.posts, team.mastodon.texts()) == ([], [])
+
+
+def asks(flow_run: UUID) -> bool:
+    """Whether a run waits for an answer, and its form is there."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run).state
+        if state is None or not state.is_paused() or not state.state_details.run_input_keyset:
+            return False
+        key = state.state_details.run_input_keyset["schema"]
+        return any(each.key == key for each in client.filter_flow_run_input(flow_run, "paused-", 200, set()))
+
+
+def variant() -> Flow[Any, Any]:
+    return load_flow_from_entrypoint(f"{FLOWS / 'publish_variant.py'}:publish_variant")
+
+
+def deploy(flow: Flow[Any, Any], name: str) -> UUID:
+    """A deployment that no worker serves here, anew."""
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(
+            client.create_flow(flow), name, entrypoint=f"flows/{name}.py", enforce_parameter_schema=False
+        )
+        for each in runs_of(made):
+            client.delete_flow_run(each.id)
+        return made
+
+
+def runs_of(deployment: UUID) -> list[FlowRun]:
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+        )
+    return sorted(found, key=lambda each: str(each.expected_start_time))

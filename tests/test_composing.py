@@ -1,0 +1,156 @@
+"""What an idea becomes on each channel, when it goes out, and what a person may change about it."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from prefect_bluesky.channels import Channel, NoAccount, Rules
+from prefect_bluesky.channels.bluesky import RULES as BLUESKY
+from prefect_bluesky.composing import Composed, compose_idea, due
+from prefect_bluesky.drafts import Draft, Idea
+from prefect_bluesky.errors import ServiceUnavailable
+from prefect_bluesky.review import answered, form
+from prefect_bluesky.templates import TemplateGenerator
+
+A_DAY = timedelta(days=1)
+MONDAY = datetime(2026, 12, 7, 9, tzinfo=UTC)
+PAGER = NoAccount(Rules("a pager", 40))
+IDEA = Idea(text="Release 2.0 is out. It is twice as fast.", link="https://example.com/2.0")
+
+
+class Away:
+    """A channel whose rules cannot be asked for."""
+
+    @property
+    def rules(self) -> Rules:
+        raise ServiceUnavailable("https://social.test", "what its limits are", 503)
+
+    fit = PAGER.fit
+    publish = PAGER.publish
+
+
+class Long:
+    """Makes a draft that fits nobody, and one that does."""
+
+    def generate(self, idea: Idea, rules: Rules, count: int) -> list[Draft]:
+        return [Draft(kind="hook", posts=("x" * 1000,)), Draft(kind="hook", posts=("Hi",))]
+
+
+class TestCompose:
+    """What it becomes."""
+
+    def test_each_channel_has_its_own_within_its_rules(self) -> None:
+        channels: list[tuple[str, Channel]] = [("bluesky", NoAccount(BLUESKY)), ("pager", PAGER)]
+        made = compose_idea(IDEA, channels, TemplateGenerator(), 9, occasion="now")
+        assert [each.variant.kind for each in made.composed if each.channel == "bluesky"] == [
+            "hook",
+            "link",
+            "thread",
+            "summary",
+        ]
+        assert [each.variant.kind for each in made.composed if each.channel == "pager"] == ["hook", "link"]
+
+    def test_a_channel_that_is_away_stops_no_other(self) -> None:
+        made = compose_idea(IDEA, [("away", Away()), ("pager", PAGER)], TemplateGenerator(), 9, occasion="now")
+        assert {each.channel for each in made.composed} == {"pager"}
+        assert made.problems == ["away: https://social.test answered what its limits are with 503"]
+
+    def test_a_draft_that_fits_nothing_is_left_out_with_the_reason(self) -> None:
+        made = compose_idea(IDEA, [("pager", PAGER)], Long(), 9, occasion="now")
+        assert [each.variant.posts for each in made.composed] == [("Hi",)]
+        assert made.left_out == [
+            "pager: the hook is left out. a pager: posts[0]: it has 1,000 characters, 960 over the limit of 40."
+            " Shorten it."
+        ]
+
+    def test_the_same_occasion_gives_the_same_keys_and_another_others(self) -> None:
+        def keys(occasion: str) -> list[str]:
+            made = compose_idea(IDEA, [("pager", PAGER)], TemplateGenerator(), 9, occasion=occasion)
+            return [each.key for each in made.composed]
+
+        assert keys("now") == keys("now")
+        assert not set(keys("now")) & set(keys("then"))
+
+
+class TestDue:
+    """When it goes out."""
+
+    @pytest.mark.parametrize(
+        ("turn", "start", "now", "at"),
+        [
+            (0, None, MONDAY, MONDAY),
+            (2, None, MONDAY, MONDAY + 2 * A_DAY),
+            (1, MONDAY, MONDAY - A_DAY, MONDAY + A_DAY),
+            (0, MONDAY, MONDAY + timedelta(minutes=2), MONDAY),
+            # A review that took its time moves all of them, and keeps the time of day.
+            (0, MONDAY, MONDAY + timedelta(hours=30), MONDAY + 2 * A_DAY),
+            (1, MONDAY, MONDAY + timedelta(hours=30), MONDAY + 3 * A_DAY),
+        ],
+    )
+    def test_a_turn_has_its_time(self, turn: int, start: datetime | None, now: datetime, at: datetime) -> None:
+        assert due(turn, start, A_DAY, now) == at
+
+    @given(st.integers(0, 20), st.none() | st.timedeltas(-100 * A_DAY, 100 * A_DAY))
+    def test_nothing_goes_out_in_a_heap(self, turn: int, ahead: timedelta | None) -> None:
+        start = None if ahead is None else MONDAY + ahead
+        times = [due(each, start, A_DAY, MONDAY) for each in range(turn + 1)]
+        assert times[0] >= MONDAY - timedelta(minutes=5)
+        assert all(after - before == A_DAY for before, after in itertools.pairwise(times))
+
+
+class TestReview:
+    """What a person may change."""
+
+    channels = {"pager": PAGER}  # noqa: RUF012 (no test changes it)
+
+    def composed(self) -> list[Composed]:
+        return compose_idea(IDEA, list(self.channels.items()), TemplateGenerator(), 2, occasion="now").composed
+
+    def answer(self, *answers: dict[str, Any], decision: str = "approve") -> tuple[list[Composed], list[str]]:
+        composed = self.composed()
+        made = form(composed, self.channels, [MONDAY] * len(composed), "")
+        fields = {f"variant_{number}": each for number, each in enumerate(answers, 1)}
+        return answered(made(decision=decision, **fields), composed, self.channels)
+
+    def test_the_form_begins_with_what_was_composed(self) -> None:
+        composed = self.composed()
+        made = form(composed, self.channels, [MONDAY] * len(composed), "")
+        assert answered(made(decision="approve"), composed, self.channels) == (composed, [])
+
+    def test_without_a_decision_it_is_no_answer(self) -> None:
+        made = form(self.composed(), self.channels, [MONDAY, MONDAY], "")
+        with pytest.raises(ValidationError, match="decision"):
+            made()
+
+    def test_the_form_shows_each_with_its_time_and_its_count(self) -> None:
+        composed = self.composed()
+        shown = form(composed, self.channels, [MONDAY] * len(composed), "Look:")._description
+        for part in ("Look:", "a pager (pager), hook, Mon 2026-12-07 09:00 UTC", "19 of 40 characters"):
+            assert part in shown
+
+    def test_what_is_edited_is_what_goes_out_under_the_same_key(self) -> None:
+        later = MONDAY + A_DAY
+        (first, _), problems = self.answer({"posts": ["Edited"], "at": later.isoformat()})
+        assert (first.variant.posts, first.at, first.key) == (("Edited",), later, self.composed()[0].key)
+        assert problems == []
+
+    def test_what_is_dropped_does_not_go_out(self) -> None:
+        decided, _ = self.answer({"posts": ["x"], "publish": False})
+        assert [each.is_wanted for each in decided] == [False, True]
+
+    def test_everything_can_be_dropped(self) -> None:
+        decided, _ = self.answer(decision="drop everything")
+        assert not any(each.is_wanted for each in decided)
+
+    def test_what_does_not_fit_is_said_and_kept_to_be_corrected(self) -> None:
+        (first, second), problems = self.answer({"posts": ["x" * 41]}, {"posts": ["Hi"], "at": MONDAY.isoformat()})
+        assert (second.variant.posts, second.at) == (("Hi",), MONDAY)
+        assert problems == ["1. a pager: posts[0]: it has 41 characters, 1 over the limit of 40. Shorten it."]
+        assert first.variant.posts == ("x" * 41,)
