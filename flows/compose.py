@@ -19,6 +19,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed, Running, Scheduled
 from publish_batch import publish_batch
 from publish_variant import publish_once
@@ -39,7 +40,7 @@ from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.ideas import read_idea, read_idea_file
 from prefect_bluesky.inputs import zone_of
 from prefect_bluesky.named_blocks import load_block
-from prefect_bluesky.review import counts, shown
+from prefect_bluesky.review import counts, remarks, shown
 from prefect_bluesky.review import review as look_over
 from prefect_bluesky.run_notes import note, noted
 from prefect_bluesky.runtime import current_attempt
@@ -113,7 +114,7 @@ def compose(
 def _loaded(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel], list[str]]:
     """The channels; and of those that cannot be used, why."""
     if not names:
-        raise InvalidInput("channels", "there are none.", "Name saved blocks, such as bluesky-credentials/alice.")
+        raise _no_channels()
     loaded: dict[str, Channel] = {}
     problems: list[str] = []
     for name in names:
@@ -127,6 +128,10 @@ def _loaded(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel],
         except BlueskyError as unusable:
             problems.append(f"{name}: {unusable}")
     return loaded, problems
+
+
+def _no_channels() -> InvalidInput:
+    return InvalidInput("channels", "there are none.", "Name saved blocks, such as bluesky-credentials/alice.")
 
 
 def _generator(name: str) -> Generator:
@@ -176,9 +181,7 @@ def _approve(composed: list[Composed], timing: Timing) -> list[Composed]:
     """Keep what is approved, with its times: another attempt of this run asks nobody again."""
     times = timing.times(composed)
     now = datetime.now(UTC)
-    timed = [
-        each.model_copy(update={"at": at, "is_later": at > now}) for each, at in zip(composed, times, strict=True)
-    ]
+    timed = [each.model_copy(update={"at": at, "is_later": at > now}) for each, at in zip(composed, times, strict=True)]
     if timed:
         number = next(number for number in counting(1) if _kept(f"approved-{number}") is None)
         _keep(f"approved-{number}", timed)
@@ -326,6 +329,12 @@ def _main() -> None:
         if arguments.dry_run:
             _print(arguments, channels)
             return
+        if not channels:
+            raise _no_channels()
+        if not arguments.no_review and not PREFECT_API_URL.value():
+            raise InvalidInput(
+                "PREFECT_API_URL", "it is not set, so nobody could review.", "Set it, or give --no-review or --dry-run."
+            )
         state = compose(
             idea=arguments.idea,
             file=arguments.file,
@@ -351,8 +360,7 @@ def _print(arguments: argparse.Namespace, channels: tuple[str, ...]) -> None:
         channel, variant = loaded[each.channel], each.variant
         texts = zip(variant.posts, counts(each, channel), strict=True)
         parts = [Group(Text(text), Text(count, style="dim", justify="right")) for text, count in texts]
-        parts += [Group(Text(f"▸ card of {variant.link}", style="cyan"))] if variant.link else []
-        parts += [Group(Text(f"▸ {len(variant.images)} images", style="cyan"))] if variant.images else []
+        parts += [Group(Text(remark, style="cyan")) for remark in remarks(each, channel)[len(variant.posts) :]]
         ruled = [row for part in parts for row in (Rule(style="dim"), part)][1:]
         console.print(
             Panel(Group(*ruled), title=f"[bold]{channel.rules.channel}[/] {variant.kind}", title_align="left")

@@ -131,9 +131,10 @@ class TestReview:
 
     def test_the_form_shows_each_with_its_time_and_its_count(self) -> None:
         composed = self.composed()
-        shown = form(composed, self.channels, [MONDAY] * len(composed), "Look:")._description
-        for part in ("Look:", "a pager (pager), hook, Mon 2026-12-07 09:00 UTC", "19 of 40 characters"):
-            assert part in shown
+        fields = form(composed, self.channels, [MONDAY] * len(composed), "Look again.").model_fields
+        assert fields["decision"].description == "Look again."
+        assert fields["variant_1"].title == "1. a pager (pager), hook"
+        assert fields["variant_1"].description == "Mon 2026-12-07 09:00 UTC. 19 of 40 characters"
 
     def test_what_is_edited_is_what_goes_out_under_the_same_key(self) -> None:
         later = MONDAY + A_DAY

@@ -1,6 +1,7 @@
 """The scripts, as a person starts them."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -108,3 +109,34 @@ def _features(post: dict[str, Any]) -> list[str]:
 
 def _alt_texts(post: dict[str, Any]) -> list[str]:
     return [image["alt"] for image in post["value"].get("embed", {}).get("images", [])]
+
+
+class TestCompose:
+    """uv run flows/compose.py "idea" --dry-run."""
+
+    IDEA = "Release 2.0 is out. It is twice as fast, and half as large. https://example.com/2.0"
+
+    def test_it_shows_what_each_channel_would_get_with_no_account_no_model_and_no_server(self) -> None:
+        done = script("compose.py", self.IDEA, "--dry-run", COLUMNS="100")
+        assert done.returncode == 0, done.stderr
+        shown = [line.strip("╭╮─ ") for line in done.stdout.splitlines() if line.startswith("╭")]
+        assert shown == [
+            f"{channel} {kind}" for channel in ("Bluesky", "Mastodon") for kind in ("hook", "link", "thread", "summary")
+        ]
+        counts = re.findall(r"([\d,]+) of ([\d,]+) characters", done.stdout)
+        assert {limit for _, limit in counts} == {"300", "500"}
+        assert all(int(count) <= int(limit) for count, limit in counts)
+        assert "Beginning flow run" not in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "channels: there are none."),
+            (("--dry-run",), "idea: either it or a file is needed."),
+            (("Hi", "--dry-run", "--channel", "nobody"), "nobody: channels: 'nobody' is no channel."),
+        ],
+    )
+    def test_bad_input_is_refused_by_its_field(self, arguments: tuple[str, ...], said: str) -> None:
+        done = script("compose.py", *arguments)
+        assert said in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr

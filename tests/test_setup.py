@@ -61,7 +61,17 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
         assert set(names.values()) == {1}
         deployments = Counter(deployment.name for deployment in client.read_deployments())
         assert deployments == dict.fromkeys(
-            ("publish", "publish-batch", "publish-held", "refresh-sessions", "diagnose"), 1
+            (
+                "publish",
+                "publish-batch",
+                "compose",
+                "compose-new",
+                "publish-variant",
+                "publish-held",
+                "refresh-sessions",
+                "diagnose",
+            ),
+            1,
         )
         assert [pool.name for pool in client.read_work_pools()] == ["bluesky"]
         schedules = [deployment.schedules for deployment in client.read_deployments() if deployment.schedules]

@@ -47,29 +47,30 @@ def form(composed: Sequence[Composed], channels: Mapping[str, Channel], times: S
         times: when each is to go out.
         note: what to say above it, such as what was wrong with the last answer.
     """
+    told = note or "Nothing goes out before you approve it."
     fields: dict[str, Any] = {
         # Without a default: a run that somebody resumes without a look publishes nothing.
-        "decision": (Decision, Field(title="Decision", json_schema_extra={"position": 0}))
+        "decision": (Decision, Field(title="Decision", description=told, json_schema_extra={"position": 0}))
     }
-    for number, each in enumerate(composed):
+    for number, (each, at) in enumerate(zip(composed, times, strict=True)):
+        channel = channels[each.channel]
         fields[_name(number)] = (
             Answer,
             Field(
                 default=Answer(publish=each.is_wanted, posts=list(each.variant.posts), at=each.at),
-                title=f"{number + 1}. {heading(each, channels[each.channel])}",
+                title=f"{number + 1}. {heading(each, channel)}",
+                description=". ".join([_when(at), *remarks(each, channel)]),
                 json_schema_extra={"position": number + 1},
             ),
         )
     made: Any = create_model("Review", __base__=RunInput, **fields)
-    parts = [shown(each, channels[each.channel], at) for each, at in zip(composed, times, strict=True)]
-    described = "\n\n".join([note, *parts] if note else parts)
-    made._description = described  # noqa: SLF001 (what `with_initial_data` sets)
     return made
 
 
 def heading(composed: Composed, channel: Channel) -> str:
     """What a variant is, in a line."""
-    return f"{channel.rules.channel} ({composed.channel}), {composed.variant.kind}"
+    name = composed.channel.rpartition("/")[2]
+    return f"{channel.rules.channel} ({name}), {composed.variant.kind}"
 
 
 def counts(composed: Composed, channel: Channel) -> list[str]:
@@ -78,19 +79,24 @@ def counts(composed: Composed, channel: Channel) -> list[str]:
     return [f"{rules.length(text):,} of {rules.max_length:,} characters" for text in composed.variant.posts]
 
 
-def shown(composed: Composed, channel: Channel, at: datetime | None = None) -> str:
-    """A variant as it will look, in Markdown."""
+def remarks(composed: Composed, channel: Channel) -> list[str]:
+    """What is to be said of a variant besides its texts: their counts, its card, its images."""
     variant = composed.variant
-    when = f", {at:%a %Y-%m-%d %H:%M} {at.tzname()}" if at else ""
-    lines = [f"#### {heading(composed, channel)}{when}"]
-    for text, count in zip(variant.posts, counts(composed, channel), strict=True):
-        quoted = "\n".join(f"> {line}" for line in literal_markdown(text).splitlines())
-        lines.append(f"{quoted}\n\n*{count}*")
-    if variant.link:
-        lines.append(f"Card: {literal_markdown(variant.link)}")
-    if variant.images:
-        lines.append(f"Images: {len(variant.images)}")
-    return "\n\n".join(lines)
+    said = counts(composed, channel)
+    said += [f"With a card of {variant.link}"] if variant.link else []
+    said += [f"With {len(variant.images)} images"] if variant.images else []
+    return said
+
+
+def shown(composed: Composed, channel: Channel, at: datetime) -> str:
+    """A variant as it will look, in Markdown."""
+    quoted = ["\n".join(f"> {line}" for line in literal_markdown(text).splitlines()) for text in composed.variant.posts]
+    said = [literal_markdown(remark) for remark in remarks(composed, channel)]
+    return "\n\n".join([f"#### {heading(composed, channel)}, {_when(at)}", *quoted, ". ".join(said)])
+
+
+def _when(at: datetime) -> str:
+    return f"{at:%a %Y-%m-%d %H:%M %Z}"
 
 
 def answered(
