@@ -8,6 +8,7 @@ uv run flows/compose.py "Release 2.0 is out. It is twice as fast. https://exampl
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count as counting
 from typing import Annotated, Any
@@ -15,7 +16,6 @@ from typing import Annotated, Any
 from prefect import allow_failure, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed, Running, Scheduled
 from publish_batch import publish_batch
 from publish_variant import publish_once
-from pydantic import Field
+from pydantic import Field, ValidationError
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.rule import Rule
@@ -38,11 +38,11 @@ from prefect_bluesky.composing import COMPOSED, Composed, Composition, Generator
 from prefect_bluesky.drafts import Idea
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.ideas import read_idea, read_idea_file
-from prefect_bluesky.inputs import zone_of
+from prefect_bluesky.inputs import explained, zone_of
 from prefect_bluesky.named_blocks import load_block
 from prefect_bluesky.review import counts, remarks, shown
 from prefect_bluesky.review import review as look_over
-from prefect_bluesky.run_notes import note, noted
+from prefect_bluesky.run_notes import note, noted, run_id
 from prefect_bluesky.runtime import current_attempt
 from prefect_bluesky.templates import TemplateGenerator
 
@@ -93,22 +93,47 @@ def compose(
     """
     loaded, problems = _loaded(channels or _WITHOUT_ACCOUNT if dry_run else channels, dry_run=dry_run)
     timing = Timing(start, timedelta(hours=every_hours), zone_of(timezone))
-    composed = [] if dry_run else _approved()
-    decided = {each.channel for each in composed}
+    report = _Report(problems)
+    approved = [] if dry_run else _approved()
+    # What was decided before waits for nothing that is still to be decided.
+    _publish(approved, loaded, report)
+    decided = {each.channel for each in approved}
     undecided = {name: channel for name, channel in loaded.items() if name not in decided}
     if undecided:
-        made = _drafted(lambda: _idea(idea, file, storage), undecided, lambda: _generator(generator), count)
-        problems += made.problems
-        if dry_run:
-            return _previewed(made, loaded, problems, timing)
-        wanted = made.composed
-        if review and wanted:
-            try:
+        try:
+            made = _drafted(lambda: _idea(idea, file, storage), undecided, lambda: _generator(generator), count)
+            report.problems += made.problems
+            if dry_run:
+                return _previewed(made, loaded, report.problems, timing)
+            wanted = made.composed
+            if review and wanted:
                 wanted = look_over(wanted, loaded, timing, timedelta(hours=review_hours))
-            except FlowPauseTimeout:
-                return _unreviewed(review_hours)
-        composed += _approve(wanted, timing)
-    return _published([each for each in composed if each.is_wanted], loaded, problems)
+            _publish(_approve(wanted, timing), loaded, report)
+        except FlowPauseTimeout:
+            return _unreviewed(review_hours, report)
+        except BlueskyError as trouble:
+            report.problems.append(str(trouble))
+    return report.close()
+
+
+@dataclass
+class _Report:
+    """What is out or scheduled, and what is not."""
+
+    problems: list[str]
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, channel: str, what: str, state: str, where: str = "") -> None:
+        """Say what is out, or when it will be."""
+        self.rows.append({"channel": channel, "what": what, "state": state, "where": where})
+
+    def close(self) -> State[Any]:
+        """Say it in the UI; the state in which the run ends."""
+        with tolerated("The artifact with the table could not be made"):
+            create_table_artifact(self.rows, key=RESULT, description="What is out or scheduled.")
+        if self.problems:
+            return Failed(message=f"Not all is out or scheduled. {'; '.join(self.problems)}")
+        return Completed(message="All is out or scheduled." if self.rows else "There was nothing to publish.")
 
 
 def _loaded(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel], list[str]]:
@@ -157,6 +182,12 @@ def _drafted(
     missing: list[tuple[str, Channel]] = []
     for name, channel in channels.items():
         kept = _kept(_drafted_of(name))
+        try:
+            # An instance that is away now stops no other channel later.
+            channel.rules  # noqa: B018
+        except BlueskyError as trouble:
+            made.problems.append(f"{name}: {trouble}")
+            continue
         made.composed += kept or []
         missing += [(name, channel)] if kept is None else []
     if missing:
@@ -190,14 +221,14 @@ def _approve(composed: list[Composed], timing: Timing) -> list[Composed]:
 
 
 def _approved() -> list[Composed]:
-    """What was approved in earlier attempts of this run."""
-    found: list[Composed] = []
+    """What was decided in earlier attempts of this run; of two decisions the first counts."""
+    found: dict[str, Composed] = {}
     for number in counting(1):
         kept = _kept(f"approved-{number}")
         if kept is None:
             break
-        found += kept
-    return found
+        found = {each.key: each for each in kept} | found
+    return list(found.values())
 
 
 def _keep(key: str, composed: list[Composed]) -> None:
@@ -209,12 +240,15 @@ def _kept(key: str) -> list[Composed] | None:
     return None if kept is None else COMPOSED.validate_python(kept)
 
 
-def _unreviewed(hours: float) -> State[Any]:
-    context = FlowRunContext.get()
-    if context and context.flow_run:
-        with api_client() as client:
+def _unreviewed(hours: float, report: _Report) -> State[Any]:
+    with api_client() as client:
+        state = client.read_flow_run(run_id()).state
+        if state is not None and state.is_paused():
             # Of a pause whose time is up Prefect takes no other end than one of its own (3.8.8).
-            client.set_flow_run_state(context.flow_run.id, Running(), force=True)
+            client.set_flow_run_state(run_id(), Running(), force=True)
+    if report.rows or report.problems:
+        report.problems.append(f"Nobody has reviewed the rest for {hours:g} hours; it was not published.")
+        return report.close()
     return Cancelled(message=f"Nobody has reviewed it for {hours:g} hours. Nothing was published.")
 
 
@@ -227,25 +261,28 @@ def _previewed(made: Composition, loaded: dict[str, Channel], problems: list[str
     return Failed(message=f"{told} {' '.join(problems)}") if problems else Completed(message=told)
 
 
-def _published(composed: list[Composed], loaded: dict[str, Channel], problems: list[str]) -> State[Any]:
+def _publish(composed: list[Composed], loaded: dict[str, Channel], report: _Report) -> None:
     """Publish what is due, and schedule the rest; each channel for itself."""
     futures: list[tuple[Composed, PrefectFuture[Any]]] = []
     last: dict[str, PrefectFuture[Any]] = {}
     planned: list[PlannedPost] = []
-    rows: list[dict[str, str]] = []
     for each in composed:
         channel = loaded.get(each.channel)
-        if channel is None:
-            continue  # said already
+        what = f"{each.channel}, {each.variant.kind}"
+        if channel is None or not each.is_wanted:
+            continue
         if isinstance(channel, BlueskyChannel):
             account = each.channel.partition("/")[2]
-            planned.append(PlannedPost(account=account, post=as_post(each.variant), at=each.at, key=each.key))
-        elif each.is_later:
+            try:
+                planned.append(PlannedPost(account=account, post=as_post(each.variant), at=each.at, key=each.key))
+            except ValidationError as unusable:
+                report.problems.append(f"{what}: {explained(unusable)}")
+        elif each.is_later and each.at:
             try:
                 _schedule(each)
-                rows.append(_row(each, f"scheduled for {each.at:%Y-%m-%d %H:%M %Z}"))
+                report.add(each.channel, each.variant.kind, f"scheduled for {each.at:%Y-%m-%d %H:%M %Z}")
             except (InvalidInput, *API_TROUBLE) as trouble:
-                problems.append(f"{each.channel}, {each.variant.kind}: it could not be scheduled. {trouble}")
+                report.problems.append(f"{what}: it could not be scheduled. {trouble}")
         else:
             # One after the other within a channel, whatever becomes of the one before.
             before = [allow_failure(last[each.channel])] if each.channel in last else []
@@ -253,30 +290,29 @@ def _published(composed: list[Composed], loaded: dict[str, Channel], problems: l
                 each.channel, each.variant, each.key, wait_for=before, return_state=False
             )
             futures.append((each, last[each.channel]))
-    # Each attempt anew: what is out already is found.
-    batch = (
-        publish_batch.with_options(persist_result=False)(items=tuple(planned), return_state=True) if planned else None
-    )
+    _publish_on_bluesky(planned, report)
     for each, future in futures:
         future.wait()
         if future.state.is_completed():
-            rows.append(_row(each, "published", ", ".join(future.result().urls)))
+            report.add(each.channel, each.variant.kind, "published", ", ".join(future.result().urls))
         else:
-            problems.append(f"{each.channel}, {each.variant.kind}: {future.state.message}")
-    if batch is not None and batch.is_completed():
-        rows.append({"channel": "Bluesky", "what": f"{len(planned)} posts", "state": batch.message or "", "where": ""})
-    elif batch is not None:
-        problems.append(f"Bluesky: {batch.message}")
-    with tolerated("The artifact with the table could not be made"):
-        create_table_artifact(rows, key=RESULT, description="What is out or scheduled.")
-    if problems:
-        return Failed(message=f"Not all is out or scheduled. {'; '.join(problems)}")
-    told = f"{len(composed)} posts are out or scheduled."
-    return Completed(message=told if composed else "There was nothing to publish.")
+            report.problems.append(f"{each.channel}, {each.variant.kind}: {future.state.message}")
 
 
-def _row(composed: Composed, state: str, where: str = "") -> dict[str, str]:
-    return {"channel": composed.channel, "what": composed.variant.kind, "state": state, "where": where}
+def _publish_on_bluesky(planned: list[PlannedPost], report: _Report) -> None:
+    if not planned:
+        return
+    # Each attempt anew: what is out already is found.
+    batch = publish_batch.with_options(persist_result=False)
+    try:
+        done: State[Any] = batch(items=tuple(planned), return_state=True)
+    except API_TROUBLE as trouble:
+        report.problems.append(f"Bluesky: its posts could not be handed on. {trouble}")
+        return
+    if done.is_completed():
+        report.add("Bluesky", f"{len(planned)} posts", done.message or "")
+    else:
+        report.problems.append(f"Bluesky: {done.message}")
 
 
 def _schedule(composed: Composed) -> None:
@@ -367,6 +403,7 @@ def _print(arguments: argparse.Namespace, channels: tuple[str, ...]) -> None:
         )
     for problem in (*problems, *made.problems, *made.left_out):
         console.print(problem, style="red", markup=False)
+    sys.exit(bool(problems or made.problems))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def compose_new(
         count: How many posts a channel gets at most of an item.
         generator: The AI Generator block that makes the drafts. Left out, they are made by rule.
         review: Wait for a person before anything of an item goes out.
-        max_age_days: Items that are older are left alone: a feed that is read for the first time has many.
+        max_age_days: Items that are older are left alone: a feed that is read for the first time has many. Of items
+            without a date nobody knows.
         at_most: How many items are composed at a time; the others the next time.
     """
     if not channels:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun, State
@@ -219,24 +220,82 @@ def test_what_cannot_be_composed_is_refused_by_its_field(
     assert said in str(state.message)
 
 
+def test_a_parent_that_is_tried_again_composes_nothing_twice(compose: Flow[Any, Any], team: Team) -> None:
+    team.mastodon.before = lambda request: 422 if request == STATUSES else None
+    attempts: list[str | None] = []
+
+    @flow(retries=1)
+    def parent() -> None:
+        state: Any = compose(idea=IDEA, channels=team.channels, return_state=True, **AT_ONCE)
+        attempts.append(state.message)
+        team.mastodon.before = lambda request: None
+        if not state.is_completed():
+            raise RuntimeError(state.message)
+
+    parent()
+    assert len(attempts) == 2
+    assert (team.posts, team.mastodon.texts()) == (ON_BLUESKY, ON_MASTODON)
+
+
 class TestReview:
     """A person looks at it first."""
 
     @staticmethod
-    def reviewed(compose: Flow[Any, Any], team: Team, *answers: dict[str, Any], **parameters: Any) -> FlowRun:
-        """A run of one hook on each channel, with what a person answers each time that it asks."""
+    def begun(compose: Flow[Any, Any], team: Team, **parameters: Any) -> UUID:
+        """A run of one hook on each channel that is yet to be done."""
         given = {"idea": "Good morning.", "channels": team.channels, **parameters}
         with get_client(sync_client=True) as client:
-            flow_run = client.create_flow_run(compose, parameters=given, state=Scheduled())
-            worker = Worker()
-            worker.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run.id)
+            return client.create_flow_run(compose, parameters=given, state=Scheduled()).id
+
+    @staticmethod
+    def attempt(flow_run: UUID, *answers: dict[str, Any]) -> FlowRun:
+        """Do a run, with what a person answers each time that it asks."""
+        worker = Worker()
+        with get_client(sync_client=True) as client:
+            worker.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run)
             worker.go()
             for answer in answers:
-                wait_for(lambda: asks(flow_run.id), 60)
-                assert client.resume_flow_run(flow_run.id, run_input=answer).status == SetStateStatus.ACCEPT
+                wait_for(lambda: asks(flow_run), 60)
+                assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
             worker.outcome()
             worker.kill()
-            return client.read_flow_run(flow_run.id)
+            return client.read_flow_run(flow_run)
+
+    def reviewed(self, compose: Flow[Any, Any], team: Team, *answers: dict[str, Any], **parameters: Any) -> FlowRun:
+        """A run, with what a person answers."""
+        return self.attempt(self.begun(compose, team, **parameters), *answers)
+
+    def test_what_was_decided_before_goes_out_and_only_the_rest_is_asked_about(
+        self, compose: Flow[Any, Any], team: Team
+    ) -> None:
+        missing = f"later-{uuid4().hex[:8]}"
+        channels = (team.bluesky, f"mastodon-credentials/{missing}")
+        flow_run = self.begun(compose, team, channels=channels)
+        first = self.attempt(flow_run, {"decision": "approve", "variant_1": {"posts": ["On Bluesky."]}})
+        assert (first.state_name, team.posts) == ("Failed", ["On Bluesky."])
+        MastodonCredentials(instance_url=team.mastodon.url, access_token=SecretStr("good-token")).save(missing)
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
+        second = self.attempt(flow_run, {"decision": "approve", "variant_1": {"posts": ["On Mastodon."]}})
+        assert second.state_name == "Completed", second.state
+        assert (team.posts, team.mastodon.texts()) == (["On Bluesky."], ["On Mastodon."])
+
+    def test_an_answer_that_was_given_when_the_worker_was_dead_is_not_lost(
+        self, compose: Flow[Any, Any], team: Team
+    ) -> None:
+        flow_run = self.begun(compose, team)
+        doomed = Worker()
+        doomed.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run)
+        doomed.go()
+        wait_for(lambda: asks(flow_run), 60)
+        doomed.kill()
+        edited = {"decision": "approve", "variant_1": {"posts": ["Edited."]}, "variant_2": {"posts": ["Too."]}}
+        with get_client(sync_client=True) as client:
+            assert client.resume_flow_run(flow_run, run_input=edited).status == SetStateStatus.ACCEPT
+            client.set_flow_run_state(flow_run, Crashed(), force=True)
+            client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
+        assert self.attempt(flow_run).state_name == "Completed"
+        assert (team.posts, team.mastodon.texts()) == (["Edited."], ["Too."])
 
     def test_an_edited_text_is_what_goes_out_and_a_dropped_one_does_not(
         self, compose: Flow[Any, Any], team: Team
@@ -249,7 +308,8 @@ class TestReview:
 
     def test_an_edit_that_does_not_fit_is_asked_about_again(self, compose: Flow[Any, Any], team: Team) -> None:
         too_long = {"decision": "approve", "variant_1": {"posts": ["x" * 301]}, "variant_2": {"posts": ["Hi"]}}
-        better = {"decision": "approve", "variant_1": {"posts": ["Hello"]}, "variant_2": {"posts": ["Hi"]}}
+        # What fits is asked about no more.
+        better = {"decision": "approve", "variant_1": {"posts": ["Hello"]}}
         self.reviewed(compose, team, too_long, better)
         assert (team.posts, team.mastodon.texts()) == (["Hello"], ["Hi"])
 

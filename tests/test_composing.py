@@ -114,15 +114,15 @@ class TestReview:
         return compose_idea(IDEA, list(self.channels.items()), TemplateGenerator(), 2, occasion="now").composed
 
     def answer(self, *answers: dict[str, Any], decision: str = "approve") -> tuple[list[Composed], list[str]]:
-        composed = self.composed()
-        made = form(composed, self.channels, [MONDAY] * len(composed), "")
-        fields = {f"variant_{number}": each for number, each in enumerate(answers, 1)}
-        return answered(made(decision=decision, **fields), composed, self.channels)
+        given = {"decision": decision} | {f"variant_{number}": each for number, each in enumerate(answers, 1)}
+        edited, problems = answered(given, self.composed(), self.channels)
+        return edited, list(problems.values())
 
     def test_the_form_begins_with_what_was_composed(self) -> None:
         composed = self.composed()
         made = form(composed, self.channels, [MONDAY] * len(composed), "")
-        assert answered(made(decision="approve"), composed, self.channels) == (composed, [])
+        given = made(decision="approve").model_dump(mode="json")
+        assert answered(given, composed, self.channels) == (composed, {})
 
     def test_without_a_decision_it_is_no_answer(self) -> None:
         made = form(self.composed(), self.channels, [MONDAY, MONDAY], "")
@@ -153,5 +153,20 @@ class TestReview:
     def test_what_does_not_fit_is_said_and_kept_to_be_corrected(self) -> None:
         (first, second), problems = self.answer({"posts": ["x" * 41]}, {"posts": ["Hi"], "at": MONDAY.isoformat()})
         assert (second.variant.posts, second.at) == (("Hi",), MONDAY)
-        assert problems == ["1. a pager: posts[0]: it has 41 characters, 1 over the limit of 40. Shorten it."]
+        assert problems == [
+            "a pager (pager), hook: a pager: posts[0]: it has 41 characters, 1 over the limit of 40. Shorten it."
+        ]
         assert first.variant.posts == ("x" * 41,)
+
+    @pytest.mark.parametrize("at", ["tomorrow", "20261201", "1999-01-01", "2206-01-01", "0001-01-01"])
+    def test_a_time_that_is_none_is_said_and_the_texts_are_kept(self, at: str) -> None:
+        (first, second), problems = self.answer({"posts": ["Edited"], "at": at}, {"posts": ["Hi"]})
+        assert (first.variant.posts, second.variant.posts) == (("Edited",), ("Hi",))
+        assert len(problems) == 1
+        assert problems[0].startswith("a pager (pager), hook: at: ")
+
+    def test_an_answer_for_a_channel_that_is_gone_still_counts_for_the_others(self) -> None:
+        other = self.composed()[0].model_copy(update={"channel": "gone", "key": "other"})
+        given = {"decision": "approve", "variant_2": {"posts": ["Edited"]}}
+        (first, _), problems = answered(given, [other, *self.composed()], self.channels)
+        assert (first.variant.posts, problems) == (("Edited",), {})

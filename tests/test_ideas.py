@@ -62,6 +62,8 @@ def site() -> Iterator[str]:
         ("Release 2.0 is out: https://example.com/2.0", "Release 2.0 is out", "https://example.com/2.0"),
         ("One.\n\nTwo.\n\nhttps://example.com\n", "One.\n\nTwo.", "https://example.com"),
         ("See https://example.com for more.", "See https://example.com for more.", None),
+        ("It is out (https://example.com)", "It is out (https://example.com)", None),
+        ("More at https://example.com.", "More at https://example.com.", None),
     ],
 )
 def test_a_link_below_is_where_it_leads(written: str, text: str, link: str | None) -> None:
@@ -134,6 +136,8 @@ def test_a_text_file_is_an_idea_as_it_is_written(tmp_path: Path) -> None:
         ("idea.md", b"---\n- a\n---\nText", "no list of fields"),
         ("idea.md", b"---\na: [\n---\nText", "no YAML"),
         ("idea.md", b"", "there is no idea in it"),
+        ("idea.md", b"Look\n\n![](data:image/png;base64,aaaa)", "images: one stands in the text"),
+        ("idea.txt", b"x" * 50_001, "text: String should have at most 50000 characters"),
         ("idea.md", b"---\nlanguages: [klingonish]\n---\nText", "languages"),
     ],
 )

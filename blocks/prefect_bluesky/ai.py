@@ -191,10 +191,16 @@ def _objections(node: Any) -> list[str]:
     from pydantic_ai.messages import RetryFeedbackPart, ToolReturnPart
 
     return [
-        str(part.content)
+        _told(part.content)
         for part in getattr(getattr(node, "request", None), "parts", ())
         if isinstance(part, RetryFeedbackPart) or (isinstance(part, ToolReturnPart) and part.outcome == "retried")
     ]
+
+
+def _told(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "; ".join(str(each.get("msg", "")) for each in content if isinstance(each, dict))
 
 
 def _as_draft(draft: _Draft, *, idea: Idea, rules: Rules) -> Draft:

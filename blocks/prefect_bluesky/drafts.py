@@ -14,6 +14,10 @@ Kind = Literal["hook", "link", "thread", "summary"]
 """What a draft is for: to catch the eye, to lead to a page, to tell all of it, or to tell it in short."""
 
 
+MAX_TEXT = 50_000
+"""Characters of an idea: several times what the longest thread holds, and little enough to be kept with a run."""
+
+
 class Idea(BaseModel):
     """What somebody wants to tell.
 
@@ -27,8 +31,12 @@ class Idea(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
-    text: str = Field(default="", title="Text", description="A sentence, or an article: paragraphs of text.")
-    title: str = Field(default="", title="Title", description="What it is about. Left out: its first sentence.")
+    text: str = Field(
+        default="", title="Text", description="A sentence, or an article: paragraphs of text.", max_length=MAX_TEXT
+    )
+    title: str = Field(
+        default="", title="Title", description="What it is about. Left out: its first sentence.", max_length=1000
+    )
     link: str | None = Field(default=None, title="Link", description="Where more is to be read.")
     images: tuple[Image, ...] = Field(default=(), title="Images", description="What there is to see.")
     languages: tuple[str, ...] = Field(default=(), title="Languages", description="Up to three codes.", max_length=3)

@@ -248,7 +248,7 @@ class StoreDamaged(StoreError):
 
 
 class GeneratorFailed(BlueskyError):
-    """What was to make drafts of an idea made none that can be used. Nothing was published.
+    """What was to make drafts of an idea made none that can be used.
 
     Args:
         generator: which one, such as a model's name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,12 +10,13 @@ from pydantic import ValidationError
 
 from prefect_bluesky.attachments import File, is_web_address
 from prefect_bluesky.cards import read_page, text_of
-from prefect_bluesky.drafts import Idea
+from prefect_bluesky.drafts import MAX_TEXT, Idea
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
 from prefect_bluesky.front_matter import FENCE, MISUSED, without_images, yaml_content
 from prefect_bluesky.inputs import explained
 from prefect_bluesky.markdown import plain_text
+from prefect_bluesky.richtext import find_entities
 from prefect_bluesky.sources import beside, read_file, read_url
 
 MAX_BYTES = 2_000_000
@@ -25,7 +25,7 @@ MAX_BYTES = 2_000_000
 _MARKDOWN = {".md", ".markdown"}
 _TEXT = {".txt", ""}
 _FIELDS = ("title", "link", "languages")
-_LAST_LINK = re.compile(r"\s*(https?://\S+)\s*\Z")
+_LONGEST_LINK = 4_000
 
 
 def read_idea(text: str) -> Idea:
@@ -43,12 +43,14 @@ def read_idea(text: str) -> Idea:
         Idea(text='Release 2.0 is out', title='', link='https://example.com/2.0', images=(), languages=())
     """
     text = text.strip()
-    found = _LAST_LINK.search(text)
-    link = found[1] if found and is_web_address(found[1]) else None
+    last = next(reversed(find_entities(text[-_LONGEST_LINK:])), None)
+    written = text[-_LONGEST_LINK:][last.start :] if last and last.kind == "link" else ""
+    # With anything behind it, such as a bracket, it is part of the text.
+    link = written if last and written == last.value and is_web_address(written) else None
     if link == text:
-        return _article(link)
+        return _article(text)
     # What leads to the link leads nowhere without it.
-    told = text[: found.start()].rstrip(" :\n") if found and link else text
+    told = text.removesuffix(link).rstrip(" :\n") if link else text
     return _idea("idea", {"text": told, "link": link})
 
 
@@ -86,6 +88,8 @@ def _from_markdown(text: str, file: File) -> Idea:
         if not isinstance(fields, dict):
             raise InvalidInput("file", "its front matter is no list of fields.", "Write title: and link: there.")
     text, images = without_images(text)
+    if any(image["source"].startswith("data:") for image in images):
+        raise InvalidInput("images", "one stands in the text as a data URL.", "Put it into a file beside the text.")
     title, body = plain_text(text)
     # What else a blog keeps there (a date, a layout) is not for us.
     known = {name: fields[name] for name in _FIELDS if fields.get(name)}
@@ -101,7 +105,7 @@ def _article(url: str) -> Idea:
     page = read_page(fetched)
     found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
     # A line of it is a paragraph. A page without an article says in its head what it is about.
-    text = "\n\n".join((found.text or "").split("\n")) if found else ""
+    text = "\n\n".join((found.text or "").split("\n"))[:MAX_TEXT] if found else ""
     idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
     return _idea(url, idea)
 

@@ -5,16 +5,33 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from prefect_bluesky.attachments import as_form
 from prefect_bluesky.inputs import in_utc
 from prefect_bluesky.post import Post
 
 _NAME = re.compile(r"[a-z0-9-]+")
+
+
+def _is_no_number(at: Any) -> Any:
+    # pydantic takes one for seconds since 1970: 20261201 would be due since long.
+    if isinstance(at, int | float) or (isinstance(at, str) and at.strip().lstrip("+-").replace(".", "").isdigit()):
+        raise ValueError(f"{at!r} is no time. Write one such as 2026-12-01 08:00.")
+    return at or None
+
+
+def _is_of_our_time(at: datetime | None) -> datetime | None:
+    if at is not None and not 2000 <= at.year < 2200:
+        raise ValueError(f"the year {at.year} is meant otherwise. Write a time such as 2026-12-01 08:00.")
+    return at
+
+
+Time = Annotated[datetime | None, BeforeValidator(_is_no_number), AfterValidator(_is_of_our_time)]
+"""When something is to go out, as a person writes it."""
 
 
 class PlannedPost(BaseModel):
@@ -46,9 +63,7 @@ class PlannedPost(BaseModel):
         examples=["alice"],
     )
     post: Post = Field(title="Post", description="What to publish.")
-    at: datetime | None = Field(
-        default=None, title="Time", description="When to publish it. Left out, or in the past: now."
-    )
+    at: Time = Field(default=None, title="Time", description="When to publish it. Left out, or in the past: now.")
     key: str | None = Field(
         default=None,
         title="Key",
@@ -77,21 +92,6 @@ class PlannedPost(BaseModel):
                 f"{account!r} names no saved block: such a name has lower-case letters, digits and dashes."
             )
         return account
-
-    @field_validator("at", mode="before")
-    @classmethod
-    def _is_no_number(cls, at: Any) -> Any:
-        # pydantic takes one for seconds since 1970: 20261201 would be due since long.
-        if isinstance(at, int | float) or (isinstance(at, str) and at.strip().lstrip("+-").replace(".", "").isdigit()):
-            raise ValueError(f"{at!r} is no time. Write one such as 2026-12-01 08:00.")
-        return at or None
-
-    @field_validator("at")
-    @classmethod
-    def _is_of_our_time(cls, at: datetime | None) -> datetime | None:
-        if at is not None and not 2000 <= at.year < 2200:
-            raise ValueError(f"the year {at.year} is meant otherwise. Write a time such as 2026-12-01 08:00.")
-        return at
 
     @field_validator("key")
     @classmethod

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import count as counting
 from typing import Any, Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prefect import pause_flow_run
 from prefect.input import RunInput
@@ -18,8 +19,9 @@ from prefect_bluesky.composing import COMPOSED, Composed, Timing
 from prefect_bluesky.drafts import Draft
 from prefect_bluesky.errors import DoesNotFit
 from prefect_bluesky.inputs import explained
+from prefect_bluesky.planned_post import Time
 from prefect_bluesky.preview import literal_markdown
-from prefect_bluesky.run_notes import note, noted, pause_answer
+from prefect_bluesky.run_notes import note, noted, pause_answer, run_id
 from prefect_bluesky.runtime import logger
 
 
@@ -32,7 +34,7 @@ class Answer(BaseModel):
     posts: list[str] = Field(
         title="Posts", description="The texts as they go out; those of a thread in order.", min_length=1
     )
-    at: datetime | None = Field(default=None, title="Time", description="Left out: as planned.")
+    at: Time = Field(default=None, title="Time", description="Left out: as planned.")
 
 
 Decision = Literal["approve", "drop everything"]
@@ -100,39 +102,63 @@ def _when(at: datetime) -> str:
 
 
 def answered(
-    answer: Any, composed: Sequence[Composed], channels: Mapping[str, Channel]
-) -> tuple[list[Composed], list[str]]:
-    """What was composed as a person has edited it; and what of that cannot go out, with the reason.
+    given: Mapping[str, Any], composed: Sequence[Composed], channels: Mapping[str, Channel]
+) -> tuple[list[Composed], dict[str, str]]:
+    """What was composed, as a person has edited it; and what of that cannot go out: by its key, the reason.
 
     Args:
-        answer: the filled form.
+        given: the filled form.
         composed: what it was made of.
-        channels: as for `form`.
+        channels: as for `form`; what is meant for another is left out.
     """
-    if answer.decision != "approve":
-        return [each.model_copy(update={"is_wanted": False}) for each in composed], []
-    decided: list[Composed] = []
-    problems: list[str] = []
+    edited: list[Composed] = []
+    problems: dict[str, str] = {}
     for number, each in enumerate(composed):
-        given: Answer = getattr(answer, _name(number))
-        variant = each.variant.model_copy(update={"posts": tuple(given.posts)})
-        if given.publish:
-            try:
-                variant = channels[each.channel].fit(Draft.model_validate(variant.model_dump()))
-            except DoesNotFit as refused:
-                # What somebody has written is not lost: the next form begins with it.
-                problems.append(f"{number + 1}. {refused}")
-        decided.append(each.model_copy(update={"variant": variant, "is_wanted": given.publish, "at": given.at}))
-    return decided, problems
+        channel = channels.get(each.channel)
+        if channel is None:
+            continue  # it cannot be used just now
+        if given.get("decision") != "approve":
+            edited.append(each.model_copy(update={"is_wanted": False}))
+            continue
+        try:
+            edited.append(_edited(given.get(_name(number)), each, channel))
+        except (DoesNotFit, ValidationError) as refused:
+            why = explained(refused) if isinstance(refused, ValidationError) else str(refused)
+            problems[each.key] = f"{heading(each, channel)}: {why}"
+            edited.append(_kept(given.get(_name(number)), each))
+    return edited, problems
+
+
+def _edited(given: Any, composed: Composed, channel: Channel) -> Composed:
+    """A variant with what a person has written.
+
+    Raises:
+        DoesNotFit, pydantic.ValidationError: it cannot go out like that.
+    """
+    if given is None:
+        return composed
+    answer = Answer.model_validate(given)
+    if not answer.publish:
+        return composed.model_copy(update={"is_wanted": False})
+    draft = Draft.model_validate(composed.variant.model_dump() | {"posts": answer.posts})
+    return composed.model_copy(update={"variant": channel.fit(draft), "is_wanted": True, "at": answer.at})
+
+
+def _kept(given: Any, composed: Composed) -> Composed:
+    """A variant with as much of what a person has written as can be shown to them again."""
+    posts = given.get("posts") if isinstance(given, dict) else None
+    if not isinstance(posts, list) or not posts or not all(isinstance(text, str) for text in posts):
+        return composed
+    return composed.model_copy(update={"variant": composed.variant.model_copy(update={"posts": tuple(posts)})})
 
 
 def review(
     composed: Sequence[Composed], channels: Mapping[str, Channel], timing: Timing, patience: timedelta
 ) -> list[Composed]:
-    """Pause the run until a person has looked at what was composed, and ask again until what they want fits.
+    """Pause the run until a person has decided on all that was composed; what does not fit is asked about again.
 
-    What they are asked is kept with the run. Where its worker dies meanwhile, another attempt takes the answer that was
-    given since, and otherwise asks the same.
+    What they are asked is kept with the run. Where its worker dies meanwhile, another attempt takes the answers that
+    were given since, and asks about the rest.
 
     Args:
         composed: the variants.
@@ -140,47 +166,58 @@ def review(
         timing: when they go out.
         patience: how long to wait for an answer.
 
+    Returns:
+        all of them, as a person wants them, or not.
+
     Raises:
         FlowPauseTimeout: nobody has answered.
     """
-    said, composed = "", list(composed)
+    undecided = {each.key: each for each in composed}
+    decided: dict[str, Composed] = {}
+    said = ""
     for number in counting(1):
         asked = noted(f"asked-{number}")
+        if asked is None and not undecided:
+            break
         if asked is None:
-            key = f"review-{uuid4().hex[:12]}"
-            note(f"asked-{number}", {"key": key, "said": said, "composed": COMPOSED.dump_python(composed, mode="json")})
-            answer = _asked(form(composed, channels, timing.times(composed), said), key, patience)
-        else:
-            composed, said = COMPOSED.validate_python(asked["composed"]), asked["said"]
-            given = pause_answer(asked["key"])
-            if given is None:
-                continue
-            answer = _filled(form(composed, channels, timing.times(composed), said), given)
-        if isinstance(answer, str):
-            problems = [answer]
-        else:
-            composed, problems = answered(answer, composed, channels)
-        if not problems:
-            return composed
-        said = "\n\n".join(["**Not published yet.** What you wrote is below.", *problems])
-        logger().warning("The answer cannot go out as it is: %s", " ".join(problems))
-    raise AssertionError
+            asked = _ask(number, list(undecided.values()), channels, timing, patience, said)
+        given = pause_answer(UUID(asked["run"]), asked["key"])
+        if given is None:
+            continue
+        edited, problems = answered(given, COMPOSED.validate_python(asked["composed"]), channels)
+        for each in edited:
+            if each.key in undecided and each.key in problems:
+                undecided[each.key] = each
+            elif each.key in undecided:
+                decided[each.key] = each
+                del undecided[each.key]
+        if problems:
+            said = " ".join(["Not published yet, and below as you wrote it.", *problems.values()])
+            logger().warning("The answer cannot go out as it is: %s", " ".join(problems.values()))
+    return [decided[each.key] for each in composed]
 
 
-def _asked(wanted: Any, key: str, patience: timedelta) -> Any:
-    try:
-        return pause_flow_run(
+def _ask(
+    number: int,
+    composed: Sequence[Composed],
+    channels: Mapping[str, Channel],
+    timing: Timing,
+    patience: timedelta,
+    said: str,
+) -> Any:
+    """Ask, and wait for an answer; what was asked."""
+    key = f"review-{uuid4().hex[:12]}"
+    wanted = form(composed, channels, timing.times(composed), said)
+    note(
+        f"asked-{number}",
+        {"run": str(run_id()), "key": key, "composed": COMPOSED.dump_python(list(composed), mode="json")},
+    )
+    # What is wrong with an answer is found below, field by field.
+    with suppress(ValidationError):
+        pause_flow_run(
             wait_for_input=wanted, timeout=max(1, int(patience.total_seconds())), poll_interval=_POLL, key=key
         )
-    except ValidationError as unusable:
-        return explained(unusable)
-
-
-def _filled(wanted: Any, given: Any) -> Any:
-    try:
-        return wanted.model_validate(given)
-    except ValidationError as unusable:
-        return explained(unusable)
+    return noted(f"asked-{number}")
 
 
 _POLL = 2

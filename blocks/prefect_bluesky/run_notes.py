@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import orjson
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectHTTPStatusError
 
@@ -31,10 +33,10 @@ def note(key: str, value: Any) -> bool:
     Raises:
         RuntimeError: no flow run is under way here.
     """
-    run = _run()
+    run, prefix = _place()
     with api_client() as client:
         try:
-            client.create_flow_run_input(run, _key(key), orjson.dumps(value).decode())
+            client.create_flow_run_input(run, prefix + key, orjson.dumps(value).decode())
         except PrefectHTTPStatusError as refusal:
             if refusal.response.status_code == HTTPStatus.CONFLICT:
                 return False
@@ -51,11 +53,11 @@ def noted(key: str) -> Any:
     Raises:
         RuntimeError: no flow run is under way here.
     """
-    return _read(_key(key))
+    run, prefix = _place()
+    return _read(run, prefix + key)
 
 
-def _read(key: str) -> Any:
-    run = _run()
+def _read(run: UUID, key: str) -> Any:
     with api_client() as client:
         try:
             found = client.read_flow_run_input(run, key)
@@ -66,14 +68,20 @@ def _read(key: str) -> Any:
     return orjson.loads(found) if found else None
 
 
-def pause_answer(key: str) -> Any:
-    """What somebody has answered to a pause of the run; None if nobody has.
+def run_id() -> UUID:
+    """The flow run that is under way here."""
+    return _run().id
+
+
+def pause_answer(run: UUID, key: str) -> Any:
+    """What somebody has answered to a pause of a run; None if nobody has.
 
     Args:
+        run: the run.
         key: the pause's own.
     """
     # As prefect.input.run_input names it (Prefect 3.8.8).
-    return _read(f"paused-{key}-response")
+    return _read(run, f"paused-{key}-response")
 
 
 def all_noted(prefix: str) -> list[Any]:
@@ -82,11 +90,11 @@ def all_noted(prefix: str) -> list[Any]:
     Args:
         prefix: how they begin.
     """
-    run = _run()
+    run, own = _place()
     found: list[Any] = []
     with api_client() as client:
         seen: set[str] = set()
-        while page := client.filter_flow_run_input(run, _key(prefix), _PAGE, seen):
+        while page := client.filter_flow_run_input(run, own + prefix, _PAGE, seen):
             found += [orjson.loads(each.value) for each in page]
             seen |= {each.key for each in page}
     return found
@@ -95,13 +103,28 @@ def all_noted(prefix: str) -> list[Any]:
 _PAGE = 200
 
 
-def _key(key: str) -> str:
-    # Beside those of Prefect itself, such as the answers to a pause.
-    return f"bluesky-{key}"
+def _place() -> tuple[UUID, str]:
+    """The run that keeps the notes of this one, and how their keys begin: beside those of Prefect itself.
+
+    A parent that is tried again starts its subflows anew, as other runs: it keeps what they note.
+    """
+    run = _run()
+    if run.parent_task_run_id is None:
+        return run.id, "bluesky-"
+    return _parent(run.parent_task_run_id), f"bluesky-{run.parent_task_run_id}-"
 
 
-def _run() -> UUID:
+@lru_cache(maxsize=1000)
+def _parent(task_run: UUID) -> UUID:
+    with api_client() as client:
+        parent = client.read_task_run(task_run).flow_run_id
+    if parent is None:
+        raise RuntimeError("The task run of a subflow belongs to a flow run.")
+    return parent
+
+
+def _run() -> FlowRun:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("Only a flow run keeps notes, and none is under way.")
-    return context.flow_run.id
+    return context.flow_run
