@@ -190,7 +190,7 @@ class TestImage:
 
     def test_what_it_installs_is_locked_and_without_tests_and_linters(self) -> None:
         syncs = [shlex.split(rest) for rest in self._all("RUN") if rest.startswith("uv sync")]
-        locked = ["uv", "sync", "--locked", "--no-default-groups"]
+        locked = ["uv", "sync", "--locked", "--no-default-groups", "--all-extras"]
         assert syncs == [[*locked, "--no-install-project"], [*locked, "--no-editable"]]
 
     def test_dependencies_come_before_the_sources(self) -> None:

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_public_names_are_these() -> None:
     assert set(prefect_bluesky.__all__) == {
+        "AIGenerator",
+        "AppriseService",
         "AuthError",
         "AuthProblem",
         "BlueskyCredentials",
@@ -25,6 +27,7 @@ def test_the_public_names_are_these() -> None:
         "Diagnosis",
         "Image",
         "LinkCard",
+        "MastodonCredentials",
         "PlannedPost",
         "Post",
         "Preview",
