@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from prefect import allow_failure, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
+from prefect.exceptions import FlowPauseTimeout
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
@@ -40,6 +40,7 @@ from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.ideas import read_idea, read_idea_file
 from prefect_bluesky.inputs import explained, zone_of
 from prefect_bluesky.named_blocks import load_block
+from prefect_bluesky.planned_runs import deployment_id
 from prefect_bluesky.review import counts, remarks, shown
 from prefect_bluesky.review import review as look_over
 from prefect_bluesky.run_notes import note, noted, run_id
@@ -317,13 +318,8 @@ def _publish_on_bluesky(planned: list[PlannedPost], report: _Report) -> None:
 
 def _schedule(composed: Composed) -> None:
     """Have a variant published when it is due, by a run of its own."""
+    deployment = deployment_id(DEPLOYMENT)
     with api_client() as client:
-        try:
-            deployment = client.read_deployment_by_name(DEPLOYMENT).id
-        except ObjectNotFound:
-            raise InvalidInput(
-                "deployment", f"there is no {DEPLOYMENT}.", "Make it with deployments/setup.py."
-            ) from None
         client.create_flow_run_from_deployment(
             deployment,
             parameters={

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Scheduled
 from pydantic import Field
@@ -16,6 +15,7 @@ from pydantic import Field
 from prefect_bluesky.api import api_client
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.idea_sources import Item, read_items
+from prefect_bluesky.planned_runs import deployment_id
 
 DEPLOYMENT = "compose/compose"
 
@@ -66,13 +66,8 @@ def _start(item: Item, source: str, options: dict[str, Any]) -> bool:
     """Have an item composed; whether it was not yet."""
     key = sha256(f"{source} {item.name}".encode()).hexdigest()[:40]
     now = datetime.now(UTC)
+    deployment = deployment_id(DEPLOYMENT)
     with api_client() as client:
-        try:
-            deployment = client.read_deployment_by_name(DEPLOYMENT).id
-        except ObjectNotFound:
-            raise InvalidInput(
-                "deployment", f"there is no {DEPLOYMENT}.", "Make it with deployments/setup.py."
-            ) from None
         run = client.create_flow_run_from_deployment(
             deployment,
             parameters=item.parameters | options,

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import regex
 from twitter_text import extract_urls_with_indices
+
+from tests.support import http_server
 
 # app/models/account.rb of Mastodon 4.5
 _USERNAME = r"[a-z0-9_]+(?:[.-]+[a-z0-9_]+)*"
@@ -194,15 +196,9 @@ def run() -> Iterator[MastodonServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        instance.url = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield instance
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Handler) as port:
+        instance.url = f"http://127.0.0.1:{port}"
+        yield instance
 
 
 def _params(query: str, body: bytes, headers: Any) -> Json:

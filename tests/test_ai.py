@@ -6,8 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from prefect_bluesky.channels import Rules
 from prefect_bluesky.channels.bluesky import RULES
 from prefect_bluesky.drafts import Draft, Idea
 from prefect_bluesky.errors import DoesNotFit, GeneratorFailed, InvalidInput
+from tests.support import http_server
 
 IDEA = Idea(text="Release 2.0 is out.", link="https://example.com/2.0")
 GOOD = json.dumps({"drafts": [{"kind": "link", "posts": ["2.0 is here"]}, {"kind": "thread", "posts": ["One", "Two"]}]})
@@ -74,15 +74,9 @@ def serving(*answers: str | int) -> Iterator[ModelServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        model.url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield model
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Handler) as port:
+        model.url = f"http://127.0.0.1:{port}/v1"
+        yield model
 
 
 def generator(server: ModelServer, **fields: Any) -> AIGenerator:

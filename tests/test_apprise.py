@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 from prefect_bluesky.channels import AppriseChannel, AppriseService, Published, Variant, load_channel
 from prefect_bluesky.drafts import Draft
 from prefect_bluesky.errors import DoesNotFit, InvalidInput, Unconfirmed
+from tests.support import http_server
 
 TELEGRAM = "tgram://123456789:abcdefghijklmnopqrstuvwxyz012345678/@news"
 
@@ -53,15 +53,9 @@ def serving() -> Iterator[Place]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        place.port = server.server_port
-        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield place
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Handler) as port:
+        place.port = port
+        yield place
 
 
 @pytest.fixture

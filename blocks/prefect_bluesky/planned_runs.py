@@ -60,6 +60,25 @@ def has_failed(state: State[Any]) -> bool:
     return state.is_final() and not (state.is_completed() or state.is_cancelled() or state.name == held.STATE)
 
 
+def deployment_id(name: str, what_for: str = "") -> UUID:
+    """A deployment, to make runs of.
+
+    Args:
+        name: its flow's name and its own.
+        what_for: what to say of it where it is missing.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    with api_client() as client:
+        try:
+            return client.read_deployment_by_name(name).id
+        except ObjectNotFound:
+            raise InvalidInput(
+                "deployment", f"there is no {name}{what_for}.", "Make it with deployments/setup.py."
+            ) from None
+
+
 class PlannedRuns:
     """Makes runs of `publish`.
 
@@ -68,15 +87,7 @@ class PlannedRuns:
     """
 
     def __init__(self) -> None:
-        with api_client() as client:
-            try:
-                self._deployment: UUID = client.read_deployment_by_name(DEPLOYMENT).id
-            except ObjectNotFound:
-                raise InvalidInput(
-                    "deployment",
-                    f"there is no {DEPLOYMENT}, whose runs publish what is due later or is held.",
-                    "Make it with deployments/setup.py.",
-                ) from None
+        self._deployment = deployment_id(DEPLOYMENT, ", whose runs publish what is due later or is held")
 
     def schedule(self, planned: PlannedPost, credentials: BlueskyCredentials) -> FlowRun:
         """Have a post published when it is due; the run, which may have been there already.

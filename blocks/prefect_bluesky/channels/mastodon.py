@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from hashlib import sha256
@@ -107,13 +108,11 @@ class MastodonChannel:
     def rules(self) -> Rules:
         """The limits that the instance has told."""
         statuses, media = self._limits.get("statuses") or {}, self._media_limits
-        return Rules(
-            channel="Mastodon",
+        return replace(
+            RULES,
             max_length=statuses.get("max_characters") or _LENGTH,
-            max_posts=MAX_POSTS,
             max_images=statuses.get("max_media_attachments") or _IMAGES,
             max_alt_length=media.get("description_limit") or _ALT,
-            measure=COUNTED,
         )
 
     @cached_property
