@@ -37,11 +37,13 @@ class Fingerprint:
     def of(cls, credential: str) -> Self:
         """The fingerprint of a credential, under a salt of its own."""
         salt = secrets.token_bytes(_SALT_BYTES)
-        return cls(salt, _digest(credential, salt))
+        return cls(salt, _digest(credential, salt, _cost(credential)))
 
     def matches(self, credential: str) -> bool:
         """Whether this is the credential that the fingerprint was taken of."""
-        return hmac.compare_digest(self.digest, _digest(credential, self.salt))
+        # At first each had the dear one (before 17b8cce), and a session that was stored then still serves.
+        costs = {_cost(credential): None, _COST: None}
+        return any(hmac.compare_digest(self.digest, _digest(credential, self.salt, cost)) for cost in costs)
 
     def to_text(self) -> str:
         """What is stored."""
@@ -60,7 +62,10 @@ class Fingerprint:
         return cls(salt, digest)
 
 
-def _digest(credential: str, salt: bytes) -> bytes:
+def _cost(credential: str) -> int:
     app_password = credential.rpartition(" ")[2]
-    cost = _COST_OF_RANDOM if looks_like_app_password(app_password) else _COST
+    return _COST_OF_RANDOM if looks_like_app_password(app_password) else _COST
+
+
+def _digest(credential: str, salt: bytes, cost: int) -> bytes:
     return scrypt(credential.encode(), salt=salt, n=cost, r=8, p=1, dklen=_BYTES)
