@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, schema_extra
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator
@@ -39,6 +39,12 @@ class _Drafts(BaseModel):
     drafts: list[_Draft] = Field(min_length=1)
 
 
+def _as_block_form(schema: dict[str, Any], block: type[AIGenerator]) -> None:
+    as_form(schema)
+    # Prefect's own, which says what is secret: without it a key is saved as asterisks.
+    schema_extra(schema, block)
+
+
 class AIGenerator(Block):
     """
     Makes drafts of an idea with a model.
@@ -46,18 +52,22 @@ class AIGenerator(Block):
     Needs the extra `ai`: `pip install "prefect-bluesky[ai]"`.
 
     Example:
+        Load a stored block and name it to `compose`, as `ai-generator/BLOCK_NAME`; or make drafts with it:
         ```python
         from prefect_bluesky import AIGenerator
+        from prefect_bluesky.channels.mastodon import RULES
+        from prefect_bluesky.drafts import Idea
 
-        AIGenerator(model="openai:gpt-5-mini", api_key="...").save("drafts")
+        generator = AIGenerator.load("BLOCK_NAME")
+        drafts = generator.generate(Idea(text="Release 2.0 is out"), RULES, count=3)
         ```
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", json_schema_extra=as_form)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", json_schema_extra=_as_block_form)
 
     _block_type_name = "AI Generator"
     _block_type_slug = "ai-generator"
-    _logo_url = HttpUrl("https://ai.pydantic.dev/favicon.ico")
+    _logo_url = HttpUrl("https://github.com/pydantic.png?size=200")
     _documentation_url = HttpUrl("https://ai.pydantic.dev/models/overview/")
     _description = "Makes drafts of an idea with a model of any provider that pydantic-ai knows."
 

@@ -29,10 +29,15 @@ class AppriseService(Block):
     Publishes texts to a service that Apprise reaches, such as a Telegram channel or a Matrix room.
 
     Example:
+        Load a stored block and publish:
         ```python
         from prefect_bluesky import AppriseService
+        from prefect_bluesky.channels import channel_of
+        from prefect_bluesky.drafts import Draft
 
-        AppriseService(url="tgram://BOT_TOKEN/@my_channel").save("my-channel")
+        service = AppriseService.load("BLOCK_NAME")
+        channel = channel_of(service)
+        channel.publish(channel.fit(Draft(kind="hook", posts=("Hello from Prefect",))), key="hello")
         ```
     """
 
@@ -40,9 +45,7 @@ class AppriseService(Block):
 
     _block_type_name = "Apprise Service"
     _block_type_slug = "apprise-service"
-    _logo_url = HttpUrl(
-        "https://raw.githubusercontent.com/caronc/apprise/master/packaging/static/images/apprise-logo.png"
-    )
+    _logo_url = HttpUrl("https://github.com/caronc.png?size=200")
     _documentation_url = HttpUrl("https://github.com/caronc/apprise/wiki")
     _description = "Publishes texts to any of the services that Apprise reaches."
 

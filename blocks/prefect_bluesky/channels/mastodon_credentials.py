@@ -29,7 +29,8 @@ class MastodonCredentials(CredentialsBlock):
         ```python
         from prefect_bluesky import MastodonCredentials
 
-        MastodonCredentials.load("BLOCK_NAME").get_client().status_post("Hello from Prefect")
+        credentials = MastodonCredentials.load("BLOCK_NAME")
+        credentials.get_client().status_post("Hello from Prefect")
         ```
     """
 
@@ -37,7 +38,7 @@ class MastodonCredentials(CredentialsBlock):
 
     _block_type_name = "Mastodon Credentials"
     _block_type_slug = "mastodon-credentials"
-    _logo_url = HttpUrl("https://joinmastodon.org/logos/logo-purple.svg")
+    _logo_url = HttpUrl("https://github.com/mastodon.png?size=200")
     _documentation_url = HttpUrl("https://mastodonpy.readthedocs.io")
     _description = "Publishes to an account on Mastodon with an access token."
 

@@ -1,0 +1,32 @@
+"""The blocks are as Prefect asks all collections' blocks to be."""
+
+import pytest
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
+
+from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
+
+BLOCKS = [AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+class TestBlocks(BlockStandardTestSuite):
+    """Prefect's own tests of blocks."""
+
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        """Only here for the base class: the parameter takes its place."""
+        raise NotImplementedError
+
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        """Prefect's test downloads it, and tests ask nobody outside: that there is one must do."""
+        assert block._logo_url is not None
+        assert block._logo_url.scheme == "https"
+
+    def test_each_field_has_a_title_and_a_description(self, block: type[Block]) -> None:
+        assert [name for name, field in block.model_fields.items() if not (field.title and field.description)] == []
+
+    def test_what_is_secret_is_kept_as_such(self, block: type[Block]) -> None:
+        secret = {name for name, field in block.model_fields.items() if "SecretStr" in str(field.annotation)}
+        kept = {name for name in block.model_json_schema()["secret_fields"] if "." not in name}
+        assert kept == secret != set()
