@@ -100,7 +100,7 @@ def forget_processes_memory() -> None:
 
 def expire_access_token(pds: Pds, account: Account, credentials: BlueskyCredentials) -> None:
     """Let the stored access token be one that its server calls expired, although it looks young here."""
-    store = credentials._store()
+    store = credentials.session_store()
     saved = store.load()
     assert saved is not None
     document = saved.document

@@ -186,7 +186,8 @@ def life(
         made = BlueskyCredentials(
             handle=account.handle, app_password=SecretStr(password), service_url=pds.url, aws_credentials=aws
         )
-        shows.extend((repr(made), str(made), made.model_dump_json(), repr(made.model_dump()), repr(made._store())))
+        store = made.session_store()
+        shows.extend((repr(made), str(made), made.model_dump_json(), repr(made.model_dump()), repr(store)))
         return made
 
     def fails(call: Any, *args: Any, **kwargs: Any) -> None:
@@ -195,7 +196,7 @@ def life(
         errors.append(failure.value)
 
     def read_store(credentials: BlueskyCredentials) -> None:
-        saved = credentials._store().load()
+        saved = credentials.session_store().load()
         assert saved is not None
         shows.extend((repr(saved), str(saved.document), repr(credentials._authenticator())))
         session = saved.document.session

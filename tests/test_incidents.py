@@ -181,7 +181,7 @@ def test_a_store_that_cannot_be_read_is_an_incident_too(pds: sandbox.Sandbox) ->
     account = pds.create_account()
     credentials = block(pds, account)
     credentials.ensure_session()
-    saved = credentials._store().load()
+    saved = credentials.session_store().load()
     assert saved is not None
     Secret(value="damaged").save(credentials._name, overwrite=True)
     for _ in range(3):

@@ -131,7 +131,7 @@ def gates(credentials: BlueskyCredentials, count: int) -> list[str]:
 
 def let_session_end(credentials: BlueskyCredentials) -> None:
     """Make the stored session so old that the next gate must refresh it."""
-    store = credentials._store()
+    store = credentials.session_store()
     saved = store.load()
     assert saved is not None
     session = saved.document.session

@@ -255,7 +255,7 @@ class BlueskyCredentials(CredentialsBlock):
             account=self.handle,
             service_url=self.service_url,
             read_app_password=self._app_password(),
-            store=self._store(),
+            store=self.session_store(),
             authenticator=self._authenticator(),
             directory_url=settings.did_directory_url,
             max_logins_per_day=settings.max_logins_per_day,
@@ -382,7 +382,7 @@ class BlueskyCredentials(CredentialsBlock):
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
-        identity = (place, self.service_url, self.handle, digest, self._block_document_id)
+        identity = (type(self), place, self.service_url, self.handle, digest, self._block_document_id)
         with self._authenticators_lock:
             if identity not in self._authenticators:
                 settings = current_settings()
@@ -396,9 +396,9 @@ class BlueskyCredentials(CredentialsBlock):
                     account=self.handle,
                     app_password=self._app_password(),
                     service_url=self.service_url,
-                    store=self._store(),
+                    store=self.session_store(),
                     lock=partial(worker_lock, self._name, lease=settings.lock_lease),
-                    reporter=Reporter(self._block_document_id),
+                    reporter=self.reporter(),
                     limits=Limits(
                         min_validity=settings.min_validity,
                         max_logins_per_day=settings.max_logins_per_day,
@@ -412,12 +412,27 @@ class BlueskyCredentials(CredentialsBlock):
             return from_secret(self._secret(self.aws_credentials, "app-password"))
         return given(self.app_password.get_secret_value() if self.app_password else "")
 
-    def _store(self) -> SessionStore:
+    def session_store(self) -> SessionStore:
+        """Where the session is kept; to keep it elsewhere, override this in a subclass.
+
+        It is asked for once in a process for each class, account, service and app password.
+
+        Example:
+            >>> print(credentials.session_store().place)
+            the Prefect block bluesky-session-alice-test-...
+        """
         if self.aws_credentials:
             return AwsSessionStore(self._secret(self.aws_credentials, "session"))
         if api_at_hand():
             return PrefectSessionStore(self._name)
         return MemorySessionStore((self.service_url, self.handle))
+
+    def reporter(self) -> Reporter:
+        """What tells of an account that cannot sign in, and of its recovery: Prefect, for its automations.
+
+        To tell somebody else too, override this in a subclass. It is asked for as `session_store` is.
+        """
+        return Reporter(self._block_document_id)
 
     def _secret(self, credentials: AwsCredentials, part: str) -> AwsSecret:
         account = self.handle.replace(":", "_").replace("%", "=")  # AWS allows neither in a name

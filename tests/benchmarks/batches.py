@@ -120,7 +120,7 @@ class Stage:
         session = self.session(account, url=url)
         credentials = self.block(account, url=url)
         made_with = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
-        store = credentials._store()
+        store = credentials.session_store()
         store.save(SessionDocument().with_session(session, made_with), store.load())
         forget_processes_memory()
         return session

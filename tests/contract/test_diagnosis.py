@@ -111,16 +111,16 @@ def password_changed(patient: Patient) -> None:
 def somebody_elses_handle(patient: Patient) -> None:
     patient.sign_in()
     other = patient.pds.create_account()
-    store = patient.credentials._store()
+    store = patient.credentials.session_store()
     saved = store.load()
     assert saved is not None
     patient.credentials = patient.credentials.model_copy(update={"handle": other.handle})
-    patient.credentials._store().save(saved.document, None)
+    patient.credentials.session_store().save(saved.document, None)
 
 
 def too_many_logins(patient: Patient) -> None:
     now = datetime.now(UTC)
-    patient.credentials._store().save(SessionDocument(logins=(now,) * 10), None)
+    patient.credentials.session_store().save(SessionDocument(logins=(now,) * 10), None)
 
 
 def unreadable(patient: Patient) -> None:

@@ -155,10 +155,10 @@ def test_a_stored_session_of_another_account_is_not_accepted(pds: Pds) -> None:
     alice, bob = pds.create_account(), pds.create_account()
     bobs = block(pds, bob)
     bobs.ensure_session()
-    found = bobs._store().load()
+    found = bobs.session_store().load()
     assert found is not None
     by_did = block(pds, alice).model_copy(update={"handle": alice.did})
-    by_did._store().save(found.document, None)
+    by_did.session_store().save(found.document, None)
     with counted(pds) as requests, pytest.raises(AuthError) as failure:
         by_did.ensure_session()
     assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
