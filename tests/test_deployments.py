@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,9 +23,11 @@ import yaml
 from botocore.client import BaseClient
 from cryptography.fernet import Fernet
 from moto import mock_aws
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
+from prefect_docker.worker import DockerWorker
 
 ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = ROOT / "deployments"
@@ -301,21 +305,58 @@ class TestEcs:
         assert any(fnmatchcase(definition, pattern) for pattern in self._allowed("ecs:RunTask"))
 
 
-class TestReadme:
-    """README.md, where it says what follows from the other files."""
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["process", "docker", "ecs"])
+def test_the_deployments_go_to_pools_of_each_kind(prefect_api: str, tmp_path: Path, kind: str) -> None:
+    pool, file = f"bluesky-{kind}", tmp_path / "prefect.yaml"
+    file.write_text((DEPLOYMENTS / "prefect.yaml").read_text().replace("name: bluesky\n", f"name: {pool}\n"))
+    template = [] if kind == "process" else ["--base-job-template", str(DEPLOYMENTS / f"{kind}-work-pool.json")]
+    _prefect(prefect_api, "work-pool", "create", "--type", kind, pool, *template)
+    _prefect(prefect_api, "--no-prompt", "deploy", "--prefect-file", str(file), "--all")
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
+        assert client.read_work_pool(pool).type == kind
+    assert {each.name: each.entrypoint for each in found} == {each["name"]: each["entrypoint"] for each in DECLARED}
 
-    text = (DEPLOYMENTS / "README.md").read_text()
+
+def _prefect(api: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PREFECT_API_URL": api},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class TestDocker:
+    """docker-work-pool.json."""
+
+    template = _json("docker-work-pool.json")
+
+    def test_the_template_is_prefect_s_own_but_for_these_defaults(self) -> None:
+        own = DockerWorker.get_default_base_job_template()
+        for name, default in {
+            "env": DECLARED[0]["work_pool"]["job_variables"]["env"],
+            "image": _yaml("compose.yaml")["x-image"]["image"],
+            "image_pull_policy": "IfNotPresent",
+            "auto_remove": True,
+            "mem_limit": "1g",
+        }.items():
+            own["variables"]["properties"][name]["default"] = default
+        assert self.template == own
+
+
+class TestPages:
+    """README.md and sizing.md, where they say what follows from the other files."""
+
+    text = (DEPLOYMENTS / "README.md").read_text() + (ROOT / "docs" / "sizing.md").read_text()
     runs_a_day: ClassVar = {
         each["name"]: 86_400 // schedule["interval"] for each in DECLARED for schedule in each.get("schedules", [])
     }
-
-    def test_the_files_that_it_links_to_exist(self) -> None:
-        links = re.findall(r"\]\(([^)#]+)\)", self.text)
-        assert [link for link in links if not (DEPLOYMENTS / link).exists()] == []
-
-    def test_the_headings_that_it_links_to_exist(self) -> None:
-        headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.*)", self.text, re.MULTILINE)}
-        assert set(re.findall(r"\]\(#([^)]+)\)", self.text)) <= headings
 
     def test_the_runs_a_day_are_those_of_the_schedules(self) -> None:
         told = re.findall(r"(\d+) (?:runs )?of `([\w-]+)`", self.text)
