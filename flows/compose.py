@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count as counting
+from textwrap import shorten
 from typing import Annotated, Any
 
 from prefect import allow_failure, flow
@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import FlowPauseTimeout
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed, Running, Scheduled
 from publish_batch import publish_batch
@@ -34,7 +35,8 @@ from prefect_bluesky.api import API_TROUBLE, api_client, tolerated
 from prefect_bluesky.attachments import File
 from prefect_bluesky.channels import Channel, NoAccount, load_channel
 from prefect_bluesky.channels.bluesky import BlueskyChannel, as_post
-from prefect_bluesky.composing import COMPOSED, Composed, Composition, Generator, Timing, compose_idea
+from prefect_bluesky.composed_notes import keep_approved, keep_drafts, kept_approved, kept_drafts
+from prefect_bluesky.composing import Composed, Composition, Generator, Timing, compose_idea
 from prefect_bluesky.drafts import Idea
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.ideas import read_idea, read_idea_file
@@ -43,7 +45,7 @@ from prefect_bluesky.named_blocks import load_block
 from prefect_bluesky.planned_runs import deployment_id
 from prefect_bluesky.review import counts, remarks, shown
 from prefect_bluesky.review import review as look_over
-from prefect_bluesky.run_notes import note, noted, run_id
+from prefect_bluesky.run_notes import run_id
 from prefect_bluesky.runtime import current_attempt
 from prefect_bluesky.templates import TemplateGenerator
 
@@ -53,8 +55,14 @@ DEPLOYMENT = "publish-variant/publish-variant"
 _WITHOUT_ACCOUNT = ("bluesky", "mastodon")
 
 
+def _run_name() -> str:
+    given = flow_run.parameters
+    return f"compose {shorten(given.get('file') or given.get('idea') or 'nothing', 60, placeholder=' …')}"
+
+
 @flow(
     name="compose",
+    flow_run_name=_run_name,
     description="Make posts of an idea for several channels, have them reviewed, and publish them when they are due.",
 )
 def compose(
@@ -95,7 +103,7 @@ def compose(
     loaded, problems = _loaded(channels or _WITHOUT_ACCOUNT if dry_run else channels, dry_run=dry_run)
     timing = Timing(start, timedelta(hours=every_hours), zone_of(timezone))
     report = _Report(problems)
-    approved = [] if dry_run else _approved()
+    approved = [] if dry_run else kept_approved()
     # What was decided before waits for nothing that is still to be decided.
     _publish(approved, loaded, report)
     decided = {each.channel for each in approved}
@@ -182,7 +190,7 @@ def _drafted(
     made = Composition()
     missing: list[tuple[str, Channel]] = []
     for name, channel in channels.items():
-        kept = _kept(_drafted_of(name))
+        kept = kept_drafts(name)
         try:
             # An instance that is away now stops no other channel later.
             channel.rules  # noqa: B018
@@ -196,17 +204,11 @@ def _drafted(
         for name, _ in missing:
             drafted = [each for each in new.composed if each.channel == name]
             if drafted:
-                _keep(_drafted_of(name), drafted)
-                # Of two attempts at a time the first one's counts.
-                made.composed += _kept(_drafted_of(name)) or drafted
+                made.composed += keep_drafts(name, drafted)
         made.problems += new.problems
         for remark in new.left_out:
             get_run_logger().warning("%s", remark)
     return made
-
-
-def _drafted_of(channel: str) -> str:
-    return f"drafted-{channel.replace('/', '--')}"
 
 
 def _approve(composed: list[Composed], timing: Timing) -> list[Composed]:
@@ -214,31 +216,7 @@ def _approve(composed: list[Composed], timing: Timing) -> list[Composed]:
     times = timing.times(composed)
     now = datetime.now(UTC)
     timed = [each.model_copy(update={"at": at, "is_later": at > now}) for each, at in zip(composed, times, strict=True)]
-    if timed:
-        number = next(number for number in counting(1) if _kept(f"approved-{number}") is None)
-        _keep(f"approved-{number}", timed)
-        timed = _kept(f"approved-{number}") or timed
-    return timed
-
-
-def _approved() -> list[Composed]:
-    """What was decided in earlier attempts of this run; of two decisions the first counts."""
-    found: dict[str, Composed] = {}
-    for number in counting(1):
-        kept = _kept(f"approved-{number}")
-        if kept is None:
-            break
-        found = {each.key: each for each in kept} | found
-    return list(found.values())
-
-
-def _keep(key: str, composed: list[Composed]) -> None:
-    note(key, COMPOSED.dump_python(composed, mode="json"))
-
-
-def _kept(key: str) -> list[Composed] | None:
-    kept = noted(key)
-    return None if kept is None else COMPOSED.validate_python(kept)
+    return keep_approved(timed)
 
 
 def _unreviewed(hours: float, report: _Report) -> State[Any]:

@@ -22,6 +22,7 @@ DEPLOYMENT = "compose/compose"
 
 @flow(
     name="compose-new",
+    flow_run_name="compose what is new",
     description="Compose each new item of a feed or of a folder of Markdown files, once.",
 )
 def compose_new(

@@ -16,14 +16,15 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import PurePath
 from threading import Lock
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
@@ -34,6 +35,7 @@ from prefect_bluesky.calendars import Unusable, read_calendar
 from prefect_bluesky.errors import InvalidInput, RateLimited
 from prefect_bluesky.inputs import zone_of
 from prefect_bluesky.planned_runs import PlannedRuns, has_failed, known_runs, run_key, says
+from prefect_bluesky.progress import Progress
 from prefect_bluesky.runtime import current_attempt
 from prefect_bluesky.saved_blocks import load_many
 
@@ -46,17 +48,20 @@ _PAUSES = [timedelta(seconds=seconds) for seconds in (2, 10, 30)]
 _PATIENCE = timedelta(hours=1)
 """Who has to wait longer is held: a run that waits for a day's limit would keep a worker from other work."""
 
-_PROGRESS_EVERY = 2.0
-"""Seconds between two reports of progress."""
-
 _STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
 
 _NAMED, _SHOWN = 5, 500
 """How many problems the run's own message names, and how many posts a preview shows."""
 
 
+def _run_name() -> str:
+    calendar = PurePath(flow_run.parameters.get("calendar") or "").name
+    return f"publish {calendar}" if calendar else "publish a batch"
+
+
 @flow(
     name="publish-batch",
+    flow_run_name=_run_name,
     description="Publish many posts of many accounts: those that are due now, and the others when they are.",
 )
 def publish_batch(
@@ -182,7 +187,7 @@ class _Batch:
             elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
         self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
-        self._progress = _Progress(self._waiting)
+        self._progress = Progress(PROGRESS, self._waiting)
 
     @property
     def _waiting(self) -> int:
@@ -363,32 +368,6 @@ class _Batch:
 def _some(places: list[str]) -> str:
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
     return f"{', '.join(places[:3])}{more}"
-
-
-class _Progress:
-    """The progress of a batch, in the UI."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._shown_at = 0.0
-        self._artifact: UUID | None = None
-
-    def show(self, waiting: int) -> None:
-        """Show it, now and then.
-
-        Args:
-            waiting: how many posts are yet to be dealt with.
-        """
-        if not self._total or (waiting and time.monotonic() - self._shown_at < _PROGRESS_EVERY):
-            return
-        self._shown_at = time.monotonic()
-        done = 100 * (self._total - waiting) / self._total
-        with tolerated("The progress could not be shown"):
-            if self._artifact is None:
-                made: Any = create_progress_artifact(done, key=PROGRESS, description="Posts dealt with.")
-                self._artifact = made
-            else:
-                update_progress_artifact(self._artifact, done)
 
 
 def _main() -> None:

@@ -30,6 +30,7 @@ _MOST_STARTS = 5
 
 @flow(
     name="publish-held",
+    flow_run_name="publish what was held",
     description="Send the posts that were held while their account could not sign in, oldest first, each exactly once.",
 )
 def publish_held(account: str | None = None) -> State[Any]:

@@ -32,6 +32,7 @@ _CHECKS_SHOWN = 24
 
 @flow(
     name="refresh-sessions",
+    flow_run_name="refresh sessions",
     description="Keep every saved account's session warm, and say which account needs somebody.",
 )
 def refresh_sessions(max_age: timedelta = timedelta(minutes=30), at_once: int = 8) -> State[Any]:

@@ -14,25 +14,22 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from statistics import median
-from subprocess import check_output, run
+from subprocess import check_output
 from typing import Any
 
 from atproto import Client
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import BlockDocumentCreate
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from pydantic import SecretStr
 
 # A script's own folder is on the path, not the repository's root.
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -40,14 +37,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from prefect_bluesky import BlueskyCredentials, PublishedPost
 from prefect_bluesky.aws_secret import AwsSecret
 from prefect_bluesky.events import AUTH_FAILED, POST_PUBLISHED
-from prefect_bluesky.fingerprint import Fingerprint
 from prefect_bluesky.records import record_keys
-from prefect_bluesky.session import Session
-from prefect_bluesky.session_document import SessionDocument
-from tests import aws, postgres, proxy
-from tests.pds.server import Account, RealPds
-from tests.pds.server import run as run_pds
-from tests.prefect_server import PrefectServer
+from tests import proxy
+from tests.benchmarks.stage import Numbers, Stage
+from tests.pds.server import Account
 from tests.proxy import Phase, Step
 from tests.support import LOGIN, REFRESH, WRITE, counted, forget_processes_memory
 from tests.worker import let_session_end
@@ -59,90 +52,6 @@ DEAD = 20
 """One account in so many has a dead app password: 5 %."""
 
 POST = "app.bsky.feed.post"
-
-Numbers = dict[str, Any]
-
-
-class Stage:
-    """The servers, and accounts that are saved as blocks."""
-
-    def __init__(self, stack: ExitStack, *, apart: bool = False) -> None:
-        self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        cores = sorted(os.sched_getaffinity(0))
-        if apart:
-            # As on a machine of its own: neither the PDS nor what asks it takes the time of the other.
-            stack.callback(os.sched_setaffinity, 0, cores)
-            os.sched_setaffinity(0, cores[-1:])
-        self.pds: RealPds = stack.enter_context(run_pds())
-        if apart:
-            os.sched_setaffinity(0, cores[:-1] or cores)
-        self._aws = aws.credentials(stack.enter_context(aws.run()))
-        server = PrefectServer(self.home, stack.enter_context(postgres.run()))
-        stack.callback(server.kill)
-        server.start()
-        self.api_url = server.url
-        stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
-
-    def block(self, account: Account, *, url: str | None = None) -> BlueskyCredentials:
-        """The block of an account: with its session in AWS, or, at another URL than the PDS's own, in Prefect."""
-        return BlueskyCredentials(
-            handle=account.handle,
-            app_password=SecretStr(account.app_password),
-            service_url=url or self.pds.url,
-            aws_credentials=None if url else self._aws,
-        )
-
-    def saved(self, accounts: Sequence[Account], *, url: str | None = None) -> dict[str, Account]:
-        """Save the blocks of accounts; them by the names of their blocks."""
-        names = {account.handle.partition(".")[0]: account for account in accounts}
-        BlueskyCredentials.register_type_and_schema()
-        with get_client(sync_client=True) as client:
-            for name, account in names.items():
-                # What `save` does, which registers the block's type each time: a quarter of a second.
-                document = self.block(account, url=url)._to_block_document(name, include_secrets=True)
-                fields = BlockDocumentCreate.model_fields.keys() & document.model_fields_set
-                client.create_block_document(BlockDocumentCreate(**document.model_dump(include=fields)))
-        return names
-
-    def session(self, account: Account, *, url: str | None = None) -> Session:
-        """A valid session: as good as one of a login, whose refresh token is dead."""
-        return Session(
-            did=account.did,
-            handle=account.handle,
-            pds_url=url or self.pds.url,
-            access_token=self.pds.mint(account, expires_in=timedelta(hours=2)),
-            refresh_token=self.pds.mint(account, "refresh", expires_in=timedelta(days=90)),
-            received_at=datetime.now(UTC),
-        )
-
-    def sign_in(self, account: Account, *, url: str | None = None) -> Session:
-        """Lay a session into an account's store."""
-        session = self.session(account, url=url)
-        credentials = self.block(account, url=url)
-        made_with = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
-        store = credentials.session_store()
-        store.save(SessionDocument().with_session(session, made_with), store.load())
-        forget_processes_memory()
-        return session
-
-    def forget(self, account: Account) -> None:
-        """Leave an account's store as before the first login."""
-        secret = AwsSecret(self._aws, f"prefect-bluesky/{account.handle}/session")
-        secret.call("delete_secret", ForceDeleteWithoutRecovery=True)
-
-    def flow(self, way: str, work: Any = None) -> Numbers:
-        """Do it in a process of its own; the seconds and the megabytes that it took at most."""
-        settings = {
-            "PREFECT_API_URL": self.api_url,
-            "PREFECT_HOME": str(self.home),
-            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        }
-        command = [sys.executable, str(Path(__file__).parent / "batch_process.py"), way]
-        done = run(command, input=json.dumps(work), env=os.environ | settings, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
-        return numbers
 
 
 def logins_for_many_posts(stage: Stage, posts: int) -> Numbers:
