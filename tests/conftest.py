@@ -33,6 +33,7 @@ settings.load_profile("untimed")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
     parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
+    parser.addoption("--pictures", type=Path, metavar="DIR", help="where test_browser.py puts the README's pictures")
 
 
 @pytest.fixture

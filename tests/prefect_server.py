@@ -22,10 +22,16 @@ class PrefectServer:
     """A Prefect server on a database of its own, as `prefect server start` runs it: an SQLite file, or one by its URL.
 
     Prefect's own test harness starts one without its services: no lease ever runs out, no automation ever acts.
+
+    Args:
+        home: a directory of its own.
+        database: the SQLite file, or the URL.
+        ui: whether it serves its UI too, from a copy in that directory.
     """
 
-    def __init__(self, home: Path, database: Path | str) -> None:
+    def __init__(self, home: Path, database: Path | str, *, ui: bool = False) -> None:
         self._home = home
+        self._ui = ui
         self._database_url = database if isinstance(database, str) else f"sqlite+aiosqlite:///{database}"
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,25 +43,36 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, on what it had before."""
-        settings = {
-            "PREFECT_HOME": str(self._home),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database_url,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
-            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
-            "PREFECT_UI_ENABLED": "false",
-        }
         with socket.create_server(("127.0.0.1", self._port)) as listener:
             self._port = listener.getsockname()[1]
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, str(listener.fileno())],
-                env=os.environ | settings,
+                env=os.environ | self._settings(),
                 pass_fds=[listener.fileno()],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             # Whoever comes before it is ready waits: the socket listens already.
             httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
+
+    def _settings(self) -> dict[str, str]:
+        settings = {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database_url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
+            "PREFECT_UI_ENABLED": "true" if self._ui else "false",
+        }
+        if self._ui:
+            settings |= {
+                "PREFECT_UI_API_URL": self.url,
+                # By default it would write into the installed package.
+                "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self._home / "ui"),
+                # Which would be in the README's pictures.
+                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            }
+        return settings
 
     def kill(self) -> None:
         """End it as `kill -9` does."""

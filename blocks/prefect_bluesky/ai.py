@@ -6,16 +6,16 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.blocks.core import Block, schema_extra
+from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
-from prefect_bluesky.attachments import as_form
 from prefect_bluesky.channels import Rules, fit
 from prefect_bluesky.drafts import Draft, Idea, Kind
 from prefect_bluesky.errors import DoesNotFit, GeneratorFailed, InvalidInput
 from prefect_bluesky.extras import extra
+from prefect_bluesky.forms import as_block_form
 from prefect_bluesky.runtime import logger
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ class _Drafts(BaseModel):
     drafts: list[_Draft] = Field(min_length=1)
 
 
-def _as_block_form(schema: dict[str, Any], block: type[AIGenerator]) -> None:
-    as_form(schema)
-    # Prefect's own, which says what is secret: without it a key is saved as asterisks.
-    schema_extra(schema, block)
-
-
 class AIGenerator(Block):
     """
     Makes drafts of an idea with a model.
@@ -63,7 +57,7 @@ class AIGenerator(Block):
         ```
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", json_schema_extra=_as_block_form)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", json_schema_extra=as_block_form)
 
     _block_type_name = "AI Generator"
     _block_type_slug = "ai-generator"

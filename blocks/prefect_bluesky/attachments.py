@@ -9,29 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.inputs import normal_language
 
 MAX_ALT_LENGTH = 2000
 """As the Bluesky app's own editor (bluesky-social/social-app, src/lib/constants.ts); the lexicon has no limit."""
 
 _SHOWN_SOURCE = 80
-
-_NULL = {"type": "null"}
-
-
-def as_form(schema: dict[str, Any]) -> None:
-    """Change a model's JSON schema so that the Prefect UI makes a better form of it.
-
-    A text that may be left out is a text field, not a choice of `str` or `None`. Fields keep their order, which a
-    server on PostgreSQL forgets. Docstrings, which are for Python, are not shown.
-    """
-    schema.pop("description", None)
-    for position, field in enumerate(schema["properties"].values()):
-        field.setdefault("position", position)
-        kind, *others = field.get("anyOf", [{}])
-        if others == [_NULL] and kind.get("type") == "string":
-            del field["anyOf"], field["default"]
-            field.update(kind)
 
 
 def _as_text(source: Any) -> Any:

@@ -27,6 +27,7 @@ from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.client import async_sdk_client, sdk_client
 from prefect_bluesky.diagnosis import Diagnosis, Examination
 from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.forms import as_block_form
 from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.inputs import (
     looks_like_app_password,
@@ -90,7 +91,9 @@ class BlueskyCredentials(CredentialsBlock):
     """
 
     # An error's text must not show what was given: it may be the app password.
-    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", ignored_types=(_OfInstances,))
+    model_config = ConfigDict(
+        hide_input_in_errors=True, extra="forbid", ignored_types=(_OfInstances,), json_schema_extra=as_block_form
+    )
 
     _block_type_name = "Bluesky Credentials"
     _block_type_slug = "bluesky-credentials"
@@ -120,12 +123,12 @@ class BlueskyCredentials(CredentialsBlock):
     aws_credentials: AwsCredentials | None = Field(
         default=None,
         title="AWS credentials",
-        description="If given, the session is kept in AWS Secrets Manager; otherwise in Prefect.",
+        description="Only to keep the session in AWS Secrets Manager; it is kept in Prefect otherwise.",
     )
     secret_prefix: str = Field(
         default="prefect-bluesky",
         title="Secret prefix",
-        description="With AWS credentials: the secrets are PREFIX/ACCOUNT/session and PREFIX/ACCOUNT/app-password.",
+        description="Only with AWS: its secrets are PREFIX/ACCOUNT/session and PREFIX/ACCOUNT/app-password.",
     )
 
     _authenticators: ClassVar[dict[Hashable, Authenticator]] = {}
@@ -140,7 +143,9 @@ class BlueskyCredentials(CredentialsBlock):
     @field_validator("app_password")
     @classmethod
     def _normal_app_password(cls, password: SecretStr | None) -> SecretStr | None:
-        return None if password is None else SecretStr(normal_app_password(password.get_secret_value()))
+        # A form's empty field is one that was left out.
+        written = password.get_secret_value() if password else ""
+        return SecretStr(normal_app_password(written)) if written else None
 
     @field_validator("service_url")
     @classmethod

@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.attachments import Image, as_form, is_web_address
+from prefect_bluesky.attachments import Image, is_web_address
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.richtext import tidy
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.attachments import as_form
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.inputs import in_utc
 from prefect_bluesky.post import Post
 

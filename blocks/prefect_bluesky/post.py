@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.attachments import Image, LinkCard, Video, as_form
+from prefect_bluesky.attachments import Image, LinkCard, Video
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.inputs import normal_language
 from prefect_bluesky.references import KINDS, LIST, POST, parse_reference
 from prefect_bluesky.richtext import MAX_TAG_GRAPHEMES, SHOWN, WRITTEN, count_graphemes, find_entities, is_short_tag

@@ -13,11 +13,11 @@ from prefect import pause_flow_run
 from prefect.input import RunInput
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from prefect_bluesky.attachments import as_form
 from prefect_bluesky.channels import Channel
 from prefect_bluesky.composing import COMPOSED, Composed, Timing
 from prefect_bluesky.drafts import Draft
 from prefect_bluesky.errors import DoesNotFit
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.inputs import explained
 from prefect_bluesky.planned_post import Time
 from prefect_bluesky.preview import literal_markdown

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_bluesky.attachments import Image, as_form
+from prefect_bluesky.attachments import Image
 from prefect_bluesky.drafts import Draft, Kind
 from prefect_bluesky.errors import DoesNotFit
+from prefect_bluesky.forms import as_form
 from prefect_bluesky.richtext import WRITTEN, Measure, tidy
 from prefect_bluesky.threads import split_text
 

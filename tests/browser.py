@@ -1,0 +1,207 @@
+"""Prefect's UI in a headless Chromium, and what a person does there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from tests.support import Account
+
+_PATIENCE = 120_000
+"""Milliseconds: on a busy machine the UI's first page takes half a minute, and so does a run."""
+
+_WIDTH, _HEIGHT = 1200, 750
+
+_LOGO = "https://bsky.app/static/apple-touch-icon.png"
+_BUTTERFLY = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 32 32"><path fill="#1185fe" d="'
+    "M12 10.8c-1.087-2.114-4.046-6.053-6.798-7.995C2.566.944 1.561 1.266.902 1.565.139 1.908 0 3.08 0 3.768c0 .69.3"
+    "78 5.65.624 6.479.815 2.736 3.713 3.66 6.383 3.364.136-.02.275-.039.415-.056-.138.022-.276.04-.415.056-3.912.5"
+    "8-7.387 2.005-2.83 7.078 5.013 5.19 6.87-1.113 7.823-4.308.953 3.195 2.05 9.271 7.733 4.308 4.267-4.308 1.172-"
+    "6.498-2.74-7.078a8.741 8.741 0 0 1-.415-.056c.14.017.279.036.415.056 2.67.297 5.568-.628 6.383-3.364.246-.828."
+    "624-5.79.624-6.478 0-.69-.139-1.861-.902-2.206-.659-.298-1.664-.62-4.3 1.24C16.046 4.748 13.087 8.687 12 10.8Z"
+    '"/></svg>'
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A Chromium. While it runs, Prefect's sync API does not work in this thread, which has an event loop by then."""
+    program = _installed()
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=_PATIENCE)
+        # Its sandbox does not start for root, as which CI runs; it opens no page but ours.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _installed() -> str:
+    """Debian's Chromium. Playwright's own would be fetched from a server that not every network lets through."""
+    if (found := shutil.which("chromium")) is not None:
+        return found
+    commands = ("apt-get update", "apt-get install -y --no-install-recommends chromium fonts-dejavu-core")
+    if os.geteuid() or shutil.which("apt-get") is None:
+        remedy = " && ".join(commands)
+        raise RuntimeError(f"There is no chromium on the PATH. Install it, as root on Debian: {remedy}")
+    for command in commands:
+        done = subprocess.run(
+            command.split(),
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"There is no chromium, and `{command}` failed:\n{done.stdout[-2000:]}")
+    found = shutil.which("chromium")
+    assert found is not None
+    return found
+
+
+def _stay_here(route: Route) -> None:
+    """Let nothing but loopback be reached."""
+    url = route.request.url
+    if url == _LOGO:
+        # What stands in for it makes the pictures look as they do elsewhere.
+        route.fulfill(body=_BUTTERFLY, content_type="image/svg+xml")
+    elif urlsplit(url).hostname == "127.0.0.1":
+        route.continue_()
+    else:
+        route.abort()
+
+
+class PrefectUi:
+    """The UI as somebody sees it who opens the server's address and has chosen nothing."""
+
+    def __init__(self, page: Page, url: str, pictures: Path) -> None:
+        self.page = page
+        self.main = page.get_by_role("main")
+        self._pictures = pictures
+        page.goto(url)
+
+    def _menu(self, name: str) -> None:
+        self.page.get_by_role("link", name=name, exact=True).click()
+
+    def open_block_form(self) -> Locator:
+        """The form of a new Bluesky Credentials block."""
+        self._menu("Blocks")
+        # A plus sign without a name.
+        self.main.locator("a[href$='/blocks/catalog']").first.click()
+        self.main.locator("a[href$='/bluesky-credentials/create']").click()
+        return self.main.locator("form")
+
+    def fill_in_block(self, form: Locator, name: str, account: Account) -> None:
+        """All that an account on bsky.social needs."""
+        form.get_by_label("Name", exact=True).fill(name)
+        form.get_by_label("Handle").fill(account.handle)
+        form.locator("input[type=password]").focus()
+        # Not `fill`, whose text would stand in the message of an error.
+        self.page.keyboard.insert_text(account.app_password)
+
+    def make_block(self, name: str, account: Account, service_url: str) -> None:
+        """Save a block by its form, and see it."""
+        form = self.open_block_form()
+        self.fill_in_block(form, name, account)
+        form.get_by_label("Service URL").fill(service_url)
+        self.save_block(form)
+        expect(self.definition(account.handle)).to_be_visible()
+
+    def save_block(self, form: Locator) -> None:
+        """Save it, and go to its page."""
+        form.get_by_role("button", name="Save").click()
+
+    def definition(self, text: str) -> Locator:
+        """A value in the list of a block's fields, whose order on PostgreSQL is that of their names' lengths."""
+        return self.main.get_by_role("definition").filter(has_text=text)
+
+    def open_run_form(self, deployment: str) -> Locator:
+        """The form of a custom run of a deployment."""
+        self._menu("Deployments")
+        name = re.compile(f"^{re.escape(deployment)}$")
+        self.main.locator("a[href*='/deployments/deployment/']").filter(has_text=name).click()
+        self.page.get_by_role("button", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Custom run").click()
+        return self.main.locator("form")
+
+    def fill_in_run(self, form: Locator, block: str, text: str) -> None:
+        """Pick an account, and write."""
+        form.get_by_role("button", name="Select a block").click()
+        self.page.get_by_role("option", name=block, exact=True).click()
+        form.get_by_role("textbox", name="Text (Optional)", exact=True).fill(text)
+
+    def submit_run(self, form: Locator) -> None:
+        """Start it, and go to its page."""
+        form.get_by_role("button", name="Submit").click()
+        self.page.get_by_role("link", name="View run").click()
+
+    def run(self, deployment: str, block: str, text: str) -> None:
+        """Run `publish` by its form, and go to the run's page."""
+        form = self.open_run_form(deployment)
+        self.fill_in_run(form, block, text)
+        self.submit_run(form)
+
+    def wait_for_state(self, name: str) -> None:
+        """Wait until the run on this page is in a state that is its last."""
+        expect(self.main.get_by_text(name, exact=True)).to_be_visible()
+        # Once a run has ended, its page asks for nothing any more, and lacks what came last.
+        self.page.reload()
+        expect(self.main.get_by_text(name, exact=True)).to_be_visible()
+
+    def open_tab(self, name: str) -> Locator:
+        """One of the tabs on a run's page; what it shows."""
+        self.main.get_by_role("tab", name=name).click()
+        return self.main.get_by_role("tabpanel", name=name)
+
+    def hide_graph(self) -> None:
+        """Leave the graph of tasks out of a picture that is about something else, and would be twice as high."""
+        around = self.main.locator("div", has=self.page.locator("canvas"))
+        graph = around.filter(has_not=self.page.get_by_role("tablist")).first
+        graph.evaluate("element => { element.style.display = 'none' }")
+
+    def take_picture(self, name: str, *, height: int = _HEIGHT) -> None:
+        """Take a picture of the page, higher than usual where it has more to show."""
+        self.page.set_viewport_size({"width": _WIDTH, "height": height})
+        # Nothing lights up because a pointer happens to be above it.
+        self.page.mouse.move(0, 0)
+        self.page.wait_for_load_state("networkidle")
+        # What popped up is gone.
+        expect(self.page.locator("[data-sonner-toast]")).to_have_count(0)
+        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled", caret="hide")
+
+
+@contextmanager
+def prefect_ui(browser: Browser, url: str, *, pictures: Path, end: Path) -> Iterator[PrefectUi]:
+    """The UI in a window of its own.
+
+    Args:
+        browser: whose window it is.
+        url: the server's address.
+        pictures: the directory for the pictures that are taken.
+        end: the file for a picture of how it looked in the end, for whoever wonders why a test has failed.
+    """
+    context = browser.new_context(
+        viewport={"width": _WIDTH, "height": _HEIGHT}, locale="en-US", timezone_id="UTC", color_scheme="light"
+    )
+    try:
+        context.set_default_timeout(_PATIENCE)
+        context.route("**/*", _stay_here)
+        page = context.new_page()
+        try:
+            yield PrefectUi(page, url, pictures)
+        finally:
+            page.screenshot(path=end)
+    finally:
+        context.close()
