@@ -26,6 +26,7 @@ from moto import mock_aws
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
 from prefect_docker.worker import DockerWorker
 
@@ -303,6 +304,22 @@ class TestEcs:
         assert [call for call in calls if not self._allowed(call)] == []
         (definition,) = client.list_task_definitions()["taskDefinitionArns"]
         assert any(fnmatchcase(definition, pattern) for pattern in self._allowed("ecs:RunTask"))
+
+
+class TestPrefectYaml:
+    """prefect.yaml."""
+
+    text = (DEPLOYMENTS / "prefect.yaml").read_text()
+
+    def test_no_deployment_holds_the_fields_of_a_block(self) -> None:
+        assert "{{" not in self.text
+
+    def test_the_example_of_one_s_own_is_one(self) -> None:
+        uncommented = re.sub(r"(?m)^  # ?((?:-|  ).*)$", r"  \1", self.text)
+        (own,) = (each for each in yaml.safe_load(uncommented)["deployments"] if each not in DECLARED)
+        flow: Flow[Any, Any] = load_flow_from_entrypoint(str(ROOT / own["entrypoint"]))
+        assert flow.validate_parameters(own["parameters"]).keys() >= own["parameters"].keys()
+        assert own.keys() <= {key for each in DECLARED for key in each} | {"parameters"}
 
 
 @pytest.mark.slow
