@@ -238,7 +238,7 @@ class Setup:
                 options.collision_strategy.value if options else None,
             ),
             "schedules": (
-                [f"every {each['interval']} s" for each in declared.get("schedules", [])],
+                [_told(**each) for each in declared.get("schedules", [])],
                 [_schedule(each) for each in deployment.schedules],
             ),
         }
@@ -247,9 +247,23 @@ class Setup:
                 yield f"the deployment {name}: {field} is {found}, not {expected}"
 
 
+def _told(
+    *, interval: float | None = None, cron: str | None = None, rrule: str | None = None, timezone: str | None = None
+) -> str:
+    """A schedule as people read it. In which zone an interval is counted does not matter."""
+    return f"every {interval:.0f} s" if interval else f"at {cron or rrule} {timezone or 'UTC'}"
+
+
 def _schedule(entry: Any) -> str:
-    interval = getattr(entry.schedule, "interval", None)
-    shown = f"every {interval.total_seconds():.0f} s" if interval else str(entry.schedule)
+    schedule = entry.schedule
+    interval = getattr(schedule, "interval", None)
+    shown = _told(
+        interval=interval and interval.total_seconds(),
+        cron=getattr(schedule, "cron", None),
+        # The server puts a line above it, with the day from which it counts.
+        rrule=getattr(schedule, "rrule", "").rpartition("\n")[2],
+        timezone=schedule.timezone,
+    )
     return shown if entry.active else f"{shown}, switched off"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
+from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import Automation, AutomationCore
 
 from prefect_bluesky import BlueskyCredentials
@@ -146,3 +147,20 @@ def test_no_app_password_and_no_machine_s_path_is_in_what_is_deployed(server: Wo
     with get_client(sync_client=True) as client:
         named = [deployment for deployment in client.read_deployments() if deployment.name != "hers"]
     assert all(deployment.parameters == {} for deployment in named)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [{"interval": 600}, {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin"}, {"rrule": "FREQ=DAILY"}],
+    ids=["interval", "cron", "rrule"],
+)
+def test_a_schedule_of_one_s_own_is_found_as_it_stands_in_the_file(
+    server: World, setup: dict[str, Any], declared: dict[str, Any]
+) -> None:
+    with get_client(sync_client=True) as client:
+        flow_id = client.read_deployment_by_name("publish/publish").flow_id
+        schedule = DeploymentScheduleCreate(schedule=construct_schedule(**declared))
+        made = client.create_deployment(flow_id, "scheduled", schedules=[schedule])
+        (found,) = client.read_deployment(made).schedules
+        client.delete_deployment(made)
+    assert setup["_schedule"](found) == setup["_told"](**declared)
