@@ -248,23 +248,30 @@ class Setup:
 
 
 def _told(
-    *, interval: float | None = None, cron: str | None = None, rrule: str | None = None, timezone: str | None = None
+    *,
+    interval: float | None = None,
+    cron: str | None = None,
+    rrule: str | None = None,
+    timezone: str | None = None,
+    active: bool = True,
+    **_: Any,
 ) -> str:
     """A schedule as people read it. In which zone an interval is counted does not matter."""
-    return f"every {interval:.0f} s" if interval else f"at {cron or rrule} {timezone or 'UTC'}"
+    shown = f"every {interval:.0f} s" if interval else f"at {cron or rrule} {timezone or 'UTC'}"
+    return shown if active else f"{shown}, switched off"
 
 
 def _schedule(entry: Any) -> str:
     schedule = entry.schedule
     interval = getattr(schedule, "interval", None)
-    shown = _told(
+    return _told(
         interval=interval and interval.total_seconds(),
         cron=getattr(schedule, "cron", None),
         # The server puts a line above it, with the day from which it counts.
         rrule=getattr(schedule, "rrule", "").rpartition("\n")[2],
         timezone=schedule.timezone,
+        active=entry.active,
     )
-    return shown if entry.active else f"{shown}, switched off"
 
 
 def _deployment_name(declared: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from textwrap import shorten
 from typing import Annotated, Any
 
 from prefect import allow_failure, flow
@@ -40,7 +39,7 @@ from prefect_bluesky.composing import Composed, Composition, Generator, Timing, 
 from prefect_bluesky.drafts import Idea
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.ideas import read_idea, read_idea_file
-from prefect_bluesky.inputs import explained, zone_of
+from prefect_bluesky.inputs import explained, named, zone_of
 from prefect_bluesky.named_blocks import load_block
 from prefect_bluesky.planned_runs import deployment_id
 from prefect_bluesky.review import counts, remarks, shown
@@ -53,11 +52,12 @@ PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
 DEPLOYMENT = "publish-variant/publish-variant"
 
 _WITHOUT_ACCOUNT = ("bluesky", "mastodon")
+_BLUESKY = "bluesky-credentials/"
 
 
 def _run_name() -> str:
     given = flow_run.parameters
-    return f"compose {shorten(given.get('file') or given.get('idea') or 'nothing', 60, placeholder=' …')}"
+    return f"compose {named(given.get('file') or given.get('idea') or '')}"
 
 
 @flow(
@@ -158,6 +158,9 @@ def _loaded(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel],
                 raise InvalidInput(
                     "channels", "it has no account.", f"Name a saved block, such as {name}-credentials/alice."
                 )
+            if isinstance(channel, BlueskyChannel) and not name.startswith(_BLUESKY):
+                # It would go out by `publish_batch`, which knows accounts by the names of these.
+                raise InvalidInput("channels", "its type is one of your own.", f"Name one such as {_BLUESKY}alice.")
             loaded[name] = channel
         except BlueskyError as unusable:
             problems.append(f"{name}: {unusable}")

@@ -16,7 +16,6 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import PurePath
 from threading import Lock
 from typing import Annotated, Any
 
@@ -33,7 +32,7 @@ from prefect_bluesky.api import API_TROUBLE, tolerated
 from prefect_bluesky.attachments import File
 from prefect_bluesky.calendars import Unusable, read_calendar
 from prefect_bluesky.errors import InvalidInput, RateLimited
-from prefect_bluesky.inputs import zone_of
+from prefect_bluesky.inputs import named, zone_of
 from prefect_bluesky.planned_runs import PlannedRuns, has_failed, known_runs, run_key, says
 from prefect_bluesky.progress import Progress
 from prefect_bluesky.runtime import current_attempt
@@ -55,8 +54,8 @@ _NAMED, _SHOWN = 5, 500
 
 
 def _run_name() -> str:
-    calendar = PurePath(flow_run.parameters.get("calendar") or "").name
-    return f"publish {calendar}" if calendar else "publish a batch"
+    calendar = flow_run.parameters.get("calendar")
+    return f"publish {named(calendar)}" if calendar else "publish a batch"
 
 
 @flow(

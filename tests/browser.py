@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
 from tests.support import Account
 
@@ -50,7 +50,9 @@ def _installed() -> str:
     """Debian's Chromium. Playwright's own would be fetched from a server that not every network lets through."""
     if (found := shutil.which("chromium")) is not None:
         return found
-    commands = ("apt-get update", "apt-get install -y --no-install-recommends chromium fonts-dejavu-core")
+    # Another package manager may be at work.
+    install = "apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends chromium fonts-dejavu-core"
+    commands = ("apt-get update", install)
     if os.geteuid() or shutil.which("apt-get") is None:
         remedy = " && ".join(commands)
         raise RuntimeError(f"There is no chromium on the PATH. Install it, as root on Debian: {remedy}")
@@ -155,7 +157,7 @@ class PrefectUi:
 
     def wait_for_state(self, name: str) -> None:
         """Wait until the run on this page is in a state that is its last."""
-        expect(self.main.get_by_text(name, exact=True)).to_be_visible()
+        expect(self.main.get_by_text(name, exact=True)).to_be_visible(timeout=5 * _PATIENCE)
         # Once a run has ended, its page asks for nothing any more, and lacks what came last.
         self.page.reload()
         expect(self.main.get_by_text(name, exact=True)).to_be_visible()
@@ -202,6 +204,8 @@ def prefect_ui(browser: Browser, url: str, *, pictures: Path, end: Path) -> Iter
         try:
             yield PrefectUi(page, url, pictures)
         finally:
-            page.screenshot(path=end)
+            # It must not hide why a test has failed.
+            with suppress(Error):
+                page.screenshot(path=end, timeout=10_000)
     finally:
         context.close()

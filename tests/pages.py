@@ -30,6 +30,15 @@ def examples(page: str) -> dict[str, list[str]]:
     return found
 
 
+def calls(page: str) -> list[str]:
+    """How `run` is told of each example of a page."""
+    return [
+        f'"{heading}"' + (f", {number}" if number else "")
+        for heading, found in examples(page).items()
+        for number in range(len(found))
+    ]
+
+
 def run(
     page: str, folder: Path, heading: str, number: int = 0, instead: Mapping[str, str] = MappingProxyType({})
 ) -> Any:
@@ -44,6 +53,7 @@ def run(
     """
     code = examples(page)[heading][number]
     for outside, here in instead.items():
+        assert outside in code, outside
         code = code.replace(outside, here)
     name = f"example_{next(_numbers)}"
     (folder / f"{name}.py").write_text(code)

@@ -60,6 +60,8 @@ class PrefectServer:
             "PREFECT_HOME": str(self._home),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database_url,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # It asks for the newest list of kinds of work pools, and takes its own where there is no answer.
+            "HTTPS_PROXY": "http://127.0.0.1:1",
             "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
             "PREFECT_UI_ENABLED": "true" if self._ui else "false",

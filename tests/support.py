@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import httpx
 from PIL import Image
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
@@ -74,6 +75,14 @@ def block(
         service_url=pds.url,
         aws_credentials=aws_credentials,
     )
+
+
+def forget_stored_session(credentials: BlueskyCredentials) -> None:
+    """Have none of it in Prefect: a PDS of an earlier test may have had this port, and an account of this handle."""
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        found = client.read_block_document_by_name(credentials._name, "secret")
+        client.delete_block_document(found.id)
+    forget_processes_memory()
 
 
 def change_saved(name: str, fields: dict[str, Any]) -> None:

@@ -333,6 +333,9 @@ def test_the_deployments_go_to_pools_of_each_kind(prefect_api: str, tmp_path: Pa
     with get_client(sync_client=True) as client:
         found = client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
         assert client.read_work_pool(pool).type == kind
+        for each in found:
+            client.delete_deployment(each.id)
+        client.delete_work_pool(pool)
     assert {each.name: each.entrypoint for each in found} == {each["name"]: each["entrypoint"] for each in DECLARED}
 
 

@@ -20,7 +20,7 @@ from prefect_bluesky import BlueskyCredentials, sandbox
 from prefect_bluesky.channels import MastodonCredentials, channel_of
 from prefect_bluesky.drafts import Draft
 from tests import mastodon_server
-from tests.support import block
+from tests.support import block, forget_stored_session
 
 MODULES = [
     importlib.import_module(found.name) for found in pkgutil.walk_packages(prefect_bluesky.__path__, "prefect_bluesky.")
@@ -43,6 +43,7 @@ def names(prefect_api: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
         alice = pds.create_account("alice.test")
         credentials = block(pds, alice)
         credentials.save("alice", overwrite=True)
+        forget_stored_session(credentials)
         credentials.ensure_session()
         yield {
             "pds": pds,

@@ -121,8 +121,10 @@ def _prefect_server(prefect: Path, folder: Path, environment: dict[str, str]) ->
             start_new_session=True,
         )
     try:
+        deadline = time.monotonic() + 300
         while not _answers(f"{url}/health"):
-            assert server.poll() is None, (folder / "server.log").read_text()
+            has_failed = server.poll() is not None or time.monotonic() > deadline
+            assert not has_failed, (folder / "server.log").read_text()
             time.sleep(0.2)
         yield url
     finally:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.flows import load_flow_from_entrypoint
 
 from prefect_bluesky import AuthError, sandbox
 from prefect_bluesky.errors import StoreConflict
+from prefect_bluesky.incidents import Reporter
 from prefect_bluesky.sandbox import Account, Sandbox
+from prefect_bluesky.saved_blocks import load_parameter
 from tests import pages
 from tests.support import LOGIN, REFRESH, Pds, block, counted, forget_processes_memory, texts
 from tests.worker import let_session_end
@@ -52,8 +55,7 @@ def saved(pds: Pds, name: str) -> Any:
 
 def test_each_recipe_is_run_here() -> None:
     tests = Path(__file__).read_text()
-    missing = [heading for heading in pages.examples(PAGE) if f'recipe("{heading}"' not in tests]
-    assert missing == []
+    assert [call for call in pages.calls(PAGE) if f"recipe({call}" not in tests] == []
 
 
 def test_in_a_flow_a_release_is_announced_once(recipe: Recipe, pds: Sandbox, alice: Account) -> None:
@@ -110,6 +112,11 @@ def test_in_your_tests_a_release_is_announced_once(recipe: Recipe) -> None:
     recipe("In your tests").test_a_release_is_announced()
 
 
+def fields(block: Any) -> dict[str, Any]:
+    """What a block was made of."""
+    return {name: getattr(block, name) for name in type(block).model_fields}
+
+
 class TestAnotherPlace:
     """`BlueskyCredentials`, derived from."""
 
@@ -146,6 +153,45 @@ class TestAnotherPlace:
         (record,) = [each for each in caplog.records if each.name == "accounts"]
         assert "app password" in record.message
 
+    def test_what_it_has_beside_tells_two_of_them_apart(self, made: Any, tmp_path: Path) -> None:
+        other = made.model_copy(update={"database": str(tmp_path / "others.db")})
+        assert (made.ensure_session().action, other.ensure_session().action) == ("logged_in", "logged_in")
+
+    def test_a_reporter_that_fails_hides_no_cause(self, pds: Sandbox, alice: Account, made: Any) -> None:
+        class Broken(Reporter):
+            def failed(self, *args: Any, **kwargs: Any) -> bool:
+                raise ConnectionError
+
+        class WithBroken(type(made)):  # type: ignore[misc]
+            _block_type_slug = "with-broken-reporter"
+
+            def reporter(self) -> Reporter:
+                return Broken(None)
+
+        pds.revoke_app_password(alice)
+        with pytest.raises(AuthError):
+            WithBroken(**fields(made)).ensure_session()
+
+    def test_it_may_ask_another_account_for_what_it_makes(self, made: Any) -> None:
+        class Asking(type(made)):  # type: ignore[misc]
+            _block_type_slug = "asking"
+
+            def reporter(self) -> Reporter:
+                assert made.did is None
+                return super().reporter()  # type: ignore[no-any-return]
+
+        assert Asking(**fields(made)).ensure_session().action == "logged_in"
+
     def test_it_is_saved_and_loaded_as_a_block_of_its_own_type(self, made: Any) -> None:
         made.save("ours", overwrite=True)
         assert type(made).load("ours").database == made.database
+
+    def test_publish_held_finds_it_by_what_the_run_was_given(self, made: Any) -> None:
+        saved = made.save("ours", overwrite=True)
+        assert type(load_parameter({"$ref": {"block_document_id": str(saved)}})) is type(made)
+
+    def test_compose_does_not_take_it_for_another(self, made: Any) -> None:
+        made.save("ours", overwrite=True)
+        compose: Any = load_flow_from_entrypoint(f"{pages.ROOT}/flows/compose.py:compose")
+        state = compose(idea="Hello", channels=("our-bluesky-credentials/ours",), review=False, return_state=True)
+        assert "its type is one of your own" in state.message

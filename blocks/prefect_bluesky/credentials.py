@@ -387,30 +387,40 @@ class BlueskyCredentials(CredentialsBlock):
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
-        identity = (type(self), place, self.service_url, self.handle, digest, self._block_document_id)
+        # What a derived block has beside is where its store is, perhaps.
+        own = self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
+        own_digest = hmac.digest(self._digest_key, own.encode(), "sha256")
+        identity = (type(self), place, self.service_url, self.handle, digest, own_digest, self._block_document_id)
         with self._authenticators_lock:
-            if identity not in self._authenticators:
-                settings = current_settings()
-                if password and not looks_like_app_password(password):
-                    self.logger.warning(
-                        "app_password of %s does not look like an app password (xxxx-xxxx-xxxx-xxxx). If it is the"
-                        " account's main password, create an app password instead: it can be revoked on its own.",
-                        self.handle,
-                    )
-                self._authenticators[identity] = Authenticator(
-                    account=self.handle,
-                    app_password=self._app_password(),
-                    service_url=self.service_url,
-                    store=self.session_store(),
-                    lock=partial(worker_lock, self._name, lease=settings.lock_lease),
-                    reporter=self.reporter(),
-                    limits=Limits(
-                        min_validity=settings.min_validity,
-                        max_logins_per_day=settings.max_logins_per_day,
-                        refusal_cool_down=settings.refusal_cool_down,
-                    ),
-                )
-            return self._authenticators[identity]
+            known = self._authenticators.get(identity)
+        if known is None:
+            # Not under the lock: a derived block may ask other accounts for what it makes here.
+            made = self._new_authenticator(password)
+            with self._authenticators_lock:
+                known = self._authenticators.setdefault(identity, made)
+        return known
+
+    def _new_authenticator(self, password: str | None) -> Authenticator:
+        settings = current_settings()
+        if password and not looks_like_app_password(password):
+            self.logger.warning(
+                "app_password of %s does not look like an app password (xxxx-xxxx-xxxx-xxxx). If it is the"
+                " account's main password, create an app password instead: it can be revoked on its own.",
+                self.handle,
+            )
+        return Authenticator(
+            account=self.handle,
+            app_password=self._app_password(),
+            service_url=self.service_url,
+            store=self.session_store(),
+            lock=partial(worker_lock, self._name, lease=settings.lock_lease),
+            reporter=self.reporter(),
+            limits=Limits(
+                min_validity=settings.min_validity,
+                max_logins_per_day=settings.max_logins_per_day,
+                refusal_cool_down=settings.refusal_cool_down,
+            ),
+        )
 
     def _app_password(self) -> AppPassword:
         if self.app_password is None and self.aws_credentials is not None:
@@ -420,11 +430,11 @@ class BlueskyCredentials(CredentialsBlock):
     def session_store(self) -> SessionStore:
         """Where the session is kept; to keep it elsewhere, override this in a subclass.
 
-        It is asked for once in a process for each class, account, service and app password.
+        It is asked for once in a process for each account and what its block says; by threads that meet, more often.
 
         Example:
             >>> print(credentials.session_store().place)
-            the Prefect block bluesky-session-alice-test-...
+            Prefect Secret block bluesky-session-alice-test-...
         """
         if self.aws_credentials:
             return AwsSessionStore(self._secret(self.aws_credentials, "session"))

@@ -19,7 +19,7 @@ def as_form(schema: dict[str, Any]) -> None:
     for position, field in enumerate(schema["properties"].values()):
         field.setdefault("position", position)
         kind, *others = field.get("anyOf", [{}])
-        if others == [_NULL] and kind.get("type") == "string":
+        if others == [_NULL] and kind.get("type") == "string" and field.get("default", "") is None:
             del field["anyOf"], field["default"]
             field.update(kind)
 

@@ -138,8 +138,10 @@ class AuthProblem(StrEnum):
     )
     STORE_UNREADABLE = (
         "store_unreadable",
-        "What lies in the place of the session cannot be read: it is damaged, or somebody else's.",
-        "Point the block somewhere else (secret_prefix), or delete what lies there: the next run signs in anew.",
+        "What lies in the place of the session cannot be read: it is damaged, somebody else's, or of a later version of"
+        " prefect-bluesky.",
+        "Where a later version is in use, upgrade this one. Otherwise point the block somewhere else (secret_prefix),"
+        " or delete what lies there: the next run signs in anew.",
     )
     STORE_DENIED = (
         "store_denied",

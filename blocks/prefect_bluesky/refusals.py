@@ -125,7 +125,7 @@ class Refusals:
         if refusal is None or not self.has_news:
             return
         report = self._reporter.failed if refusal.is_open else self._reporter.recovered
-        if not report(self._incident(refusal), did=self._ledger.did, handle=self._ledger.handle):
+        if not self._told(report, self._incident(refusal)):
             self._pause.begin()
             return
         self._refusal = replace(refusal, is_told=True) if refusal.is_open else None
@@ -139,7 +139,7 @@ class Refusals:
         incident = self._incident(refusal)
         attempt = lost_alert(incident, self._now())
         if attempt is not None:
-            self._reporter.failed(incident, did=self._ledger.did, handle=self._ledger.handle, attempt=attempt)
+            self._told(self._reporter.failed, incident, attempt=attempt)
 
     def report_unstored(self, error: BlueskyError) -> None:
         """Tell of what stops the account and cannot be remembered in its store, as that is what fails."""
@@ -150,16 +150,23 @@ class Refusals:
             return
         ledger = self._ledger
         incident = Incident(ledger.account, ledger.service_url, problem, self._now(), is_stored=False)
-        if self._reporter.failed(incident, did=ledger.did, handle=ledger.handle):
+        if self._told(self._reporter.failed, incident):
             self._unstored = incident
         else:
             self._pause.begin()
 
     def report_end_of_unstored(self) -> None:
         """Tell that what `report_unstored` told of is over."""
-        incident, ledger = self._unstored, self._ledger
-        if incident and self._reporter.recovered(incident, did=ledger.did, handle=ledger.handle):
+        if self._unstored and self._told(self._reporter.recovered, self._unstored):
             self._unstored = None
+
+    def _told(self, report: Callable[..., bool], incident: Incident, **more: int) -> bool:
+        try:
+            return report(incident, did=self._ledger.did, handle=self._ledger.handle, **more)
+        except Exception as trouble:
+            # A reporter may be somebody else's. What stops it must stop no account, and its text may hold secrets.
+            logger().warning("An incident of %s could not be told: %s", self._ledger.account, type(trouble).__name__)
+            return False
 
     def _incident(self, refusal: Refusal) -> Incident:
         return Incident(

@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from prefect.blocks.core import Block, UnknownBlockType
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import PrefectHTTPStatusError
 
@@ -93,7 +94,8 @@ def _documents(*, include_secrets: bool) -> list[BlockDocument]:
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:
-    load: Any = BlueskyCredentials.load_from_ref
+    # By its id it may be one of a type that somebody has derived.
+    load: Any = (BlueskyCredentials if "block_document_slug" in reference else Block).load_from_ref
     # Always synchronously, in an async flow too.
     return _usable(partial(load, reference, _sync=True))
 
@@ -104,9 +106,13 @@ def _from_document(document: BlockDocument) -> BlueskyCredentials:
 
 def _usable(load: Callable[[], Any]) -> BlueskyCredentials:
     try:
-        block: BlueskyCredentials = load()
+        block = load()
+    except UnknownBlockType:
+        raise ValueError("the saved block is of a type that is not installed here") from None
     except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
         raise ValueError(f"the saved block cannot be used: {unusable.__cause__ or unusable}") from None
+    if not isinstance(block, BlueskyCredentials):
+        raise ValueError(f"the saved block is a {block.get_block_type_name()}")  # noqa: TRY004 (a value is what it is)
     return block
 
 
