@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
@@ -173,6 +173,8 @@ class World:
                     deployment,
                     parameters={"credentials": {"$ref": {"block_document_id": str(block_id)}}, "post": {"text": text}},
                     state=Scheduled(scheduled_time=first + timedelta(minutes=number)),
+                    # A server that is busy for a minute is asked again, and would make two runs.
+                    idempotency_key=uuid4().hex,
                 ).id
                 for number, text in enumerate(texts)
             ]
@@ -181,7 +183,8 @@ class World:
         """Start a deployment; the run."""
         with get_client(sync_client=True) as client:
             found = client.read_deployment_by_name(deployment)
-            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+            key = uuid4().hex
+            return client.create_flow_run_from_deployment(found.id, parameters=parameters, idempotency_key=key).id
 
     def runs(self, ids: Sequence[UUID]) -> list[FlowRun]:
         """Runs, as they are now."""
