@@ -387,10 +387,8 @@ class BlueskyCredentials(CredentialsBlock):
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
-        # What a derived block has beside is where its store is, perhaps.
-        own = self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
-        own_digest = hmac.digest(self._digest_key, own.encode(), "sha256")
-        identity = (type(self), place, self.service_url, self.handle, digest, own_digest, self._block_document_id)
+        own = self._own_digest() if type(self) is not BlueskyCredentials else None
+        identity = (type(self), place, self.service_url, self.handle, digest, own, self._block_document_id)
         with self._authenticators_lock:
             known = self._authenticators.get(identity)
         if known is None:
@@ -399,6 +397,11 @@ class BlueskyCredentials(CredentialsBlock):
             with self._authenticators_lock:
                 known = self._authenticators.setdefault(identity, made)
         return known
+
+    def _own_digest(self) -> bytes:
+        """Tells apart what a derived block has beside: where its store is, perhaps."""
+        own = self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
+        return hmac.digest(self._digest_key, own.encode(), "sha256")
 
     def _new_authenticator(self, password: str | None) -> Authenticator:
         settings = current_settings()
