@@ -148,22 +148,35 @@ def automations(parts: Parts) -> list[AutomationCore]:
         *_when_lost(
             "start a batch again", parts.publish_batch, [_HOLD, RunDeployment(deployment_id=parts.publish_held)]
         ),
+        # Each is the only one of its deployment, and would be in the way of all later ones: a server that has started
+        # again has forgotten when its place was to be free.
+        *_when_left("end a run of publish-held", parts.publish_held, [_END]),
+        *_when_left("end a run of refresh-sessions", parts.refresh_sessions, [_END]),
     ]
     # Where nobody is told, what would only tell is left out.
     return [automation for automation in wanted if automation.actions]
 
 
 def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
+    """Those for runs that did not come to their end."""
+    has_crashed = AutomationCore(
+        name=f"bluesky: {what} that has crashed",
+        description="What is out already is found.",
+        trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(deployment)),
+        actions=actions,
+    )
+    return [has_crashed, *_when_left(what, deployment, actions)]
+
+
+def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
     """Those for runs that will not end by themselves."""
-    about = {"match": _FLOW_RUNS, "match_related": _of(deployment)}
-    each_run = {"posture": Posture.Proactive, "for_each": {"prefect.resource.id"}, **about}
+    each_run = {
+        "posture": Posture.Proactive,
+        "for_each": {"prefect.resource.id"},
+        "match": _FLOW_RUNS,
+        "match_related": _of(deployment),
+    }
     return [
-        AutomationCore(
-            name=f"bluesky: {what} that has crashed",
-            description="What is out already is found.",
-            trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, **about),
-            actions=actions,
-        ),
         AutomationCore(
             name=f"bluesky: {what} whose worker has died",
             description="It shows by the heartbeats that the run sends, each 30 seconds, and then no more.",
@@ -191,6 +204,7 @@ def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
 
 
 _HOLD = ChangeFlowRunState(state=StateType.FAILED, name=held.STATE, message=_DIED)
+_END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="Its worker died. The next run goes on.")
 
 
 def pausing(account: str, deployments: Iterable[UUID]) -> list[AutomationCore]:
