@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from uuid import UUID
 
 import pytest
+from prefect_aws import AwsCredentials
 
 from prefect_bluesky.saved_blocks import load
+from tests import aws, proxy
 from tests.pds.server import Account, RealPds
+from tests.proxy import Answer, Phase, Step
 from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
 from tests.world import World, wait_for, world
 
 pytestmark = [pytest.mark.pds, pytest.mark.slow]
+
+
+class SlowAws:
+    """A Secrets Manager that keeps everyone waiting at times, so that a run stays where it is."""
+
+    def __init__(self) -> None:
+        self._goes_on = Event()
+        self._goes_on.set()
+
+    def __call__(self, step: Step, phase: Phase) -> Answer | None:
+        if phase is not Phase.BEFORE:
+            return None
+        self._goes_on.wait()
+        answer = step.send()
+        # A client keeps its connections for as long as it lives, and this process is one.
+        return replace(answer, headers=(*answer.headers, ("Connection", "close")))
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Answer nobody meanwhile."""
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
+
+
+@pytest.fixture
+def slow_aws() -> SlowAws:
+    return SlowAws()
+
+
+@pytest.fixture
+def slow_aws_credentials(slow_aws: SlowAws, aws_url: str) -> Iterator[AwsCredentials]:
+    """A block for it."""
+    with proxy.run(aws_url, slow_aws) as url:
+        yield aws.credentials(url)
 
 
 @pytest.fixture
@@ -29,9 +72,12 @@ def name_of(account: Account) -> str:
     return account.handle.partition(".")[0]
 
 
-def saved(pds: RealPds, account: Account, app_password: str | None = None) -> UUID:
+def saved(
+    pds: RealPds, account: Account, app_password: str | None = None, aws_credentials: AwsCredentials | None = None
+) -> UUID:
     """Save the block of an account, or put another app password into it; its id."""
-    document = block(pds, account, app_password=app_password).save(name_of(account), overwrite=True)
+    credentials = block(pds, account, app_password=app_password, aws_credentials=aws_credentials)
+    document = credentials.save(name_of(account), overwrite=True)
     assert isinstance(document, UUID)
     return document
 
@@ -65,7 +111,7 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
     before = len(real_pds.requests())
     first = night.schedule(blocks[dead.handle], ["held first"], minutes_ago=held_posts + 1)
     assert night.ended(first) == ["Held"]
-    wait_for(lambda: night.receiver.messages, patience=10)
+    wait_for(lambda: night.receiver.messages)
     requests = real_pds.requests()[before:]
     assert [(request.nsid, request.status) for request in requests] == [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)]
     (alert,) = night.receiver.messages
@@ -99,10 +145,10 @@ def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
 
 
 def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_server(
-    night: World, real_pds: RealPds
+    slow_aws: SlowAws, slow_aws_credentials: AwsCredentials, night: World, real_pds: RealPds
 ) -> None:
     dead = real_pds.create_account()
-    account = saved(real_pds, dead)
+    account = saved(real_pds, dead, aws_credentials=slow_aws_credentials)
     load(name_of(dead)).publish("before")
     night.start_worker()
     revoke(real_pds, dead)
@@ -111,25 +157,30 @@ def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_s
     first = night.schedule(account, ["one"], minutes_ago=5)
     assert night.ended(first) == ["Held"]
 
-    second = night.schedule(account, ["two"], minutes_ago=4)
-    wait_for(lambda: night.states(second) == ["Running"])
-    night.kill_workers()
+    with slow_aws.standing_still():
+        second = night.schedule(account, ["two"], minutes_ago=4)
+        sending = night.start_run("publish-held/publish-held")
+        wait_for(lambda: night.states([*second, sending]) == ["Running", "Running"])
+        night.kill_workers()
     third = night.schedule(account, ["three"], minutes_ago=3)
     night.start_worker()
     # The second has no process any more, and is held as soon as its heartbeats are missed.
     assert night.ended([*second, *third]) == ["Held", "Held"]
+    # And this one no longer keeps others from their turn.
+    assert night.ended([sending]) == ["Crashed"]
 
-    fourth = night.schedule(account, ["four"], minutes_ago=2)
-    wait_for(lambda: night.states(fourth) == ["Running"])
-    night.server.kill()
+    with slow_aws.standing_still():
+        fourth = night.schedule(account, ["four"], minutes_ago=2)
+        wait_for(lambda: night.states(fourth) == ["Running"])
+        night.server.kill()
     night.server.start()
     assert night.ended(fourth) == ["Held"]
     assert night.receiver.messages == []
 
     night.receiver.start()
     night.ended([night.start_run("refresh-sessions/refresh-sessions")])
-    wait_for(lambda: night.receiver.messages, patience=10)
-    saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
+    wait_for(lambda: night.receiver.messages)
+    saved(real_pds, dead, real_pds.create_app_password(dead, "new"), slow_aws_credentials)
     night.ended([night.start_run("refresh-sessions/refresh-sessions")])
     wait_for(lambda: len(published(real_pds, dead)) == 5)
     assert set(night.ended([*first, *second, *third, *fourth])) == {"Completed"}

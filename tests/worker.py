@@ -175,11 +175,10 @@ def run_in(entrypoint: str, flow_run_id: UUID) -> str | None:
     return str(state.name)
 
 
-def timed_publish(credentials: BlueskyCredentials, text: str) -> float:
-    """Publish a post; the seconds that it took."""
-    start = time.monotonic()
+def publish_until(credentials: BlueskyCredentials, text: str) -> float:
+    """Publish a post; the moment when it was out, by the clock that all processes share."""
     publish(credentials, text)
-    return time.monotonic() - start
+    return time.monotonic()
 
 
 def publish_later(credentials: BlueskyCredentials, ahead: timedelta, text: str) -> str:
