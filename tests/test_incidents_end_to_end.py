@@ -13,7 +13,7 @@ import pytest
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky.saved_blocks import load
-from tests import aws, proxy
+from tests import aws, postgres, proxy
 from tests.pds.server import Account, RealPds
 from tests.proxy import Answer, Phase, Step
 from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
@@ -61,8 +61,12 @@ def slow_aws_credentials(slow_aws: SlowAws, aws_url: str) -> Iterator[AwsCredent
 
 @pytest.fixture
 def night(no_prefect_api: None, tmp_path: Path) -> Iterator[World]:
-    """A world of its own for each test, as parts of it are killed."""
-    with world(tmp_path) as made:
+    """A world of its own for each test, as parts of it are killed.
+
+    On PostgreSQL: with SQLite, whoever writes while another does may wait for a minute (Prefect's `busy_timeout`), and
+    with it an alert that is due at once.
+    """
+    with postgres.run() as database, world(tmp_path, database) as made:
         yield made
     forget_processes_memory()
 

@@ -18,8 +18,9 @@ from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
 from prefect_bluesky.settings import BlueskySettings
-from tests import aws
+from tests import aws, postgres
 from tests.pds.server import RealPds
+from tests.prefect_server import PrefectServer
 from tests.support import (
     LOGIN,
     REFRESH,
@@ -48,6 +49,18 @@ DAY = timedelta(days=1)
 POSTS_A_DAY = 100
 
 StartWorkers = Callable[[int], list[Worker]]
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server on PostgreSQL, as for several workers: with SQLite a lock may be given back a minute late."""
+    with postgres.run() as database:
+        server = PrefectServer(tmp_path_factory.mktemp("prefect"), database)
+        try:
+            server.start()
+            yield server.url
+        finally:
+            server.kill()
 
 
 @pytest.fixture
