@@ -10,17 +10,21 @@ environment: `uv run flows/publish.py "Hello"`.
 import argparse
 import sys
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from prefect_bluesky import (
     BlueskyCredentials,
     BlueskyError,
+    PlannedPost,
     Post,
     Preview,
     PublishedPost,
@@ -29,8 +33,12 @@ from prefect_bluesky import (
     publish_post,
 )
 from prefect_bluesky.api import tolerated
+from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.inputs import explained
+from prefect_bluesky.planned_runs import PlannedRuns
 from prefect_bluesky.preview import literal_markdown
+from prefect_bluesky.saved_blocks import find
+from prefect_bluesky.sources import is_url
 
 
 @flow(
@@ -43,8 +51,8 @@ def publish(
 ) -> PublishedPost | Preview | State[Any]:
     """Publish one post, or a thread.
 
-    Where the account cannot sign in, or its server does not answer for long, the run ends in the state `Held`, and
-    `publish-held` sends the post once it can.
+    If the account cannot sign in, or its server does not answer for long, a deployment's run ends in the state `Held`,
+    and `publish-held` sends the post later. Any other run fails.
 
     Args:
         credentials: The account. Pick a saved block, so that the run can be repeated.
@@ -93,11 +101,47 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--split", action="store_true", help="make a thread of a text that is too long for a post")
     parser.add_argument("--key", help="publish under this key at most once, however often this is called")
     parser.add_argument("--dry-run", action="store_true", help="send nothing, and print what would be sent")
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="if the post cannot go out now, let publish-held send it later, from the account's saved block",
+    )
     return parser.parse_args()
 
 
+class _Holder:
+    """Hands a post that cannot go out now to the deployment `publish`, to be held there.
+
+    Raises:
+        InvalidInput: no Prefect server, no deployment or no saved block could send it later.
+    """
+
+    def __init__(self, credentials: BlueskyCredentials) -> None:
+        if not PREFECT_API_URL.value():
+            raise InvalidInput("--hold", "PREFECT_API_URL is not set, so nothing could send the post later.", "Set it.")
+        self._runs = PlannedRuns()
+        saved = find(credentials.handle, credentials.service_url)
+        if saved is None:
+            what = f"no saved block is for {credentials.handle} at {credentials.service_url}."
+            raise InvalidInput("--hold", what, "Save a Bluesky Credentials block for the account first.")
+        self._saved = saved
+
+    def hold(self, post: Post, key: str, error: BlueskyError) -> str:
+        """Hold the post; what to tell the person."""
+        planned = PlannedPost(account=str(self._saved._block_document_name), post=post, key=key)  # noqa: SLF001
+        run = self._runs.hold(planned, self._saved, error)
+        return (
+            f"{error}\nThe post is held. publish-held sends it once this is fixed."
+            f" To discard it: uv run flows/held.py drop {run.id}"
+        )
+
+
 def _post(arguments: argparse.Namespace) -> Post:
-    images = [{"source": file, "alt": alt or ""} for file, alt in zip_longest(arguments.image, arguments.alt)]
+    files = arguments.image
+    if arguments.hold:
+        # The worker that sends it later has another working directory.
+        files = [file if is_url(file) else str(Path(file).expanduser().resolve()) for file in files]
+    images = [{"source": file, "alt": alt or ""} for file, alt in zip_longest(files, arguments.alt)]
     return Post.model_validate(
         {
             "text": arguments.text,
@@ -111,12 +155,21 @@ def _post(arguments: argparse.Namespace) -> Post:
 
 def _main() -> None:
     arguments = _arguments()
+    # A post whose answer was lost may be out: whoever sends it later must find it under the same key.
+    key = arguments.key or (f"script-{uuid4().hex}" if arguments.hold else None)
     try:
-        done = publish(BlueskyCredentials.from_environment(), _post(arguments), arguments.key, arguments.dry_run)
+        credentials, post = BlueskyCredentials.from_environment(), _post(arguments)
+        holder = _Holder(credentials) if arguments.hold else None
     except ValidationError as unusable:
         sys.exit(explained(unusable))
     except BlueskyError as problem:
         sys.exit(str(problem))
+    try:
+        done = publish(credentials, post, key, arguments.dry_run)
+    except BlueskyError as problem:
+        if holder is None or key is None or arguments.dry_run or not problem.may_pass:
+            sys.exit(str(problem))
+        sys.exit(holder.hold(post, key, problem))
     print(done.url if isinstance(done, PublishedPost) else done)
 
 

@@ -7,7 +7,9 @@ event that got lost.
 # No `from __future__ import annotations`: see publish.py.
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -18,11 +20,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
 from prefect_bluesky.api import api_client, tolerated
-from prefect_bluesky.held import STARTED_AGAIN, STATE, account_of, held_runs, started_again
+from prefect_bluesky.held import (
+    STARTED_AGAIN,
+    STATE,
+    account_of,
+    expired,
+    held_runs,
+    is_expired,
+    is_for,
+    service_of,
+    settle,
+    started_again,
+)
 from prefect_bluesky.runtime import in_place_of
 from prefect_bluesky.saved_blocks import load_parameter
 
 _POST = TypeAdapter(Post)
+
+_FROM_NOWHERE = "No deployment has started it, so it is not sent. Drop it: uv run flows/held.py drop RUN."
 
 _MOST_STARTS = 5
 """How often a run is started again: one that kills its worker would do so for ever."""
@@ -51,26 +66,51 @@ class _Desk:
     def __init__(self) -> None:
         self.rows: list[dict[str, str]] = []
         self._blocks: dict[str, BlueskyCredentials] = {}
+        self._flows: dict[UUID, str] = {}
         # One post that has to wait keeps those after it waiting, so that an account's posts stay in order.
         self._waiting: dict[str, str] = {}
 
     def deal_with(self, run: FlowRun) -> None:
         """Send a held run's post; where its account still cannot sign in, it stays held."""
-        if not {"credentials", "post"} <= run.parameters.keys():
+        if is_expired(run, datetime.now(UTC)):
+            self._settle(run, account_of(run) or "?", expired())
+        elif run.deployment_id is None:
+            # Earlier versions held what a person had typed in a shell, too: that person may have posted it since.
+            self._note(run, account_of(run) or "?", "held", _FROM_NOWHERE)
+        elif not self._is_of_publish(run):
             self._start_again(run)
-            return
-        if run.parameters.get("dry_run"):
+        elif run.parameters.get("dry_run"):
             self._settle(run, "?", Failed(message="It was a preview, and ended early. Nothing is sent."))
-            return
+        else:
+            self._send(run)
+
+    def _is_of_publish(self, run: FlowRun) -> bool:
+        """Return whether a run is one of the flow `publish`, whose post can be sent here."""
+        if run.flow_id not in self._flows:
+            with api_client() as client:
+                self._flows[run.flow_id] = client.read_flow(run.flow_id).name
+        return self._flows[run.flow_id] == "publish" and {"credentials", "post"} <= run.parameters.keys()
+
+    def _send(self, run: FlowRun) -> None:
         try:
             credentials = self._credentials(run.parameters["credentials"])
+            is_its_account = is_for(run, credentials)
         except (BlueskyError, ValidationError, ValueError) as unusable:
-            self._note(run, "?", "held", f"its block cannot be loaded: {unusable}")
+            self._note(run, account_of(run) or "?", "held", f"its block cannot be used: {unusable}")
+            return
+        if not is_its_account:
+            now = f"{credentials.handle} at {credentials.service_url}"
+            was = f"{account_of(run)} at {service_of(run) or 'its service'}"
+            self._note(run, account_of(run) or "?", "held", f"It was for {was}, and its block is for {now} by now.")
             return
         account = credentials.handle
         if account in self._waiting:
             self._note(run, account, "held", self._waiting[account])
             return
+        with api_client() as client:
+            current = client.read_flow_run(run.id).state
+        if current is None or current.name != STATE:
+            return  # somebody has dropped it, or started it again, since the runs were listed
         try:
             with in_place_of(run):
                 published = publish_post(
@@ -96,7 +136,7 @@ class _Desk:
         if self.rows:
             with tolerated("The artifact with the table could not be made"):
                 create_table_artifact(self.rows, key="bluesky-held", description=told)
-        return Failed(message=told) if counts["failed"] else Completed(message=told)
+        return Failed(message=told) if counts["failed"] or counts["expired"] else Completed(message=told)
 
     def _credentials(self, parameter: Any) -> BlueskyCredentials:
         """The account of a held run, loaded once and anew: its app password may have been replaced."""
@@ -119,7 +159,7 @@ class _Desk:
             # Not before its account can sign in: it would be held again, and do all that it does besides once more.
             # Without an account it is held because its worker died.
             if account:
-                self._credentials({"handle": account}).ensure_session()
+                self._credentials({"handle": account, "service_url": service_of(run)}).ensure_session()
         except (BlueskyError, ValueError) as trouble:
             self._note(run, account or "?", "held", str(trouble))
             return
@@ -130,12 +170,9 @@ class _Desk:
         self._note(run, account or "?", "started again", "")
 
     def _settle(self, run: FlowRun, account: str, state: State[Any]) -> None:
-        with api_client() as client:
-            current = client.read_flow_run(run.id).state
-            # Whoever started it again meanwhile has it in hand.
-            if current is not None and current.name == STATE:
-                client.set_flow_run_state(run.id, state, force=True)
-        self._note(run, account, "published" if state.is_completed() else "failed", state.message or "")
+        settle(run.id, state)
+        became = "published" if state.is_completed() else "expired" if state.is_cancelled() else "failed"
+        self._note(run, account, became, state.message or "")
 
     def _note(self, run: FlowRun, account: str, state: str, remark: str) -> None:
         planned = f"{run.expected_start_time:%Y-%m-%d %H:%M}" if run.expected_start_time else ""

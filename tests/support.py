@@ -11,11 +11,15 @@ from random import Random
 from threading import Thread
 from types import MappingProxyType
 from typing import Any, Protocol
+from uuid import UUID, uuid4
 
 import httpx
 from PIL import Image
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
+from prefect.flow_engine import run_flow
+from prefect.flows import Flow
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
@@ -75,6 +79,35 @@ def block(
         service_url=pds.url,
         aws_credentials=aws_credentials,
     )
+
+
+def saved_block(
+    pds: Pds, account: Account, *, app_password: str | None = None, aws_credentials: AwsCredentials | None = None
+) -> BlueskyCredentials:
+    """The block of an account, saved in Prefect under a name of its own: whose trouble people are told of."""
+    credentials = block(pds, account, app_password=app_password, aws_credentials=aws_credentials)
+    credentials.save(f"account-{uuid4().hex[:8]}")
+    return credentials
+
+
+def deployment_of(flow: Flow[Any, Any]) -> UUID:
+    """A deployment of a flow, whose runs no worker takes."""
+    with get_client(sync_client=True) as client:
+        return client.create_deployment(client.create_flow(flow), f"test-{uuid4().hex[:8]}", paused=True)
+
+
+def run_deployed(flow: Flow[Any, Any], given: dict[str, Any], **parameters: Any) -> tuple[FlowRun, State[Any]]:
+    """Run a flow as a worker runs a deployment's run; the run and the state in which it ended.
+
+    Args:
+        flow: the flow.
+        given: the parameters as the server has them: JSON, and blocks by reference.
+        parameters: the parameters as the flow takes them.
+    """
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(deployment_of(flow), parameters=given)
+        state: Any = run_flow(flow, run, parameters, return_type="state")
+        return client.read_flow_run(run.id), state
 
 
 def forget_stored_session(credentials: BlueskyCredentials) -> None:

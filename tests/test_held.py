@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ from prefect.events import ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow
+from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
-from prefect_bluesky.held import held_runs
-from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory
+from prefect_bluesky.held import drop, find, held_runs
+from prefect_bluesky.saved_blocks import as_parameter
+from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -50,11 +55,15 @@ class Stopped:
         assert isinstance(loaded, BlueskyCredentials)
         return loaded
 
-    def hold(self, publish: Flow[Any, Any], *posts: Post, **parameters: Any) -> list[UUID]:
-        """Let runs of `publish` end held; their ids."""
-        held: list[Any] = [publish(self.credentials, post, return_state=True, **parameters) for post in posts]
-        assert [state.name for state in held] == ["Held"] * len(posts)
-        return [run for state in held if (run := state.state_details.flow_run_id)]
+    def publish(self, flow: Flow[Any, Any], post: Post, **parameters: Any) -> FlowRun:
+        """Let a deployment's run publish with the saved block; the run at its end."""
+        return deployed_publish(flow, self.credentials, post, **parameters)
+
+    def hold(self, flow: Flow[Any, Any], *posts: Post, **parameters: Any) -> list[UUID]:
+        """Let deployment's runs of `publish` end held; their ids."""
+        held = [self.publish(flow, post, **parameters) for post in posts]
+        assert [run.state_name for run in held] == ["Held"] * len(posts)
+        return [run.id for run in held]
 
     def mend(self) -> None:
         """Put a new app password into the block."""
@@ -65,6 +74,26 @@ class Stopped:
         """What it has posted, as a feed shows it, the oldest first."""
         posts = sorted(self.pds.posts(self.account), key=lambda post: post["value"]["createdAt"])
         return [post["value"]["text"] for post in posts]
+
+
+def deployed_publish(
+    flow: Flow[Any, Any], credentials: BlueskyCredentials, post: Post, *, given: Any = None, **parameters: Any
+) -> FlowRun:
+    """Run `publish` as a worker does; the run at its end.
+
+    Args:
+        flow: the flow.
+        credentials: the account's block.
+        post: the post.
+        given: the block as the server has it among the run's parameters; by default a reference.
+        parameters: the flow's other parameters.
+    """
+    stored = {
+        "credentials": as_parameter(credentials) if given is None else given,
+        "post": post.model_dump(mode="json", exclude_defaults=True),
+    }
+    run, _ = run_deployed(flow, stored | parameters, credentials=credentials, post=post, **parameters)
+    return run
 
 
 @pytest.fixture
@@ -120,8 +149,8 @@ class TestHolding:
         assert event.payload == {"account": stopped.account.handle, "problem": "app_password_rejected"}
 
     def test_a_preview_is_not_held(self, stopped: Stopped, publish: Any) -> None:
-        state = publish(stopped.credentials, Post(text="only to look at"), dry_run=True, return_state=True)
-        assert (state.name, state.type) == ("Failed", StateType.FAILED)
+        run = stopped.publish(publish, Post(text="only to look at"), dry_run=True)
+        assert (run.state_name, run.state_type) == ("Failed", StateType.FAILED)
 
     @pytest.mark.parametrize(("status", "writes"), [(429, 4), (503, 8)])
     def test_what_passes_later_than_a_run_waits_is_held(
@@ -130,24 +159,19 @@ class TestHolding:
         monkeypatch.setattr(publish_post, "retry_delay_seconds", [0.0])
         with sandbox.run() as failing:
             account = failing.create_account()
-            credentials = block(failing, account)
-            name = f"account-{uuid4().hex[:8]}"
-            credentials.save(name)
+            credentials = saved_block(failing, account)
             credentials.ensure_session()
             failing.fail(WRITE, status=status, times=writes)
-            run = publish(BlueskyCredentials.load(name), Post(text="later"), return_state=True)
-            assert run.name == "Held"
+            run = deployed_publish(publish, credentials, Post(text="later"))
+            assert run.state_name == "Held"
             publish_held(account.handle)
             assert [post["value"]["text"] for post in failing.posts(account)] == ["later"]
-        assert states([run.state_details.flow_run_id]) == ["Completed"]
+        assert states([run.id]) == ["Completed"]
 
     def test_what_no_waiting_mends_is_not_held(self, pds: sandbox.Sandbox, publish: Any) -> None:
-        account = pds.create_account()
-        credentials = block(pds, account)
-        credentials.ensure_session()
+        credentials = saved_block(pds, pds.create_account())
         credentials.publish("something else", key="taken")
-        state = publish(credentials, Post(text="another"), key="taken", return_state=True)
-        assert state.name == "Failed"
+        assert deployed_publish(publish, credentials, Post(text="another"), key="taken").state_name == "Failed"
 
 
 class TestSending:
@@ -176,7 +200,7 @@ class TestSending:
         self, stopped: Stopped, publish: Any, publish_held: Any
     ) -> None:
         stopped.mend()
-        run = publish(stopped.credentials, Post(text="out"), return_state=True).state_details.flow_run_id
+        run = stopped.publish(publish, Post(text="out")).id
         set_held(run)
         publish_held()
         assert stopped.posts() == ["out"]
@@ -236,11 +260,11 @@ class TestSending:
         self, stopped: Stopped, publish: Any, publish_held: Any
     ) -> None:
         stopped.mend()
-        preview = publish(stopped.credentials, Post(text="look"), dry_run=True, return_state=True)
-        set_held(preview.state_details.flow_run_id)
+        preview = stopped.publish(publish, Post(text="look"), dry_run=True).id
+        set_held(preview)
         publish_held(return_state=True)
         assert stopped.posts() == []
-        assert states([preview.state_details.flow_run_id]) == ["Failed"]
+        assert states([preview]) == ["Failed"]
 
     def test_a_thread_goes_out_whole(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
         stopped.hold(publish, Post(text="first", thread=["second", "third"]))
@@ -259,12 +283,7 @@ class TestSending:
             except AuthError as error:
                 return hold(error, credentials)
 
-        with get_client(sync_client=True) as client:
-            flow_id = client.create_flow(announce)
-            deployment = client.create_deployment(flow_id, f"announce-{uuid4().hex[:8]}", paused=True)
-            run = client.create_flow_run_from_deployment(deployment, parameters={"account": "me"})
-        state = run_flow(announce, run, {"account": "me"}, return_type="state")
-        assert isinstance(state, State)
+        run, state = run_deployed(announce, {"account": "me"}, account="me")
         assert state.name == "Held"
         publish_held(stopped.account.handle)
         assert states([run.id]) == ["Held"]
@@ -283,9 +302,7 @@ class TestSending:
         def batch() -> None:
             pass
 
-        with get_client(sync_client=True) as client:
-            deployment = client.create_deployment(client.create_flow(batch), f"batch-{uuid4().hex[:8]}", paused=True)
-            run = client.create_flow_run_from_deployment(deployment).id
+        run = run_deployed(batch, {})[0].id
         for _ in range(starts):
             set_held(run)
             publish_held()
@@ -295,10 +312,202 @@ class TestSending:
         self, pds: sandbox.Sandbox, publish: Any, publish_held: Any
     ) -> None:
         account = pds.create_account()
-        credentials = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
-        run = publish(credentials, Post(text="from a script"), return_state=True).state_details.flow_run_id
+        wrong = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
+        run = deployed_publish(publish, wrong, Post(text="later"), given=masked(wrong))
         publish_held(account.handle)
+        assert states([run.id]) == ["Held"]
+        saved_block(pds, account)
+        publish_held(account.handle)
+        assert states([run.id]) == ["Completed"]
+
+
+def masked(credentials: BlueskyCredentials) -> dict[str, Any]:
+    """A block as the server has it that was passed as an object."""
+    return {"handle": credentials.handle, "app_password": "**********", "service_url": credentials.service_url}
+
+
+class TestWhoMayHoldAndWhatIsSent:
+    """Each post is sent once or never, as the person meant it."""
+
+    def test_a_script_s_run_fails_and_is_never_sent(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
+        state = publish(stopped.credentials, Post(text="typed in a shell"), return_state=True)
+        assert (state.name, state.type) == ("Failed", StateType.FAILED)
+        stopped.mend()
+        stopped.credentials.publish("typed in a shell")
+        publish_held()
+        assert stopped.posts() == ["typed in a shell"]
+
+    def test_a_subflow_fails_and_its_parent_decides(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
+        @flow
+        def announce() -> str:
+            try:
+                publish(stopped.credentials, Post(text="in a subflow"))
+            except AuthError:
+                return "not out"
+            return "out"
+
+        _, state = run_deployed(announce, {})
+        assert (state.result(), list(held_runs(stopped.account.handle))) == ("not out", [])
+
+    def test_what_an_earlier_version_held_of_a_script_is_not_sent(
+        self, stopped: Stopped, publish: Any, publish_held: Any
+    ) -> None:
+        stopped.mend()
+        run = publish(stopped.credentials, Post(text="by hand"), return_state=True).state_details.flow_run_id
+        set_held(run)
+        publish_held()
         assert states([run]) == ["Held"]
-        block(pds, account).save(f"account-{uuid4().hex[:8]}")
-        publish_held(account.handle)
-        assert states([run]) == ["Completed"]
+        assert drop(run)
+        publish_held()
+        assert (states([run]), stopped.posts()) == (["Dropped"], ["by hand"])
+
+    def test_a_flow_of_another_team_is_started_again_whatever_its_parameters_are_called(
+        self, stopped: Stopped, publish_held: Any
+    ) -> None:
+        @flow
+        def announce(credentials: str, post: str) -> Any:
+            try:
+                return publish_post(stopped.credentials, f"{post} by {credentials}")
+            except AuthError as error:
+                return hold(error, stopped.credentials)
+
+        given = {"credentials": "us", "post": "Hello"}
+        run, _ = run_deployed(announce, given, **given)
+        stopped.mend()
+        publish_held(stopped.account.handle)
+        assert (states([run.id]), stopped.posts()) == (["Scheduled"], [])
+
+    @pytest.mark.parametrize(
+        ("handle", "service", "expected"),
+        [
+            ("same", "same", ["meant for one"]),
+            ("same", "other", []),
+            ("other", "same", []),
+        ],
+    )
+    def test_a_block_serves_only_for_its_account_at_its_service(
+        self, pds: sandbox.Sandbox, publish: Any, publish_held: Any, handle: str, service: str, expected: list[str]
+    ) -> None:
+        account, other = pds.create_account(), pds.create_account()
+        wrong = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
+        run = deployed_publish(publish, wrong, Post(text="meant for one"), given=masked(wrong))
+        with sandbox.run() as elsewhere:
+            there = pds if service == "same" else elsewhere
+            owner = account if handle == "same" else other
+            if there is elsewhere:
+                owner = elsewhere.create_account(account.handle)
+            saved_block(there, owner)
+            publish_held()
+            posts = [post["value"]["text"] for post in there.posts(owner)]
+        assert posts == expected
+        assert states([run.id]) == (["Completed"] if expected else ["Held"])
+
+    def test_a_saved_block_that_is_another_account_s_by_now_does_not_send(
+        self, pds: sandbox.Sandbox, stopped: Stopped, publish: Any, publish_held: Any
+    ) -> None:
+        held = stopped.hold(publish, Post(text="as the first"))
+        other = pds.create_account()
+        block(pds, other).save(stopped.name, overwrite=True)
+        publish_held()
+        assert (states(held), pds.posts(other)) == (["Held"], [])
+
+    def test_an_account_that_has_another_handle_by_now_sends(
+        self, pds: sandbox.Sandbox, publish: Any, publish_held: Any
+    ) -> None:
+        account = pds.create_account()
+        name = f"account-{uuid4().hex[:8]}"
+        by_did = BlueskyCredentials(
+            handle=account.did, app_password=SecretStr("aaaa-bbbb-cccc-dddd"), service_url=pds.url
+        )
+        by_did.save(name)
+        run = deployed_publish(publish, by_did, Post(text="under a new name"))
+        assert run.state_name == "Held"
+        block(pds, account).save(name, overwrite=True)
+        publish_held()
+        assert states([run.id]) == ["Completed"]
+
+    def test_of_two_blocks_of_one_account_the_one_that_the_run_names_sends(
+        self, stopped: Stopped, publish: Any, publish_held: Any
+    ) -> None:
+        held = stopped.hold(publish, Post(text="once"))
+        new = stopped.pds.create_app_password(stopped.account, "other")
+        saved_block(stopped.pds, stopped.account, app_password=new)
+        publish_held()
+        assert states(held) == ["Held"]
+        stopped.mend()
+        publish_held()
+        assert (states(held), stopped.posts()) == (["Completed"], ["once"])
+
+    def test_a_dropped_post_is_never_sent(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
+        held = stopped.hold(publish, Post(text="dropped"), Post(text="sent"))
+        assert drop(find(str(held[0])[:20]).id)
+        stopped.mend()
+        publish_held()
+        assert (states(held), stopped.posts()) == (["Dropped", "Completed"], ["sent"])
+        assert not drop(held[1])
+
+    def test_a_post_that_was_held_for_too_long_is_not_sent(
+        self, stopped: Stopped, publish: Any, publish_held: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held = stopped.hold(publish, Post(text="old news"))
+        stopped.mend()
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_HOLD_FOR", "PT0.001S")
+        state = publish_held(stopped.account.handle, return_state=True)
+        assert (state.name, state.message) == ("Failed", "1 expired")
+        assert (states(held), stopped.posts()) == (["Expired"], [])
+
+
+class TestTheCommand:
+    """`flows/held.py`, and `flows/publish.py --hold`."""
+
+    @staticmethod
+    def run(*arguments: str, prefect_api: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=FLOWS.parent,
+            env=os.environ | {"PREFECT_API_URL": prefect_api} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_it_lists_shows_and_drops(self, stopped: Stopped, publish: Any, prefect_api: str) -> None:
+        run = str(stopped.hold(publish, Post(text="held back"))[0])
+        listed = self.run("flows/held.py", "list", "--account", stopped.account.handle, prefect_api=prefect_api)
+        assert (run[:13] in listed.stdout, "held back" in listed.stdout) == (True, True)
+        shown = self.run("flows/held.py", "show", run, prefect_api=prefect_api)
+        assert "Create a new app password" in shown.stdout
+        dropped = self.run("flows/held.py", "drop", run, prefect_api=prefect_api)
+        assert (dropped.stdout.strip(), states([UUID(run)])) == (f"Dropped {run}.", ["Dropped"])
+        again = self.run("flows/held.py", "drop", run, prefect_api=prefect_api)
+        assert (again.returncode, "no held run begins with it" in again.stderr) == (1, True)
+
+    @pytest.mark.slow
+    def test_a_script_holds_where_it_is_asked_to_and_says_how_to_drop(
+        self, stopped: Stopped, publish: Any, publish_held: Any, prefect_api: str
+    ) -> None:
+        environment = {
+            "prefect_api": prefect_api,
+            "BLUESKY_HANDLE": stopped.account.handle,
+            "BLUESKY_APP_PASSWORD": stopped.account.app_password,
+            "BLUESKY_SERVICE_URL": stopped.pds.url,
+        }
+        with get_client(sync_client=True) as client:
+            client.create_deployment(client.create_flow(publish), "publish", paused=True)
+        done = self.run("flows/publish.py", "later, please", "--hold", **environment)
+        (run,) = held_runs(stopped.account.handle)
+        assert (done.returncode, f"flows/held.py drop {run.id}" in done.stderr) == (1, True)
+        stopped.mend()
+        publish_held(stopped.account.handle)
+        assert stopped.posts() == ["later, please"]
+
+    def test_a_script_holds_only_what_something_can_send_later(
+        self, pds: sandbox.Sandbox, stopped: Stopped, prefect_api: str
+    ) -> None:
+        environment = {
+            "BLUESKY_HANDLE": "nobody.test",
+            "BLUESKY_APP_PASSWORD": "aaaa-bbbb-cccc-dddd",
+            "BLUESKY_SERVICE_URL": pds.url,
+        }
+        done = self.run("flows/publish.py", "later", "--hold", prefect_api="", **environment)
+        assert (done.returncode, "PREFECT_API_URL is not set" in done.stderr) == (1, True)

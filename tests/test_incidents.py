@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
@@ -23,7 +24,7 @@ from prefect_aws import AwsCredentials
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, events, incidents, sandbox
 from prefect_bluesky.errors import StoreDamaged
 from prefect_bluesky.incidents import lost_alert
-from tests.support import LOGIN, block, counted, forget_processes_memory
+from tests.support import LOGIN, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.worker import Worker, together
 from tests.world import Receiver, wait_for
 
@@ -77,8 +78,7 @@ def gate_that_is_closed(credentials: BlueskyCredentials) -> str:
 def test_a_failure_says_who_why_since_when_and_what_to_do(pds: sandbox.Sandbox) -> None:
     account = pds.create_account()
     block(pds, account).ensure_session()
-    block(pds, account).save(f"account-{uuid4().hex[:8]}")
-    refused(block(pds, account, app_password="aaaa-bbbb-cccc-dddd"))
+    refused(saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd"))
     wait_for(lambda: heard(account), patience=120)
     (event,) = heard(account)
     problem = AuthProblem.APP_PASSWORD_REJECTED
@@ -97,12 +97,12 @@ def test_an_incident_over_many_workers_is_one_failure_and_one_recovery(pds: sand
     account = pds.create_account()
     workers = [Worker() for _ in range(3)]
     try:
-        credentials = block(pds, account)
+        credentials = saved_block(pds, account)
         pds.revoke_app_password(account)
         with counted(pds) as requests:
             assert together(workers, gate_that_is_closed, [[credentials]] * 3) == ["app_password_rejected"] * 3
         assert requests == {LOGIN: 1}
-        mended = block(pds, account, app_password=pds.create_app_password(account, "new"))
+        mended = saved_block(pds, account, app_password=pds.create_app_password(account, "new"))
         assert together(workers, gate_that_is_closed, [[mended]] * 3) == ["open"] * 3
     finally:
         for worker in workers:
@@ -116,8 +116,8 @@ def test_a_new_app_password_that_is_refused_too_is_told_of(pds: sandbox.Sandbox)
     account = pds.create_account()
     for app_password in ("aaaa-bbbb-cccc-dddd", "eeee-ffff-gggg-hhhh"):
         for _ in range(2):
-            refused(block(pds, account, app_password=app_password))
-    block(pds, account).ensure_session()
+            refused(saved_block(pds, account, app_password=app_password))
+    saved_block(pds, account).ensure_session()
     assert after_all_were_heard(account, [FAILED, FAILED, RECOVERED]) == [FAILED, FAILED, RECOVERED]
 
 
@@ -146,7 +146,7 @@ def refused_and_killed_after(credentials: BlueskyCredentials) -> str:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_tells_leaves_it_to_the_next(pds: sandbox.Sandbox) -> None:
     accounts = [pds.create_account() for _ in range(2)]
-    blocks = [block(pds, account, app_password="aaaa-bbbb-cccc-dddd") for account in accounts]
+    blocks = [saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd") for account in accounts]
     for credentials, deed in zip(blocks, (refused_and_killed_before, refused_and_killed_after), strict=True):
         worker = Worker()
         worker.prepare(deed, credentials)
@@ -167,7 +167,7 @@ def test_what_could_not_be_told_is_told_later(
     pds: sandbox.Sandbox, aws_credentials: AwsCredentials, prefect_api: str
 ) -> None:
     account = pds.create_account()
-    credentials = block(pds, account, app_password="aaaa-bbbb-cccc-dddd", aws_credentials=aws_credentials)
+    credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd", aws_credentials=aws_credentials)
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert refused(credentials) == "app_password_rejected"
     forget_processes_memory()
@@ -179,7 +179,7 @@ def test_what_could_not_be_told_is_told_later(
 
 def test_a_store_that_cannot_be_read_is_an_incident_too(pds: sandbox.Sandbox) -> None:
     account = pds.create_account()
-    credentials = block(pds, account)
+    credentials = saved_block(pds, account)
     credentials.ensure_session()
     saved = credentials.session_store().load()
     assert saved is not None
@@ -192,6 +192,51 @@ def test_a_store_that_cannot_be_read_is_an_incident_too(pds: sandbox.Sandbox) ->
     credentials.ensure_session()
     assert after_all_were_heard(account, [FAILED, RECOVERED]) == [FAILED, RECOVERED]
     assert heard(account)[0].payload["problem"] == "store_unreadable"
+
+
+class TestOfBlocksThatAreNotSaved:
+    """A refused login of a script says nothing about the account's saved block."""
+
+    def test_a_wrong_app_password_alerts_nobody(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        saved = saved_block(pds, account)
+        with counted(pds) as requests:
+            for _ in range(2):
+                forget_processes_memory()
+                assert refused(block(pds, account, app_password="aaaa-bbbb-cccc-dddd")) == "app_password_rejected"
+        assert requests == {LOGIN: 1}
+        saved.ensure_session()
+        forget_processes_memory()
+        saved.ensure_session()
+        assert names(account) == []
+
+    def test_an_app_password_that_the_saved_block_has_too_alerts_once_that_one_meets_it(
+        self, pds: sandbox.Sandbox
+    ) -> None:
+        account = pds.create_account()
+        saved = saved_block(pds, account)
+        pds.revoke_app_password(account)
+        with counted(pds) as requests:
+            assert refused(block(pds, account)) == "app_password_rejected"
+            assert names(account) == []
+            assert refused(saved) == "app_password_rejected"
+        assert requests == {LOGIN: 1}
+        assert after_all_were_heard(account, [FAILED]) == [FAILED]
+
+    @pytest.mark.parametrize(("is_saved", "expected"), [(False, [FAILED]), (True, [])])
+    def test_in_a_deployment_they_alert_where_the_account_has_no_saved_block(
+        self, pds: sandbox.Sandbox, is_saved: bool, expected: list[str]
+    ) -> None:
+        account = pds.create_account()
+        if is_saved:
+            saved_block(pds, account)
+
+        @flow
+        def announce() -> str:
+            return refused(block(pds, account, app_password="aaaa-bbbb-cccc-dddd"))
+
+        run_deployed(announce, {})
+        assert after_all_were_heard(account, expected) == expected
 
 
 class TestLostAlerts:
@@ -226,7 +271,7 @@ class TestLostAlerts:
     ) -> None:
         monkeypatch.setattr(incidents, "_FIRST_WAIT", incidents._FIRST_WAIT * 0)
         account = pds.create_account()
-        credentials = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
+        credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
         refused(credentials)
         wait_for(lambda: receiver.messages, patience=120)
         wait_for(lambda: self.attempt(credentials) is None, patience=120)
@@ -238,7 +283,7 @@ class TestLostAlerts:
         self, pds: sandbox.Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         account = pds.create_account()
-        credentials = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
+        credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
         receiver.stop()
         refused(credentials)
         wait_for(lambda: heard(account), patience=120)
@@ -257,7 +302,7 @@ class TestLostAlerts:
         self, pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(incidents, "_FIRST_WAIT", incidents._FIRST_WAIT * 0)
-        credentials = block(pds, pds.create_account(), app_password="aaaa-bbbb-cccc-dddd")
+        credentials = saved_block(pds, pds.create_account(), app_password="aaaa-bbbb-cccc-dddd")
         refused(credentials)
         assert self.attempt(credentials) is None
 

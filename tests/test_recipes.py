@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.flows import load_flow_from_entrypoint
@@ -147,6 +148,7 @@ class TestAnotherPlace:
     def test_another_is_told_of_a_refused_app_password(
         self, pds: Sandbox, alice: Account, made: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
+        made.save("ours", overwrite=True)
         pds.revoke_app_password(alice)
         with caplog.at_level(logging.ERROR, "accounts"), pytest.raises(AuthError):
             made.ensure_session()
@@ -166,7 +168,7 @@ class TestAnotherPlace:
             _block_type_slug = "with-broken-reporter"
 
             def reporter(self) -> Reporter:
-                return Broken(None)
+                return Broken(uuid4())
 
         pds.revoke_app_password(alice)
         with pytest.raises(AuthError):

@@ -39,7 +39,7 @@ class Life:
             store=MemorySessionStore(self.place),
             lock=nullcontext,
             limits=Limits(**changes),  # type: ignore[arg-type]
-            reporter=Reporter(None),
+            reporter=Reporter(uuid4()),
             now=lambda: self.time,
         )
 

@@ -84,6 +84,22 @@ class Reporter:
 
     block_id: UUID | None
 
+    def may_alert(self, account: str, service_url: str) -> bool:
+        """Return whether people are told of a refusal of this block.
+
+        They are told of saved blocks, and of an account that has none where a deployment publishes for it. A person who
+        runs a script sees the error, and a wrong app password there says nothing about the account's saved block.
+
+        Args:
+            account: the handle or DID that the block names.
+            service_url: where it signs in.
+        """
+        if self.block_id is not None:
+            return True
+        context = FlowRunContext.get()
+        run = context.flow_run if context else None
+        return run is not None and run.deployment_id is not None and not _is_saved(account, service_url)
+
     def failed(self, incident: Incident, *, did: str | None, handle: str, attempt: int = 1) -> bool:
         """Tell that the account cannot be used.
 
@@ -140,6 +156,21 @@ class Reporter:
         context = FlowRunContext.get()
         run = context.flow_run if context else None
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
+
+
+def _is_saved(account: str, service_url: str) -> bool:
+    try:
+        with api_client() as client:
+            saved = client.read_block_documents_by_type("bluesky-credentials", include_secrets=False)
+    except API_TROUBLE:
+        return False  # a person who is told in vain is better off than one who is not told
+    return any(
+        each.data.get("handle") == account and each.data.get("service_url", _DEFAULT_SERVICE) == service_url
+        for each in saved
+    )
+
+
+_DEFAULT_SERVICE = "https://bsky.social"
 
 
 def lost_alert(incident: Incident, now: datetime) -> int | None:

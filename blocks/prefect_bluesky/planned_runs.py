@@ -106,7 +106,7 @@ class PlannedRuns:
             credentials: its account, as it is saved.
             error: what stops it.
         """
-        run = self._create(planned, credentials, held.state(error), [held.tag(credentials.handle)])
+        run = self._create(planned, credentials, held.state(error), held.tags_of(credentials))
         held.tell(error, credentials)
         return run
 

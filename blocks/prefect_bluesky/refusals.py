@@ -58,6 +58,9 @@ class Refusals:
         """Take over what the ledger has read."""
         document = self._ledger.document
         ours = next((each for each in document.open_refusals if self._ledger.is_ours(each.credential)), None)
+        # A script has met it first, and now the saved block has.
+        if ours is not None and not ours.alerts and self._may_alert():
+            ours = replace(ours, alerts=True)
         self._refusal, self.stands = ours or document.refusal, ours is not None
 
     def stop(self) -> None:
@@ -94,6 +97,7 @@ class Refusals:
             xrpc_error=said.error if isinstance(said, RequestRefused) else None,
             spent_login=ends_session or (before is not None and before.spent_login),
             is_told=before is not None and before.is_told,
+            alerts=(before is not None and before.alerts) or self._may_alert(),
         )
         self.stands = True
         # The session that this app password made is dead; one that another app password made is not ours to end.
@@ -113,7 +117,7 @@ class Refusals:
         if refusal is None or not refusal.is_open:
             return
         if by_login or self.stands or self._is_forsaken(refusal):
-            self._refusal = replace(refusal, ended_at=self._now())
+            self._refusal = replace(refusal, ended_at=self._now()) if refusal.alerts else None
         self.stands = False
 
     def _is_forsaken(self, refusal: Refusal) -> bool:
@@ -148,6 +152,8 @@ class Refusals:
             return
         if problem in {self._refusal and self._refusal.problem, self._unstored and self._unstored.problem}:
             return
+        if not self._may_alert():
+            return
         ledger = self._ledger
         incident = Incident(ledger.account, ledger.service_url, problem, self._now(), is_stored=False)
         if self._told(self._reporter.failed, incident):
@@ -159,6 +165,9 @@ class Refusals:
         """Tell that what `report_unstored` told of is over."""
         if self._unstored and self._told(self._reporter.recovered, self._unstored):
             self._unstored = None
+
+    def _may_alert(self) -> bool:
+        return self._reporter.may_alert(self._ledger.account, self._ledger.service_url)
 
     def _told(self, report: Callable[..., bool], incident: Incident, **more: int) -> bool:
         try:

@@ -62,22 +62,41 @@ def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
 
 
 def load_parameter(parameter: Any) -> BlueskyCredentials:
-    """The block that a run was given, as it is saved now.
+    """Return the block that a run was given, as it is saved now.
 
     Args:
-        parameter: what the run has among its parameters: a reference; or, where the block was passed as an object, its
-            fields, with the secrets masked. Then a saved block of the same account serves.
+        parameter: what the run has among its parameters: a reference to a saved block, or, if the block was passed as
+            an object, the object's fields with the secrets masked. Then a saved block with the same handle and the
+            same service serves.
 
     Raises: as `load`.
     """
     if isinstance(parameter, dict) and "$ref" in parameter:
         return _loaded(parameter["$ref"])
-    account = parameter.get("handle") if isinstance(parameter, dict) else None
+    fields = parameter if isinstance(parameter, dict) else {}
+    account, service = fields.get("handle"), fields.get("service_url")
+    found = find(account, service)
+    if found is None:
+        place = f" at {service}" if service else ""
+        raise ValueError(f"The run was started without a saved block, and none is saved for {account}{place}.")
+    return found
+
+
+def find(account: str | None, service_url: str | None) -> BlueskyCredentials | None:
+    """Return the first saved block of an account, by the blocks' names.
+
+    Args:
+        account: the handle or DID, as the block has it.
+        service_url: where the account signs in; None for any service.
+    """
     for block in load_many(saved_names()).values():
-        # One that cannot be loaded is not the one.
-        if isinstance(block, BlueskyCredentials) and block.handle == account:
+        # A block that cannot be loaded is not the one.
+        if isinstance(block, BlueskyCredentials) and (block.handle, service_url or block.service_url) == (
+            account,
+            block.service_url,
+        ):
             return block
-    raise ValueError(f"The run was started without a saved block, and none is saved for {account}.")
+    return None
 
 
 def _documents(*, include_secrets: bool) -> list[BlockDocument]:

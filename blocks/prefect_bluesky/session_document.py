@@ -36,6 +36,7 @@ class Refusal:
         spent_login: whether trying again takes a login, which is dear.
         is_told: whether Prefect has been told that it began.
         ended_at: when the account could sign in again; kept until Prefect has been told of that too.
+        alerts: whether Prefect is told of it. The refused login of a script concerns the person in front of it.
     """
 
     problem: AuthProblem
@@ -47,6 +48,7 @@ class Refusal:
     spent_login: bool = True
     is_told: bool = False
     ended_at: datetime | None = None
+    alerts: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -56,7 +58,7 @@ class Refusal:
     @property
     def is_news(self) -> bool:
         """Whether Prefect has still to be told of its beginning or its end."""
-        return not (self.is_told and self.is_open)
+        return self.alerts and not (self.is_told and self.is_open)
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ class _StoredRefusal(_Shape):
     spent_login: bool = True
     is_told: bool = False
     ended_at: AwareDatetime | None = None
+    alerts: bool = True
 
     def opened(self) -> Refusal | None:
         """The refusal; none if its cause is one that only a newer release knows: then a login will tell."""
@@ -229,6 +232,7 @@ class _StoredRefusal(_Shape):
             spent_login=self.spent_login,
             is_told=self.is_told,
             ended_at=self.ended_at,
+            alerts=self.alerts,
         )
 
 
@@ -243,6 +247,7 @@ def _stored(refusal: Refusal) -> _StoredRefusal:
         spent_login=refusal.spent_login,
         is_told=refusal.is_told,
         ended_at=refusal.ended_at,
+        alerts=refusal.alerts,
     )
 
 

@@ -53,6 +53,11 @@ class BlueskySettings(PrefectBaseSettings):
         gt=timedelta(),
         description="How long an app password that was refused is not tried again.",
     )
+    hold_for: timedelta = Field(
+        default=timedelta(days=7),
+        gt=timedelta(),
+        description="How long a post is held. After that it is not sent any more.",
+    )
     aws_kms_key_id: str | None = Field(
         default=None,
         description="The KMS key that encrypts new secrets; left out, the account's own for Secrets Manager.",

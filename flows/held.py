@@ -1,0 +1,113 @@
+"""List, show and discard the posts that are held: `uv run flows/held.py list`.
+
+    uv run flows/held.py list --account alice.test
+    uv run flows/held.py show 0198c5f2
+    uv run flows/held.py drop 0198c5f2
+
+The Prefect server is the one of PREFECT_API_URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from prefect.client.schemas.objects import FlowRun
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from prefect_bluesky import BlueskyError
+from prefect_bluesky.held import account_of, drop, find, held_runs, service_of
+
+_SHORT = 13
+"""Characters of a run's id in the list."""
+
+_CHARACTERS = 60
+"""Characters of a post's text in the list."""
+
+
+def _list(account: str | None, console: Console) -> None:
+    runs = list(held_runs(account))
+    if not runs:
+        console.print("Nothing is held.")
+        return
+    table = Table("run", "account", "held since (UTC)", "planned for (UTC)", "post")
+    for run in runs:
+        table.add_row(
+            str(run.id)[:_SHORT], account_of(run) or "?", _held_since(run), _planned_for(run), escape(_beginning(run))
+        )
+    console.print(table)
+
+
+def _show(run: FlowRun, console: Console) -> None:
+    facts = {
+        "run": f"{run.name} ({run.id})",
+        "account": f"{account_of(run) or '?'} at {service_of(run) or '?'}",
+        "held since": f"{_held_since(run)} UTC",
+        "planned for": f"{_planned_for(run)} UTC",
+        "why": (run.state.message if run.state else "") or "",
+        "sent by publish-held": "yes" if run.deployment_id else "no: no deployment has started it",
+    }
+    for name, fact in facts.items():
+        console.print(f"[bold]{name}:[/] {escape(fact)}")
+    parameters = {name: value for name, value in run.parameters.items() if name != "credentials"}
+    console.print(json.dumps(parameters, ensure_ascii=False, indent=2), markup=False)
+
+
+def _drop(runs: list[FlowRun], console: Console) -> None:
+    for run in runs:
+        dropped = drop(run.id)
+        console.print(f"Dropped {run.id}." if dropped else f"{run.id} is held no more: see its page in Prefect.")
+
+
+def _beginning(run: FlowRun) -> str:
+    post = run.parameters.get("post")
+    text = post.get("text", "") if isinstance(post, dict) else str(post or run.name)
+    text = " ".join(text.split())
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…"
+
+
+def _held_since(run: FlowRun) -> str:
+    return f"{run.state.timestamp:%Y-%m-%d %H:%M}" if run.state else "?"
+
+
+def _planned_for(run: FlowRun) -> str:
+    return f"{run.expected_start_time:%Y-%m-%d %H:%M}" if run.expected_start_time else "?"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="held.py",
+        description="List, show and discard the posts that are held on the Prefect server of PREFECT_API_URL.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="list the held posts, the oldest first")
+    listing.add_argument("--account", metavar="HANDLE", help="of this account only: the handle or DID in its block")
+    whats = {"show": "show held posts, and why each is held", "drop": "discard held posts: never send them"}
+    for name, what in whats.items():
+        command = commands.add_parser(name, help=what)
+        command.add_argument("run", nargs="+", help="the id of the run, or the beginning of the id")
+    return parser.parse_args()
+
+
+def _main() -> None:
+    arguments = _arguments()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if arguments.command == "list":
+            _list(arguments.account, console)
+            return
+        runs = [find(each) for each in arguments.run]
+    except BlueskyError as problem:
+        sys.exit(str(problem))
+    if arguments.command == "drop":
+        _drop(runs, console)
+        return
+    for run in runs:
+        _show(run, console)
+
+
+if __name__ == "__main__":
+    _main()
