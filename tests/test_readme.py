@@ -18,7 +18,7 @@ from prefect_bluesky import AIGenerator, AuthError, MastodonCredentials, sandbox
 from prefect_bluesky.sandbox import Account, Sandbox
 from tests import pages
 from tests.pages import ROOT
-from tests.support import block, forget_stored_session, picture, texts, web_page
+from tests.support import block, forget_stored_session, picture, run_deployed, texts, web_page
 
 PAGE = "README.md"
 PAGES = sorted(
@@ -107,7 +107,9 @@ class TestReadme:
 
     def test_a_flow_that_cannot_publish_is_held(self, example: Example, pds: Sandbox, alice: Account) -> None:
         pds.revoke_app_password(alice)
-        state = example("When somebody has to do something").remind("alice", "Hello", return_state=True)
+        remind = example("When somebody has to do something").remind
+        given = {"account": "alice", "text": "Hello"}
+        _, state = run_deployed(remind, given, **given)
         assert (state.name, state.is_failed()) == ("Held", True)
         with pytest.raises(AuthError):
             state.result()
