@@ -24,13 +24,14 @@ from prefect.events import (
     SendNotification,
 )
 
-from prefect_bluesky import events, held, incidents
+from prefect_bluesky.alerts import ALERT, events
+from prefect_bluesky.planning import HELD
 
 _ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*"})
 _SAVED_ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*", "block": "*"})
 _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
-_ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", held.STATE)}
+_ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", HELD)}
 _RUN_HEARTBEAT = "prefect.flow-run.heartbeat"
 _SESSION_RENEWED = {events.SESSION_CREATED, events.SESSION_REFRESHED}
 
@@ -89,7 +90,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
     """
     wanted = [
         AutomationCore(
-            name=incidents.ALERT,
+            name=ALERT,
             description="Once for each incident, at once, with the cause and the remedy.",
             trigger=_once_per_incident(events.AUTH_FAILED),
             actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED),
@@ -203,7 +204,7 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
     ]
 
 
-_HOLD = ChangeFlowRunState(state=StateType.FAILED, name=held.STATE, message=_DIED)
+_HOLD = ChangeFlowRunState(state=StateType.FAILED, name=HELD, message=_DIED)
 _END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="Its worker died. The next run goes on.")
 
 

@@ -26,8 +26,8 @@ from prefect.events import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
-from prefect_bluesky.incidents import ALERT
-from prefect_bluesky.inputs import normal_account
+from prefect_bluesky.alerts import ALERT
+from prefect_bluesky.validation import normal_account
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200

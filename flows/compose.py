@@ -30,23 +30,32 @@ from rich.rule import Rule
 from rich.text import Text
 
 from prefect_bluesky import BlueskyError, PlannedPost
-from prefect_bluesky.api import API_TROUBLE, api_client, tolerated
-from prefect_bluesky.attachments import File
-from prefect_bluesky.channels import Channel, NoAccount, load_channel
-from prefect_bluesky.channels.bluesky import BlueskyChannel, as_post
-from prefect_bluesky.composed_notes import keep_approved, keep_drafts, kept_approved, kept_drafts
-from prefect_bluesky.composing import Composed, Composition, Generator, Timing, compose_idea
-from prefect_bluesky.drafts import Idea
+from prefect_bluesky.channels import BlueskyChannel, Channel, NoAccount, as_post, load_channel
+from prefect_bluesky.compose import (
+    Composed,
+    Composition,
+    Generator,
+    Idea,
+    TemplateGenerator,
+    Timing,
+    ask_for_review,
+    compose_idea,
+    counts,
+    keep_approved,
+    keep_drafts,
+    kept_approved,
+    kept_drafts,
+    read_idea,
+    read_idea_file,
+    remarks,
+    shown,
+)
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.ideas import read_idea, read_idea_file
-from prefect_bluesky.inputs import explained, named, zone_of
-from prefect_bluesky.named_blocks import load_block
-from prefect_bluesky.planned_runs import deployment_id
-from prefect_bluesky.review import counts, remarks, shown
-from prefect_bluesky.review import review as look_over
-from prefect_bluesky.run_notes import run_id
-from prefect_bluesky.runtime import current_attempt
-from prefect_bluesky.templates import TemplateGenerator
+from prefect_bluesky.media import File
+from prefect_bluesky.planning import deployment_id, zone_of
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, load_block, named, run_id, tolerated
+from prefect_bluesky.publishing import current_attempt
+from prefect_bluesky.validation import explained
 
 PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
 DEPLOYMENT = "publish-variant/publish-variant"
@@ -116,7 +125,7 @@ def compose(
                 return _previewed(made, loaded, report.problems, timing)
             wanted = made.composed
             if review and wanted:
-                wanted = look_over(wanted, loaded, timing, timedelta(hours=review_hours))
+                wanted = ask_for_review(wanted, loaded, timing, timedelta(hours=review_hours))
             _publish(_approve(wanted, timing), loaded, report)
         except FlowPauseTimeout:
             return _unreviewed(review_hours, report)

@@ -12,10 +12,10 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Scheduled
 from pydantic import Field
 
-from prefect_bluesky.api import api_client
+from prefect_bluesky.compose import Item, read_items
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.idea_sources import Item, read_items
-from prefect_bluesky.planned_runs import deployment_id
+from prefect_bluesky.planning import deployment_id
+from prefect_bluesky.prefect_api import api_client
 
 DEPLOYMENT = "compose/compose"
 

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_bluesky import BlueskyError
-from prefect_bluesky.held import account_of, drop, find, held_runs, service_of
+from prefect_bluesky.planning import account_of, drop, find_held_run, read_held_runs, service_of
 
 _SHORT = 13
 """Characters of a run's id in the list."""
@@ -29,7 +29,7 @@ _CHARACTERS = 60
 
 
 def _list(account: str | None, console: Console) -> None:
-    runs = list(held_runs(account))
+    runs = list(read_held_runs(account))
     if not runs:
         console.print("Nothing is held.")
         return
@@ -99,7 +99,7 @@ def _main() -> None:
         if arguments.command == "list":
             _list(arguments.account, console)
             return
-        runs = [find(each) for each in arguments.run]
+        runs = [find_held_run(each) for each in arguments.run]
     except BlueskyError as problem:
         sys.exit(str(problem))
     if arguments.command == "drop":

@@ -32,13 +32,11 @@ from prefect_bluesky import (
     hold,
     publish_post,
 )
-from prefect_bluesky.api import tolerated
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.inputs import explained
-from prefect_bluesky.planned_runs import PlannedRuns
-from prefect_bluesky.preview import literal_markdown
-from prefect_bluesky.saved_blocks import find
-from prefect_bluesky.sources import is_url
+from prefect_bluesky.media import is_url
+from prefect_bluesky.planning import PlannedRuns, find_saved
+from prefect_bluesky.prefect_api import literal_markdown, tolerated
+from prefect_bluesky.validation import explained
 
 
 @flow(
@@ -120,7 +118,7 @@ class _Holder:
         if not PREFECT_API_URL.value():
             raise InvalidInput("--hold", "PREFECT_API_URL is not set, so nothing could send the post later.", "Set it.")
         self._runs = PlannedRuns()
-        saved = find(credentials.handle, credentials.service_url)
+        saved = find_saved(credentials.handle, credentials.service_url)
         if saved is None:
             what = f"no saved block is for {credentials.handle} at {credentials.service_url}."
             raise InvalidInput("--hold", what, "Save a Bluesky Credentials block for the account first.")
@@ -155,7 +153,7 @@ def _post(arguments: argparse.Namespace) -> Post:
 
 def _main() -> None:
     arguments = _arguments()
-    # A post whose answer was lost may be out: whoever sends it later must find it under the same key.
+    # A post whose answer was lost may be out: whoever sends it later must find_saved it under the same key.
     key = arguments.key or (f"script-{uuid4().hex}" if arguments.hold else None)
     try:
         credentials, post = BlueskyCredentials.from_environment(), _post(arguments)

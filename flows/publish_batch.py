@@ -27,16 +27,24 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, PlannedPost, PublishedPost, held
-from prefect_bluesky.api import API_TROUBLE, tolerated
-from prefect_bluesky.attachments import File
-from prefect_bluesky.calendars import Unusable, read_calendar
+from prefect_bluesky import BlueskyCredentials, BlueskyError, PlannedPost, PublishedPost
 from prefect_bluesky.errors import InvalidInput, RateLimited
-from prefect_bluesky.inputs import named, zone_of
-from prefect_bluesky.planned_runs import PlannedRuns, has_failed, known_runs, run_key, says
-from prefect_bluesky.progress import Progress
-from prefect_bluesky.runtime import current_attempt
-from prefect_bluesky.saved_blocks import load_many
+from prefect_bluesky.media import File
+from prefect_bluesky.planning import (
+    HELD,
+    PlannedRuns,
+    Progress,
+    Unusable,
+    has_failed,
+    known_runs,
+    load_many,
+    read_calendar,
+    run_key,
+    says,
+    zone_of,
+)
+from prefect_bluesky.prefect_api import API_TROUBLE, named, tolerated
+from prefect_bluesky.publishing import current_attempt
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
@@ -251,7 +259,7 @@ class _Batch:
         """Whether a post has a run of its own, which publishes it or has done so."""
         if run is None or run.state is None:
             return False
-        if run.state.name == held.STATE:
+        if run.state.name == HELD:
             account.complain(place, "held", run.state.message or "")
         elif run.state.is_completed():
             account.note("published")

@@ -19,21 +19,21 @@ from prefect.states import Completed, Failed, Scheduled
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, publish_post
-from prefect_bluesky.api import api_client, tolerated
-from prefect_bluesky.held import (
+from prefect_bluesky.planning import (
+    HELD,
     STARTED_AGAIN,
-    STATE,
     account_of,
     expired,
-    held_runs,
     is_expired,
     is_for,
+    load_parameter,
+    read_held_runs,
     service_of,
     settle,
     started_again,
 )
-from prefect_bluesky.runtime import in_place_of
-from prefect_bluesky.saved_blocks import load_parameter
+from prefect_bluesky.prefect_api import api_client, tolerated
+from prefect_bluesky.publishing import in_place_of
 
 _POST = TypeAdapter(Post)
 
@@ -55,7 +55,7 @@ def publish_held(account: str | None = None) -> State[Any]:
         account: Only this account's posts: its handle or DID, as its block has it. Left out, those of all accounts.
     """
     desk = _Desk()
-    for run in held_runs(account):
+    for run in read_held_runs(account):
         desk.deal_with(run)
     return desk.close()
 
@@ -109,7 +109,7 @@ class _Desk:
             return
         with api_client() as client:
             current = client.read_flow_run(run.id).state
-        if current is None or current.name != STATE:
+        if current is None or current.name != HELD:
             return  # somebody has dropped it, or started it again, since the runs were listed
         try:
             with in_place_of(run):

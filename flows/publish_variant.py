@@ -6,8 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from prefect_bluesky.channels import Published, Variant, load_channel
-from prefect_bluesky.drafts import Draft
+from prefect_bluesky.channels import Draft, Published, Variant, load_channel
 from prefect_bluesky.tasks import is_retryable
 
 

@@ -22,9 +22,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError
-from prefect_bluesky.api import api_client, tolerated
-from prefect_bluesky.health import AccountHealth, Past, status_page
-from prefect_bluesky.saved_blocks import load_many, saved_names
+from prefect_bluesky.alerts import AccountHealth, Past, status_page
+from prefect_bluesky.planning import load_many, saved_names
+from prefect_bluesky.prefect_api import api_client, tolerated
 
 TABLE, PAGE = "bluesky-sessions", "bluesky-accounts"
 _CHECKS_SHOWN = 24

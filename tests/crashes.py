@@ -15,9 +15,7 @@ from typing import Any
 import httpx
 
 from prefect_bluesky import Image, Post, PublishedPost, ThreadPost
-from prefect_bluesky.composition import POSTGATE, THREADGATE
-from prefect_bluesky.records import blob_reference, cid
-from prefect_bluesky.references import POST
+from prefect_bluesky.protocol.records import POST, POSTGATE, THREADGATE, blob_reference, cid
 from tests import proxy
 from tests.fates import Destiny, Life
 from tests.pds.server import RealPds

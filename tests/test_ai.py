@@ -13,10 +13,11 @@ import pytest
 from prefect import flow
 from pydantic import SecretStr
 
-from prefect_bluesky.ai import AIGenerator
 from prefect_bluesky.channels import Rules
 from prefect_bluesky.channels.bluesky import RULES
-from prefect_bluesky.drafts import Draft, Idea
+from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.compose.ai import AIGenerator
+from prefect_bluesky.compose.idea import Idea
 from prefect_bluesky.errors import DoesNotFit, GeneratorFailed, InvalidInput
 from tests.support import http_server
 

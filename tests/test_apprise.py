@@ -19,7 +19,7 @@ from prefect.states import Scheduled
 from pydantic import SecretStr
 
 from prefect_bluesky.channels import AppriseChannel, AppriseService, Published, Variant, load_channel
-from prefect_bluesky.drafts import Draft
+from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.errors import DoesNotFit, InvalidInput, Unconfirmed
 from tests.support import http_server
 

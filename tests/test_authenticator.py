@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
-from prefect_bluesky.app_passwords import given
-from prefect_bluesky.authenticator import Authenticator
+from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import (
     RateLimited,
     ServiceUnavailable,
@@ -21,11 +20,12 @@ from prefect_bluesky.errors import (
     StoreError,
     StoreUnavailable,
 )
-from prefect_bluesky.incidents import Reporter
-from prefect_bluesky.limits import Limits
-from prefect_bluesky.session import Session
-from prefect_bluesky.session_document import SessionDocument
-from prefect_bluesky.session_store import Saved, SessionStore
+from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.authenticator import Authenticator
+from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 from tests.support import LOGIN, REFRESH, counted
 
 MINUTE = timedelta(minutes=1)

@@ -18,10 +18,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, sandbox
-from prefect_bluesky.app_passwords import given
-from prefect_bluesky.authenticator import Action, Authenticator
-from prefect_bluesky.aws_secret import AwsSecret
-from prefect_bluesky.aws_session_store import AwsSessionStore
+from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import (
     BlueskyError,
     InvalidInput,
@@ -32,9 +29,12 @@ from prefect_bluesky.errors import (
     StorePendingDeletion,
     StoreUnavailable,
 )
-from prefect_bluesky.incidents import Reporter
-from prefect_bluesky.limits import Limits
-from prefect_bluesky.session_store import Saved
+from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.authenticator import Action, Authenticator
+from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.stores.aws import AwsSessionStore
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
+from prefect_bluesky.sessions.stores.base import Saved
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, forget_processes_memory, texts
 from tests.test_authenticator import MINUTE, Clock
 from tests.test_session import session

@@ -16,9 +16,9 @@ from prefect.filesystems import LocalFileSystem
 from pydantic import ValidationError
 
 from prefect_bluesky import PlannedPost
-from prefect_bluesky.attachments import File
-from prefect_bluesky.calendars import Calendar, Unusable, read_calendar
 from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.media.files import File
+from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
 
 ONE = {"account": "alice", "at": "2026-12-01 08:00", "text": "Good morning", "languages": ["en", "no"]}
 

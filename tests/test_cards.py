@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefect_bluesky.cards import Page, read_page
-from prefect_bluesky.richtext import count_graphemes
-from prefect_bluesky.web import Fetched
+from prefect_bluesky.posts.richtext import count_graphemes
+from prefect_bluesky.web.fetch import Fetched
+from prefect_bluesky.web.page import Page, read_page
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, seven characters
 NOTHING = Page("", "", None)

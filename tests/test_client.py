@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from prefect_bluesky import BlueskyCredentials, sandbox
-from prefect_bluesky.client import BearerAuth
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from tests.support import REFRESH, block, counted, expire_access_token
 
 UPLOAD = "com.atproto.repo.uploadBlob"

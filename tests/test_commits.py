@@ -75,7 +75,7 @@ class TestOnBoth:
 
     def test_what_the_server_refuses_goes_without_the_others(self, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:
         account = pds.create_account()
-        monkeypatch.setattr("prefect_bluesky.post.MAX_GRAPHEMES", 400)  # what we take and it does not
+        monkeypatch.setattr("prefect_bluesky.posts.post.MAX_GRAPHEMES", 400)  # what we take and it does not
         posts = [("good", "1"), ("x" * 301, "2"), ("also good", "3")]
         done = block(pds, account).publish_many(posts)
         assert names(done) == ["PublishedPost", "RequestRefused", "PublishedPost"]

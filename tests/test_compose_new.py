@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_aws import AwsCredentials, S3Bucket
 
+from prefect_bluesky.compose.feeds import read_items
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
-from prefect_bluesky.idea_sources import read_items
 from tests.support import web_page
 
 FLOWS = Path(__file__).parents[1] / "flows"

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from prefect_bluesky.channels import Channel, NoAccount, Rules
 from prefect_bluesky.channels.bluesky import RULES as BLUESKY
-from prefect_bluesky.composing import Composed, compose_idea, due
-from prefect_bluesky.drafts import Draft, Idea
+from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.compose.idea import Idea
+from prefect_bluesky.compose.plan import Composed, compose_idea, due
+from prefect_bluesky.compose.review import answered, form
+from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import ServiceUnavailable
-from prefect_bluesky.review import answered, form
-from prefect_bluesky.templates import TemplateGenerator
 
 A_DAY = timedelta(days=1)
 MONDAY = datetime(2026, 12, 7, 9, tzinfo=UTC)

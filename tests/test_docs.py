@@ -18,7 +18,7 @@ from pydantic import SecretStr
 import prefect_bluesky
 from prefect_bluesky import BlueskyCredentials, sandbox
 from prefect_bluesky.channels import MastodonCredentials, channel_of
-from prefect_bluesky.drafts import Draft
+from prefect_bluesky.channels.draft import Draft
 from tests import mastodon_server
 from tests.support import block, forget_stored_session
 

@@ -10,7 +10,7 @@ from prefect_bluesky import Image
 from prefect_bluesky.channels import Rules, Variant, fit
 from prefect_bluesky.channels.bluesky import RULES as BLUESKY
 from prefect_bluesky.channels.bluesky import as_post
-from prefect_bluesky.drafts import Draft
+from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.errors import DoesNotFit
 
 PAGER = Rules("a pager", 40)

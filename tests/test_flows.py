@@ -34,7 +34,7 @@ from prefect_bluesky import (
     sandbox,
 )
 from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
-from prefect_bluesky.locks import worker_lock
+from prefect_bluesky.sessions.lock import worker_lock
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, expire_access_token, forget_processes_memory, texts
 
 FLOWS = Path(__file__).parents[1] / "flows"

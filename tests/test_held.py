@@ -21,8 +21,8 @@ from prefect.flows import Flow
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
-from prefect_bluesky.held import drop, find, held_runs
-from prefect_bluesky.saved_blocks import as_parameter
+from prefect_bluesky.planning.held_runs import drop, find_held_run, read_held_runs
+from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.world import wait_for
 
@@ -135,9 +135,9 @@ class TestHolding:
 
     def test_it_is_found_by_its_account(self, stopped: Stopped, publish: Any) -> None:
         held = stopped.hold(publish, Post(text="mine"))
-        assert [run.id for run in held_runs(stopped.account.handle)] == held
-        assert held[0] in {run.id for run in held_runs()}
-        assert list(held_runs("nobody.test")) == []
+        assert [run.id for run in read_held_runs(stopped.account.handle)] == held
+        assert held[0] in {run.id for run in read_held_runs()}
+        assert list(read_held_runs("nobody.test")) == []
 
     def test_prefect_hears_of_it(self, stopped: Stopped, publish: Any) -> None:
         stopped.hold(publish, Post(text="heard"))
@@ -347,7 +347,7 @@ class TestWhoMayHoldAndWhatIsSent:
             return "out"
 
         _, state = run_deployed(announce, {})
-        assert (state.result(), list(held_runs(stopped.account.handle))) == ("not out", [])
+        assert (state.result(), list(read_held_runs(stopped.account.handle))) == ("not out", [])
 
     def test_what_an_earlier_version_held_of_a_script_is_not_sent(
         self, stopped: Stopped, publish: Any, publish_held: Any
@@ -440,7 +440,7 @@ class TestWhoMayHoldAndWhatIsSent:
 
     def test_a_dropped_post_is_never_sent(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
         held = stopped.hold(publish, Post(text="dropped"), Post(text="sent"))
-        assert drop(find(str(held[0])[:20]).id)
+        assert drop(find_held_run(str(held[0])[:20]).id)
         stopped.mend()
         publish_held()
         assert (states(held), stopped.posts()) == (["Dropped", "Completed"], ["sent"])
@@ -495,7 +495,7 @@ class TestTheCommand:
         with get_client(sync_client=True) as client:
             client.create_deployment(client.create_flow(publish), "publish", paused=True)
         done = self.run("flows/publish.py", "later, please", "--hold", **environment)
-        (run,) = held_runs(stopped.account.handle)
+        (run,) = read_held_runs(stopped.account.handle)
         assert (done.returncode, f"flows/held.py drop {run.id}" in done.stderr) == (1, True)
         stopped.mend()
         publish_held(stopped.account.handle)

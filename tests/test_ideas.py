@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.attachments import File
+from prefect_bluesky.compose.idea import read_idea, read_idea_file
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
-from prefect_bluesky.ideas import read_idea, read_idea_file
-from prefect_bluesky.markdown import plain_text
+from prefect_bluesky.media.files import File
+from prefect_bluesky.media.markdown import plain_text
 from tests.support import web_page
 
 ARTICLE = """<html><head><title>Release 2.0 | Example</title>

@@ -18,9 +18,9 @@ from PIL.Image import Transpose
 from PIL.JpegImagePlugin import get_sampling
 from PIL.PngImagePlugin import PngInfo
 
-from prefect_bluesky import images
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.images import FittedImage, fit_image, thumbnail
+from prefect_bluesky.media import images
+from prefect_bluesky.media.images import FittedImage, fit_image, thumbnail
 
 ROOMY = 1_000_000
 SECRET = "52.5200 N 13.4050 E"

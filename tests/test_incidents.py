@@ -21,9 +21,10 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, events, incidents, sandbox
+from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, sandbox
+from prefect_bluesky.alerts import events, lost_alerts
+from prefect_bluesky.alerts.lost_alerts import ALERT, lost_alert
 from prefect_bluesky.errors import StoreDamaged
-from prefect_bluesky.incidents import lost_alert
 from tests.support import LOGIN, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.worker import Worker, together
 from tests.world import Receiver, wait_for
@@ -257,7 +258,7 @@ class TestLostAlerts:
         with get_client(sync_client=True) as client:
             automation = client.create_automation(
                 AutomationCore(
-                    name=incidents.ALERT,
+                    name=ALERT,
                     trigger=EventTrigger(expect={FAILED}, for_each={"incident", "attempt"}, within=3600),
                     actions=[SendNotification(block_document_id=document, subject="s", body="{{ event.resource.id }}")],
                 )
@@ -269,7 +270,7 @@ class TestLostAlerts:
     def test_one_that_arrived_is_not_repeated(
         self, pds: sandbox.Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(incidents, "_FIRST_WAIT", incidents._FIRST_WAIT * 0)
+        monkeypatch.setattr(lost_alerts, "_FIRST_WAIT", lost_alerts._FIRST_WAIT * 0)
         account = pds.create_account()
         credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
         refused(credentials)
@@ -288,7 +289,7 @@ class TestLostAlerts:
         refused(credentials)
         wait_for(lambda: heard(account), patience=120)
         assert self.attempt(credentials) is None  # it may still be on its way
-        monkeypatch.setattr(incidents, "_FIRST_WAIT", incidents._FIRST_WAIT * 0)
+        monkeypatch.setattr(lost_alerts, "_FIRST_WAIT", lost_alerts._FIRST_WAIT * 0)
         wait_for(lambda: self.attempt(credentials) == 2, patience=120)
         receiver.start()
         with pytest.raises(AuthError):
@@ -301,7 +302,7 @@ class TestLostAlerts:
     def test_without_an_automation_that_alerts_nothing_is_repeated(
         self, pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(incidents, "_FIRST_WAIT", incidents._FIRST_WAIT * 0)
+        monkeypatch.setattr(lost_alerts, "_FIRST_WAIT", lost_alerts._FIRST_WAIT * 0)
         credentials = saved_block(pds, pds.create_account(), app_password="aaaa-bbbb-cccc-dddd")
         refused(credentials)
         assert self.attempt(credentials) is None

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky.saved_blocks import load
+from prefect_bluesky.planning.saved_accounts import load
 from tests import aws, postgres, proxy
 from tests.pds.server import Account, RealPds
 from tests.proxy import Answer, Phase, Step

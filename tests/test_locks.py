@@ -16,8 +16,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
-from prefect_bluesky import locks
-from prefect_bluesky.locks import worker_lock
+from prefect_bluesky.sessions import lock
+from prefect_bluesky.sessions.lock import worker_lock
 from tests.world import wait_for
 
 
@@ -56,7 +56,7 @@ class Door:
         wait_for(lambda: self.asked_for)
         for name in names[1:]:
             self._come(name)
-        wait_for(lambda: len(locks._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1)
+        wait_for(lambda: len(lock._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1)
         self.is_open.set()
         return self.visitors
 

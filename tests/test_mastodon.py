@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from prefect_bluesky import Image
 from prefect_bluesky.channels import MastodonChannel, MastodonCredentials, Published, Variant
+from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.mastodon import COUNTED, RULES
-from prefect_bluesky.drafts import Draft, Idea
+from prefect_bluesky.compose.idea import Idea
+from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import DoesNotFit, InvalidInput, RateLimited, RequestRefused, ServiceUnavailable
-from prefect_bluesky.templates import TemplateGenerator
 from tests import mastodon_server
 from tests.mastodon_server import MastodonServer, countable_length
 from tests.support import picture

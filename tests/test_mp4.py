@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.mp4 import is_mp4, picture_size
+from prefect_bluesky.media.mp4 import is_mp4, picture_size
 
 UPRIGHT = (1, 0, 0, 0, 1, 0, 0, 0, 1 << 14)
 TURNED = (0, 1, 0, -1, 0, 0, 0, 0, 1 << 14)

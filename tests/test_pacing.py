@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_bluesky import SessionStatus, pacing, sandbox
+from prefect_bluesky import SessionStatus, sandbox
 from prefect_bluesky.errors import BudgetSpent
-from prefect_bluesky.pacing import Allowance
+from prefect_bluesky.publishing import budget
+from prefect_bluesky.publishing.budget import Allowance
 from tests.support import WRITE, block, counted
 from tests.worker import Worker
 
@@ -34,7 +35,7 @@ def account() -> SessionStatus:
 
 
 def spend(of: SessionStatus, points: int) -> None:
-    pacing.spend(of, points, method=WRITE)
+    budget.spend(of, points, method=WRITE)
 
 
 def spend_much(of: SessionStatus) -> int:
@@ -53,8 +54,8 @@ class TestAllowance:
 
     def test_bluesky_s_limits_leave_a_burst_and_a_steady_stream(self) -> None:
         allowance = Allowance.of(5_000, 35_000)
-        assert allowance.capacity // pacing.CREATE == 1_231
-        assert allowance.per_second * HOUR / pacing.CREATE == pytest.approx(434.8, abs=0.1)
+        assert allowance.capacity // budget.CREATE == 1_231
+        assert allowance.per_second * HOUR / budget.CREATE == pytest.approx(434.8, abs=0.1)
 
     @given(
         st.integers(1_000, 100_000),

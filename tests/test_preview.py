@@ -10,7 +10,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from prefect_bluesky import Image, LinkCard, Post, Preview, ThreadPost, sandbox
-from prefect_bluesky.preview import ARTIFACT_KEY, literal_markdown
+from prefect_bluesky.posts.preview import ARTIFACT_KEY
+from prefect_bluesky.prefect_api.artifact_text import literal_markdown
 from tests.support import WRITE, block, counted, picture
 
 POST = Post(

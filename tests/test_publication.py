@@ -9,12 +9,12 @@ import pytest
 from hypothesis import strategies as st
 
 from prefect_bluesky import Image, LinkCard, Post, sandbox
-from prefect_bluesky.client import BearerAuth
-from prefect_bluesky.commits import Commits
 from prefect_bluesky.errors import CidMismatch, InvalidInput, KeyConflict, RateLimited, ServiceUnavailable
-from prefect_bluesky.materials import Placeholders, Uploaded
-from prefect_bluesky.publication import Publication
-from prefect_bluesky.records import cid
+from prefect_bluesky.protocol.records import cid
+from prefect_bluesky.publishing.commits import Commits
+from prefect_bluesky.publishing.materials import Placeholders, Uploaded
+from prefect_bluesky.publishing.publication import Publication
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from tests.support import WRITE, block, counted, picture, texts, web_page
 
 LOOK = "com.atproto.repo.getRecord"
@@ -226,7 +226,7 @@ def test_a_server_that_a_stranger_names_is_not_asked_in_a_private_network(
 
 def test_another_cid_than_computed_is_reported(pds: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     account = pds.create_account()
-    monkeypatch.setattr("prefect_bluesky.composition.cid", lambda record: cid({**record, "more": 1}))
+    monkeypatch.setattr("prefect_bluesky.publishing.post_records.cid", lambda record: cid({**record, "more": 1}))
     with pytest.raises(CidMismatch) as mismatch:
         block(pds, account).publish("published all the same")
     assert mismatch.value.uri == pds.posts(account)[0]["uri"]

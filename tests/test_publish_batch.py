@@ -147,7 +147,7 @@ class TestTrouble:
     def test_without_the_deployment_it_says_that_nothing_is_kept(
         self, alice: Saved, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("prefect_bluesky.planned_runs.DEPLOYMENT", "publish/nowhere")
+        monkeypatch.setattr("prefect_bluesky.planning.scheduled_runs.DEPLOYMENT", "publish/nowhere")
         state = run(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)])
         assert state.name == "Failed"
         assert alice.texts == ["now"]

@@ -13,10 +13,10 @@ import pytest
 from prefect.flows import load_flow_from_entrypoint
 
 from prefect_bluesky import AuthError, sandbox
+from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import StoreConflict
-from prefect_bluesky.incidents import Reporter
+from prefect_bluesky.planning.saved_accounts import load_parameter
 from prefect_bluesky.sandbox import Account, Sandbox
-from prefect_bluesky.saved_blocks import load_parameter
 from tests import pages
 from tests.support import LOGIN, REFRESH, Pds, block, counted, forget_processes_memory, texts
 from tests.worker import let_session_end

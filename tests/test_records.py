@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.records import blob_reference, cid, record_keys
+from prefect_bluesky.protocol.records import blob_reference, cid, record_keys
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 MOMENT = datetime(2026, 11, 22, 12, tzinfo=UTC)

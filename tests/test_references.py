@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.references import parse_reference
+from prefect_bluesky.protocol.references import parse_reference
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 

@@ -18,8 +18,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from prefect_bluesky import AuthProblem, BlueskyCredentials, sandbox
-from prefect_bluesky.health import AccountHealth, State, picture, status_page
-from prefect_bluesky.saved_blocks import saved_names
+from prefect_bluesky.alerts.status_page import AccountHealth, State, picture, status_page
+from prefect_bluesky.planning.saved_accounts import saved_names
 from tests.support import LOGIN, REFRESH, block, change_saved, counted, forget_processes_memory
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)

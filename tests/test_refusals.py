@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
-from prefect_bluesky.app_passwords import given
-from prefect_bluesky.authenticator import Authenticator
-from prefect_bluesky.client import BearerAuth
+from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import RequestRefused
-from prefect_bluesky.incidents import Reporter
-from prefect_bluesky.limits import Limits
-from prefect_bluesky.session_store import MemorySessionStore
+from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.authenticator import Authenticator
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from tests.support import LOGIN, REFRESH, counted
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_bluesky.richtext import SHOWN, count_graphemes, find_entities, rich_text
+from prefect_bluesky.posts.richtext import SHOWN, count_graphemes, find_entities, rich_text
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, 25 bytes
 

@@ -8,15 +8,16 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, saved_blocks
-from prefect_bluesky.saved_blocks import load, load_many, saved_names
+from prefect_bluesky import BlueskyCredentials, BlueskyError
+from prefect_bluesky.planning import saved_accounts
+from prefect_bluesky.planning.saved_accounts import load, load_many, saved_names
 from tests.support import change_saved
 
 
 @pytest.fixture(params=[1, 1_000], ids=["in one request", "one by one"])
 def from_how_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """From how many on they are loaded in one request."""
-    monkeypatch.setattr(saved_blocks, "_MANY", request.param)
+    monkeypatch.setattr(saved_accounts, "_MANY", request.param)
 
 
 def save() -> str:

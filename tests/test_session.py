@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, SessionStatus
-from prefect_bluesky.session import Session, session_from_answer
+from prefect_bluesky.sessions.login import session_from_answer
+from prefect_bluesky.sessions.session import Session
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -10,14 +10,15 @@ from uuid import uuid4
 import pytest
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky.aws_secret import AwsSecret
-from prefect_bluesky.aws_session_store import AwsSessionStore
 from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
-from prefect_bluesky.fingerprint import Fingerprint
-from prefect_bluesky.prefect_session_store import PrefectSessionStore
 from prefect_bluesky.problems import AuthProblem
-from prefect_bluesky.session_document import Refusal, SessionDocument
-from prefect_bluesky.session_store import MemorySessionStore, SessionStore
+from prefect_bluesky.sessions.document import Refusal, SessionDocument
+from prefect_bluesky.sessions.fingerprint import Fingerprint
+from prefect_bluesky.sessions.stores.aws import AwsSessionStore
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
+from prefect_bluesky.sessions.stores.base import SessionStore
+from prefect_bluesky.sessions.stores.memory import MemorySessionStore
+from prefect_bluesky.sessions.stores.prefect import PrefectSessionStore
 from tests.test_session import NOW, session, token
 
 PASSWORD = "https://bsky.social abcd-efgh-2345-6723"

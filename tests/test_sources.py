@@ -14,7 +14,7 @@ from prefect_aws.s3 import S3Bucket
 
 from prefect_bluesky import Image
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
-from prefect_bluesky.sources import read_file
+from prefect_bluesky.media.files import read_file
 from tests.support import web_page
 
 CONTENT = b"\x89PNG not really"

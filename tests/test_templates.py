@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from prefect_bluesky.channels import Rules, fit
 from prefect_bluesky.channels.bluesky import RULES as BLUESKY
-from prefect_bluesky.drafts import Idea
-from prefect_bluesky.richtext import tidy
-from prefect_bluesky.templates import TemplateGenerator
+from prefect_bluesky.compose.idea import Idea
+from prefect_bluesky.compose.templates import TemplateGenerator
+from prefect_bluesky.posts.richtext import tidy
 
 PAGER = Rules("a pager", 60)
 TEXT = """Release 2.0 is out. It is twice as fast, and half as large.

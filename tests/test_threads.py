@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefect_bluesky.richtext import SHOWN, WRITTEN, count_graphemes, find_entities
-from prefect_bluesky.threads import split_text
+from prefect_bluesky.posts.richtext import SHOWN, WRITTEN, count_graphemes, find_entities
+from prefect_bluesky.posts.split import split_text
 
 FAMILY = "👩‍👩‍👧‍👦"
 

@@ -33,7 +33,7 @@ from prefect_bluesky import (
     sandbox,
 )
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.session_document import SessionDocument
+from prefect_bluesky.sessions.document import SessionDocument
 from tests.support import forget_processes_memory
 from tests.test_session import token
 

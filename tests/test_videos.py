@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_bluesky import sandbox, videos, xrpc
-from prefect_bluesky.client import BearerAuth
+from prefect_bluesky import sandbox
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, ServiceUnavailable
-from prefect_bluesky.session import SessionStatus
-from prefect_bluesky.videos import upload_video
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.publishing import video_service
+from prefect_bluesky.publishing.video_service import upload_video
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session import SessionStatus
 from tests.support import REFRESH, block, counted, expire_access_token, web_page
 
 UPLOAD = "app.bsky.video.uploadVideo"
@@ -53,7 +55,7 @@ class Uploader:
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(video_service, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ class TestTheClient:
         assert (failure.value.method, failure.value.status) == (STATUS, 503)
 
     def test_a_job_that_is_never_done_is_given_up(self, uploader: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(videos, "PROCESSING_LIMIT", timedelta(seconds=0.2))
+        monkeypatch.setattr(video_service, "PROCESSING_LIMIT", timedelta(seconds=0.2))
         uploader.service.stall_next_job()
         states: list[str] = []
         with pytest.raises(ServiceUnavailable, match="JOB_STATE_ENCODING: not done after") as failure:
@@ -136,10 +138,10 @@ class TestTheClient:
 
     def test_pauses_grow_and_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 0.0
-        monkeypatch.setattr(videos, "_FIRST_PAUSE", 0.5)
+        monkeypatch.setattr(video_service, "_FIRST_PAUSE", 0.5)
         monkeypatch.setattr(time, "monotonic", lambda: now)
         pauses = []
-        for pause in videos._pauses():
+        for pause in video_service._pauses():
             pauses.append(pause)
             now += pause
         assert pauses[:3] == [0.5, 0.75, 1.125]

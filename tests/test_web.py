@@ -25,9 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefect_bluesky import web
 from prefect_bluesky.errors import SourceUnavailable
-from prefect_bluesky.web import Fetched, fetch
+from prefect_bluesky.web.fetch import Fetched, _Deadline, _is_public, _PublicNetwork, _target, _Trouble, fetch
 
 PUBLIC = "93.184.216.34"
 ALLOWANCE = "PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true"
@@ -150,13 +149,13 @@ def test_an_address_that_is_not_public_is_refused_with_the_remedy(host: str) -> 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", PUBLIC, "2606:4700:4700::1111", "2a00:1450:4001:806::200e"])
 def test_a_public_address_is_public(address: str) -> None:
-    assert web._is_public(ip_address(address))
+    assert _is_public(ip_address(address))
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.just(IPv4Address(PUBLIC))))
 def test_an_ipv4_address_within_an_ipv6_address_counts_as_itself(address: IPv4Address) -> None:
     for prefix, shift in ((0xFFFF << 32, 0), (0x64FF9B << 96, 0), (0x2002 << 112, 80)):  # mapped, NAT64, 6to4
-        assert web._is_public(ip_address(prefix | int(address) << shift)) == web._is_public(address)
+        assert _is_public(ip_address(prefix | int(address) << shift)) == _is_public(address)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1"], [PUBLIC, "127.0.0.1"], ["10.0.0.1", PUBLIC]])
@@ -190,7 +189,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(site: Site, status: int
 
 def test_unix_sockets_are_refused() -> None:
     with pytest.raises(NotImplementedError):
-        web._PublicNetwork(web._Deadline(1), allow_private=True).connect_unix_socket("/run/docker.sock")
+        _PublicNetwork(_Deadline(1), allow_private=True).connect_unix_socket("/run/docker.sock")
 
 
 def test_private_addresses_are_reached_if_that_is_allowed_one_after_the_other(site: Site) -> None:
@@ -216,7 +215,7 @@ def test_a_certificate_must_be_of_the_name_in_the_url(site: Site, tmp_path: Path
     site.answers["/"] = answer(b"confidential")
     site.names["other.test"] = [[PUBLIC]]
     assert "self-signed certificate" in refusal("https://public.test/").reason
-    with mock.patch.object(web, "_tls", return_value=ssl.create_default_context(cafile=file)):
+    with mock.patch("prefect_bluesky.web.fetch._tls", return_value=ssl.create_default_context(cafile=file)):
         assert fetched("https://public.test/").data == b"confidential"
         refused = refusal("https://other.test/")
     assert "not valid for 'other.test'" in refused.reason
@@ -277,8 +276,8 @@ urls = st.tuples(st.sampled_from(["http://", "https://", "HTTP:", "//", "a:", ""
 def test_any_text_as_a_url_or_redirect_is_refused_in_one_way(url: str) -> None:
     with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror):
         refusal(url)
-    with suppress(web._Trouble):
-        assert web._target(url, httpx.URL("https://public.test/a")).scheme in {"http", "https"}
+    with suppress(_Trouble):
+        assert _target(url, httpx.URL("https://public.test/a")).scheme in {"http", "https"}
 
 
 @pytest.mark.parametrize("code", [socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL])

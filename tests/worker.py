@@ -22,8 +22,9 @@ from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost, xrpc
-from prefect_bluesky.aws_secret import AwsSecret
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests.support import REFRESH, forget_processes_memory
 
 # Importing Prefect and the SDK takes seconds, and Pillow's formats a while: one process does it, and each worker is

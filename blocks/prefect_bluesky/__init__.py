@@ -9,19 +9,15 @@ Example:
 
 from importlib.metadata import version
 
-from prefect_bluesky.ai import AIGenerator
-from prefect_bluesky.attachments import Captions, Image, LinkCard, Video
 from prefect_bluesky.channels import AppriseService, MastodonCredentials
+from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.diagnosis import Diagnosis
 from prefect_bluesky.errors import AuthError, BlueskyError
-from prefect_bluesky.held import hold
-from prefect_bluesky.planned_post import PlannedPost
-from prefect_bluesky.post import Post, ThreadPost
-from prefect_bluesky.preview import Preview
+from prefect_bluesky.planning import PlannedPost, hold
+from prefect_bluesky.posts import Captions, Image, LinkCard, Post, Preview, ThreadPost, Video
 from prefect_bluesky.problems import AuthProblem
-from prefect_bluesky.publication import PublishedPost
-from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.publishing import PublishedPost
+from prefect_bluesky.sessions import Diagnosis, SessionStatus
 from prefect_bluesky.tasks import ensure_session, publish_post
 
 __all__ = [

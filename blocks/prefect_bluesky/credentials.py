@@ -19,33 +19,37 @@ from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_bluesky import publishing
-from prefect_bluesky.app_passwords import AppPassword, from_secret, given
-from prefect_bluesky.authenticator import Authenticator
-from prefect_bluesky.aws_secret import AwsSecret
-from prefect_bluesky.aws_session_store import AwsSessionStore
-from prefect_bluesky.client import async_sdk_client, sdk_client
-from prefect_bluesky.diagnosis import Diagnosis, Examination
+from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.forms import as_block_form
-from prefect_bluesky.incidents import Reporter
-from prefect_bluesky.inputs import (
+from prefect_bluesky.posts import Preview
+from prefect_bluesky.prefect_api import api_at_hand, as_block_form
+from prefect_bluesky.publishing import Publishable, PublishedPost, actions
+from prefect_bluesky.sessions import (
+    AppPassword,
+    Authenticator,
+    AwsSecret,
+    AwsSessionStore,
+    Diagnosis,
+    Examination,
+    Limits,
+    MemorySessionStore,
+    PrefectSessionStore,
+    SessionStatus,
+    SessionStore,
+    async_sdk_client,
+    from_secret,
+    given,
+    sdk_client,
+    worker_lock,
+)
+from prefect_bluesky.settings import current_settings
+from prefect_bluesky.validation import (
     looks_like_app_password,
     normal_account,
     normal_app_password,
     normal_secret_prefix,
     normal_service_url,
 )
-from prefect_bluesky.limits import Limits
-from prefect_bluesky.locks import worker_lock
-from prefect_bluesky.prefect_session_store import PrefectSessionStore
-from prefect_bluesky.preview import Preview
-from prefect_bluesky.publication import PublishedPost
-from prefect_bluesky.publishing import Publishable
-from prefect_bluesky.runtime import api_at_hand
-from prefect_bluesky.session import SessionStatus
-from prefect_bluesky.session_store import MemorySessionStore, SessionStore
-from prefect_bluesky.settings import current_settings
 
 if TYPE_CHECKING:
     import atproto
@@ -315,7 +319,7 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
             18
         """
-        act = publishing.preview if dry_run else publishing.publish
+        act = actions.preview if dry_run else actions.publish
         return act(post, key, self._authenticator())
 
     @overload
@@ -353,7 +357,7 @@ class BlueskyCredentials(CredentialsBlock):
             >>> [isinstance(each, PublishedPost) for each in done]
             [True, True]
         """
-        return publishing.publish_many(posts, self._authenticator())
+        return actions.publish_many(posts, self._authenticator())
 
     async def apublish_many(
         self, posts: Sequence[tuple[Publishable, str | None]]
@@ -375,7 +379,7 @@ class BlueskyCredentials(CredentialsBlock):
         Example:
             >>> credentials.delete(credentials.publish("Never mind"))
         """
-        publishing.delete(post, self._authenticator())
+        actions.delete(post, self._authenticator())
 
     @_OfInstances
     async def adelete(self, post: PublishedPost | str) -> None:

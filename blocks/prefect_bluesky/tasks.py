@@ -11,10 +11,9 @@ from prefect.tasks import Task
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
-from prefect_bluesky.publication import PublishedPost
-from prefect_bluesky.publishing import Publishable
-from prefect_bluesky.runtime import logger
-from prefect_bluesky.session import SessionStatus
+from prefect_bluesky.prefect_api import logger
+from prefect_bluesky.publishing import Publishable, PublishedPost
+from prefect_bluesky.sessions import SessionStatus
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -35,9 +35,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from prefect_bluesky import BlueskyCredentials, PublishedPost
-from prefect_bluesky.aws_secret import AwsSecret
-from prefect_bluesky.events import AUTH_FAILED, POST_PUBLISHED
-from prefect_bluesky.records import record_keys
+from prefect_bluesky.alerts.events import AUTH_FAILED, POST_PUBLISHED
+from prefect_bluesky.protocol.records import record_keys
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests import proxy
 from tests.benchmarks.stage import Numbers, Stage
 from tests.pds.server import Account

@@ -19,10 +19,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials
-from prefect_bluesky.aws_secret import AwsSecret
-from prefect_bluesky.fingerprint import Fingerprint
-from prefect_bluesky.session import Session
-from prefect_bluesky.session_document import SessionDocument
+from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.fingerprint import Fingerprint
+from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests import aws, postgres
 from tests.pds.server import Account, RealPds
 from tests.pds.server import run as run_pds

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_bluesky.diagnosis import _NO_COMMIT
+from prefect_bluesky.sessions.diagnosis import _NO_COMMIT
 from tests.contract.caller import CREATE, OK, POST, Caller, fresh_caller, said
 from tests.support import LOGIN, REFRESH, Pds
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.channels.bluesky import BlueskyChannel
-from prefect_bluesky.drafts import Draft, Idea
+from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.compose.idea import Idea
+from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import DoesNotFit
-from prefect_bluesky.richtext import SHOWN
-from prefect_bluesky.templates import TemplateGenerator
+from prefect_bluesky.posts.richtext import SHOWN
 from tests.support import Pds, record_at
 
 ARTICLE = Idea(

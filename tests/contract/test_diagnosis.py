@@ -14,10 +14,11 @@ from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthProblem, BlueskyCredentials, Diagnosis, sandbox
-from prefect_bluesky.diagnosis import _BY_DEPTH
 from prefect_bluesky.errors import StoreDenied
-from prefect_bluesky.session_document import SessionDocument
-from prefect_bluesky.session_store import MemorySessionStore, Saved
+from prefect_bluesky.sessions.diagnosis import _BY_DEPTH
+from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.stores.base import Saved
+from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from tests.support import LOGIN, Account, Pds, block, counted, forget_processes_memory, web_page
 
 P = AuthProblem

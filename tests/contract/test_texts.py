@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefect_bluesky import BlueskyCredentials, Post, xrpc
-from prefect_bluesky.client import BearerAuth
+from prefect_bluesky import BlueskyCredentials, Post
 from prefect_bluesky.errors import RequestRefused
-from prefect_bluesky.richtext import count_graphemes
+from prefect_bluesky.posts.richtext import count_graphemes
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from tests.support import WRITE, Pds, record_at
 
 # A PDS is asked for each example, and it is the same one for all of them.

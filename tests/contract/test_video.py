@@ -9,12 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_bluesky import sandbox, videos, xrpc
-from prefect_bluesky.client import BearerAuth
+from prefect_bluesky import sandbox
 from prefect_bluesky.errors import RequestRefused
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.publishing import video_service
+from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sandbox.identifiers import blob_cid
-from prefect_bluesky.session import SessionStatus
-from prefect_bluesky.videos import upload_video
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session import SessionStatus
 from tests.support import WRITE, Pds, block, counted
 
 _MP4 = b"\x00\x00\x00\x18ftypmp42 and so on"
@@ -23,7 +25,7 @@ _UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(video_service, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -1,27 +1,31 @@
-"""The places where posts go out, each with rules of its own.
+"""Publish on several channels, each with its own rules: Bluesky, Mastodon and what Apprise reaches.
 
-A channel is a class with `rules`, `fit` and `publish`; see `Channel`. A saved block is the key to it; see `channel_of`.
+A channel is a class with `rules`, `fit` and `publish` (see `Channel`). Users select it by naming a saved block.
 """
 
-from prefect_bluesky.channels.apprise_channel import AppriseChannel, AppriseService
-from prefect_bluesky.channels.bluesky import BlueskyChannel
-from prefect_bluesky.channels.channel import Channel, Published, channel_of
-from prefect_bluesky.channels.fitter import Rules, Variant, fit
+from prefect_bluesky.channels.apprise import AppriseChannel, AppriseService
+from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.bluesky import BlueskyChannel, as_post
+from prefect_bluesky.channels.draft import Draft, Kind
+from prefect_bluesky.channels.fitting import Rules, Variant, fit
+from prefect_bluesky.channels.load import NoAccount, load_channel
 from prefect_bluesky.channels.mastodon import MastodonChannel
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
-from prefect_bluesky.channels.saved import NoAccount, load_channel
 
 __all__ = [
     "AppriseChannel",
     "AppriseService",
     "BlueskyChannel",
     "Channel",
+    "Draft",
+    "Kind",
     "MastodonChannel",
     "MastodonCredentials",
     "NoAccount",
     "Published",
     "Rules",
     "Variant",
+    "as_post",
     "channel_of",
     "fit",
     "load_channel",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_bluesky.attachments import LinkCard
-from prefect_bluesky.channels.channel import Channel, Published, channel_of
-from prefect_bluesky.channels.fitter import Rules, Variant, fit
+from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.drafts import Draft
-from prefect_bluesky.post import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS, Post, ThreadPost
-from prefect_bluesky.richtext import SHOWN
+from prefect_bluesky.posts import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS, SHOWN, LinkCard, Post, ThreadPost
 
 RULES = Rules(
     channel="Bluesky",

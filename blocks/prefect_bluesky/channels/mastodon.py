@@ -14,18 +14,15 @@ from http import HTTPStatus
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from prefect_bluesky.attachments import Image
-from prefect_bluesky.channels.channel import Channel, Published, channel_of
-from prefect_bluesky.channels.fitter import Rules, Variant, fit
+from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
-from prefect_bluesky.drafts import Draft
 from prefect_bluesky.errors import InvalidInput, RateLimited, RequestRefused, ServiceUnavailable
 from prefect_bluesky.extras import extra
-from prefect_bluesky.images import fit_image
-from prefect_bluesky.post import MAX_POSTS
-from prefect_bluesky.richtext import Entity, Measure
-from prefect_bluesky.run_notes import all_noted, keeps_notes, note, noted
-from prefect_bluesky.sources import read_file
+from prefect_bluesky.media import fit_image, read_file
+from prefect_bluesky.posts import MAX_POSTS, Entity, Image, Measure
+from prefect_bluesky.prefect_api import all_noted, keeps_notes, note, noted
 
 if TYPE_CHECKING:
     from mastodon import Mastodon

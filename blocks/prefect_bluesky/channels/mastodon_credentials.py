@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
-from prefect_bluesky.inputs import normal_service_url
 from prefect_bluesky.settings import current_settings
+from prefect_bluesky.validation import normal_service_url
 
 if TYPE_CHECKING:
     from mastodon import Mastodon

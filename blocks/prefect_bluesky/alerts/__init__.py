@@ -1,0 +1,20 @@
+"""Tell Prefect what happens to accounts: events, incidents with one alert each, and the status page.
+
+Automations on a Prefect server turn the events into messages for people.
+"""
+
+from prefect_bluesky.alerts import events
+from prefect_bluesky.alerts.incidents import Incident, Reporter
+from prefect_bluesky.alerts.lost_alerts import ALERT, lost_alert
+from prefect_bluesky.alerts.status_page import AccountHealth, Past, status_page
+
+__all__ = [
+    "ALERT",
+    "AccountHealth",
+    "Incident",
+    "Past",
+    "Reporter",
+    "events",
+    "lost_alert",
+    "status_page",
+]

@@ -1,0 +1,131 @@
+"""How the accounts are: what a check of each found, and the page that shows it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Literal
+
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_bluesky.prefect_api import table_cell
+from prefect_bluesky.problems import AuthProblem
+
+State = Literal["well", "stopped", "not reached", "unusable"]
+
+_COLOURS: dict[State | None, str] = {
+    "well": "#2da44e",
+    "stopped": "#cf222e",
+    "not reached": "#d4a72c",
+    "unusable": "#8250df",
+    None: "#eaeef2",
+}
+_MEANINGS: dict[State, str] = {
+    "well": "well",
+    "stopped": "stopped: needs a person",
+    "not reached": "not reached: tried again",
+    "unusable": "unusable block",
+}
+_MOST_ROWS = 40
+_CELL, _GAP, _MARGIN, _LINE = 16, 4, 16, 24
+
+
+class AccountHealth(BaseModel):
+    """What a check of one account found. Safe to log and to show."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str = Field(description="The handle or DID, as the block has it; the block's name if it cannot be read.")
+    block: str = Field(description="The name of the saved block.")
+    did: str | None = Field(default=None, description="The account's DID, if it is known.")
+    expires_at: datetime | None = Field(default=None, description="When the access token expires.")
+    state: State = Field(description="Whether it can publish, needs a person, or could not be asked.")
+    problem: AuthProblem | None = Field(default=None, description="What stops it.")
+    remark: str = Field(default="", description="What to do about it.")
+
+    def row(self) -> dict[str, str]:
+        """The account as a row of a table."""
+        return {
+            "account": self.account,
+            "DID": self.did or "",
+            "expiry": f"{self.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if self.expires_at else "",
+            "state": self.state,
+            "problem": self.problem.value if self.problem else "",
+            "what to do": self.remark,
+            "block": self.block,
+        }
+
+
+Past = dict[str, State]
+"""What an earlier check found, by block."""
+
+
+def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: datetime) -> str:
+    """The page that people look at, as Markdown.
+
+    Args:
+        accounts: what was found now.
+        past: what earlier checks found, the oldest first.
+        now: the time.
+    """
+    troubled = [account for account in accounts if account.state != "well"]
+    well = len(accounts) - len(troubled)
+    verdict = "All accounts are well" if not troubled else f"{well} of {len(accounts)} accounts are well"
+    lines = ["# Bluesky accounts", f"**{verdict}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
+    if not accounts:
+        return "# Bluesky accounts\n\nNo account is saved yet: save a Bluesky Credentials block.\n"
+    if troubled:
+        rows = [
+            f"| {account.account} | {account.state} | {account.problem or ''} | {table_cell(account.remark)} |"
+            for account in troubled
+        ]
+        lines.append("\n".join(["| account | state | problem | what to do |", "|---|---|---|---|", *rows]))
+    shown = (troubled + [account for account in accounts if account.state == "well"])[:_MOST_ROWS]
+    history = [*past, {account.block: account.state for account in accounts}]
+    data = b64encode(picture(shown, history)).decode()
+    lines.append(f"![The last {len(history)} checks of {len(shown)} accounts](data:image/png;base64,{data})")
+    if len(shown) < len(accounts):
+        lines.append(f"The other {len(accounts) - len(shown)} accounts are in the table `bluesky-sessions`.")
+    return "\n\n".join(lines) + "\n"
+
+
+def picture(accounts: Sequence[AccountHealth], history: Sequence[Past]) -> bytes:
+    """A PNG with a row for each account and a column for each check, the latest on the right.
+
+    Args:
+        accounts: the rows.
+        history: the columns.
+    """
+    font, small = ImageFont.load_default(14), ImageFont.load_default(12)
+    names = 2 * _MARGIN + max(font.getlength(account.account) for account in accounts)
+    legend = sum(_CELL + 8 + small.getlength(text) + 20 for text in _MEANINGS.values())
+    width = int(max(names + len(history) * (_CELL + _GAP), legend) + 2 * _MARGIN)
+    height = _MARGIN + len(accounts) * _LINE + _LINE + _MARGIN
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for index, account in enumerate(accounts):
+        y = _MARGIN + index * _LINE
+        draw.text((_MARGIN, y), account.account, font=font, fill="#1f2328")
+        for column, check in enumerate(history):
+            _square(draw, names + column * (_CELL + _GAP), y, check.get(account.block))
+    x, y = float(_MARGIN), _MARGIN + len(accounts) * _LINE + 6
+    for state, meaning in _MEANINGS.items():
+        _square(draw, x, y, state)
+        draw.text((x + _CELL + 8, y), meaning, font=small, fill="#59636e")
+        x += _CELL + 8 + small.getlength(meaning) + 20
+    file = BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _square(draw: ImageDraw.ImageDraw, x: float, y: float, state: State | None) -> None:
+    draw.rounded_rectangle((x, y, x + _CELL, y + _CELL), radius=3, fill=_COLOURS[state])
+    # Not everybody tells red from green.
+    if state in {"stopped", "unusable"}:
+        draw.line((x + 5, y + 5, x + _CELL - 5, y + _CELL - 5), fill="white", width=2)
+        draw.line((x + 5, y + _CELL - 5, x + _CELL - 5, y + 5), fill="white", width=2)
+    elif state == "not reached":
+        draw.line((x + 4, y + _CELL / 2, x + _CELL - 4, y + _CELL / 2), fill="white", width=2)

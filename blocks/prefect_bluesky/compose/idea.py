@@ -1,0 +1,175 @@
+"""Where an idea is read from: a sentence, notes, the page behind a link, or a file."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.extras import extra
+from prefect_bluesky.media import (
+    FENCE,
+    MISUSED,
+    File,
+    beside,
+    plain_text,
+    read_file,
+    read_url,
+    without_images,
+    yaml_content,
+)
+from prefect_bluesky.posts import Image, find_entities, is_web_address, normal_language, tidy
+from prefect_bluesky.prefect_api import as_form
+from prefect_bluesky.validation import explained
+from prefect_bluesky.web import read_page, text_of
+
+MAX_BYTES = 2_000_000
+"""What is read of a page or a file: a long book has half of it."""
+
+_MARKDOWN = {".md", ".markdown"}
+_TEXT = {".txt", ""}
+_FIELDS = ("title", "link", "languages")
+_LONGEST_LINK = 4_000
+
+
+def read_idea(text: str) -> Idea:
+    """The idea in what somebody wrote: a sentence or notes, with a link below; or a link alone, whose page is read.
+
+    Args:
+        text: what they wrote.
+
+    Raises:
+        InvalidInput: there is no idea in it.
+        SourceUnavailable: the page cannot be read.
+
+    Example:
+        >>> read_idea("Release 2.0 is out: https://example.com/2.0")
+        Idea(text='Release 2.0 is out', title='', link='https://example.com/2.0', images=(), languages=())
+    """
+    text = text.strip()
+    last = next(reversed(find_entities(text[-_LONGEST_LINK:])), None)
+    written = text[-_LONGEST_LINK:][last.start :] if last and last.kind == "link" else ""
+    # With anything behind it, such as a bracket, it is part of the text.
+    link = written if last and written == last.value and is_web_address(written) else None
+    if link == text:
+        return _article(text)
+    # What leads to the link leads nowhere without it.
+    told = text.removesuffix(link).rstrip(" :\n") if link else text
+    return _idea("idea", {"text": told, "link": link})
+
+
+def read_idea_file(file: File) -> Idea:
+    """The idea in a file: Markdown, whose front matter may have title:, link: and languages:, or plain text.
+
+    Images of a Markdown file that stand on lines of their own are the idea's.
+
+    Args:
+        file: where it lies. Its name says what it is: .md, .markdown or .txt.
+
+    Raises:
+        InvalidInput: there is no idea in it; the message names the field and the remedy.
+        SourceUnavailable: it cannot be read.
+    """
+    suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
+    if suffix not in _MARKDOWN | _TEXT:
+        raise InvalidInput("file", f"{suffix!r} is none of .md, .markdown and .txt.", "Name the file by what it is.")
+    try:
+        text = read_file(file, "file", max_bytes=MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput("file", f"{file.source} is not UTF-8.", "Save it as UTF-8.") from None
+    return read_idea(text) if suffix in _TEXT else _from_markdown(text, file)
+
+
+def _from_markdown(text: str, file: File) -> Idea:
+    fields: dict[str, Any] = {}
+    before, *parts = FENCE.split(text, maxsplit=2)
+    if not before.strip() and len(parts) == 2:
+        matter, text = parts
+        try:
+            fields = yaml_content(matter) or {}
+        except (yaml.YAMLError, *MISUSED) as damaged:
+            raise InvalidInput("file", f"its front matter is no YAML: {damaged}.", "Correct it.") from None
+        if not isinstance(fields, dict):
+            raise InvalidInput("file", "its front matter is no list of fields.", "Write title: and link: there.")
+    text, images = without_images(text)
+    if any(image["source"].startswith("data:") for image in images):
+        raise InvalidInput("images", "one stands in the text as a data URL.", "Put it into a file beside the text.")
+    title, body = plain_text(text)
+    # What else a blog keeps there (a date, a layout) is not for us.
+    known = {name: fields[name] for name in _FIELDS if fields.get(name)}
+    idea: Idea = beside(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
+    return idea
+
+
+def _article(url: str) -> Idea:
+    with extra("compose", "idea"):
+        from trafilatura import bare_extraction
+
+    fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
+    page = read_page(fetched)
+    found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
+    # A line of it is a paragraph. A page without an article says in its head what it is about.
+    text = "\n\n".join((found.text or "").split("\n"))[:MAX_TEXT] if found else ""
+    idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
+    return _idea(url, idea)
+
+
+def _idea(where: str, fields: dict[str, Any]) -> Idea:
+    try:
+        return Idea.model_validate(fields)
+    except ValidationError as unusable:
+        raise InvalidInput(where, explained(unusable), "") from None
+
+
+MAX_TEXT = 50_000
+"""Characters of an idea: several times what the longest thread holds, and little enough to be kept with a run."""
+
+
+class Idea(BaseModel):
+    """What somebody wants to tell.
+
+    Raises:
+        pydantic.ValidationError: there is nothing in it.
+
+    Example:
+        >>> Idea(text="Release 2.0 is out. It is twice as fast.", link="https://example.com/2.0").title
+        ''
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
+
+    text: str = Field(
+        default="", title="Text", description="A sentence, or an article: paragraphs of text.", max_length=MAX_TEXT
+    )
+    title: str = Field(
+        default="", title="Title", description="What it is about. Left out: its first sentence.", max_length=1000
+    )
+    link: str | None = Field(default=None, title="Link", description="Where more is to be read.")
+    images: tuple[Image, ...] = Field(default=(), title="Images", description="What there is to see.")
+    languages: tuple[str, ...] = Field(default=(), title="Languages", description="Up to three codes.", max_length=3)
+
+    @field_validator("text", "title")
+    @classmethod
+    def _is_tidy(cls, text: str) -> str:
+        return tidy(text)
+
+    @field_validator("languages")
+    @classmethod
+    def _are_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normal_language, languages))
+
+    @field_validator("link")
+    @classmethod
+    def _is_a_web_page(cls, link: str | None) -> str | None:
+        if link and not is_web_address(link):
+            raise ValueError("it is no web address. It begins with https:// or http://, and holds no password.")
+        return link or None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.text and not self.title:
+            raise ValueError("text: there is no idea in it. Write a sentence.")
+        return self

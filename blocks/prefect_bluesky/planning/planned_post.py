@@ -1,0 +1,95 @@
+"""A post that somebody has planned: for which account, and for when."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from prefect_bluesky.planning.times import Time, in_utc
+from prefect_bluesky.posts import Post
+from prefect_bluesky.prefect_api import as_form
+
+_NAME = re.compile(r"[a-z0-9-]+")
+
+
+class PlannedPost(BaseModel):
+    """A post with its account and its time.
+
+    What makes the post may stand beside the account: `{"account": "alice", "text": "Hello"}`.
+
+    Raises:
+        pydantic.ValidationError: the post cannot be published, or a field is none; the message names it.
+
+    Example:
+        >>> planned = PlannedPost(account="alice", post="Good morning", at="2026-12-01T08:00+01:00")
+        >>> planned.post.text
+        'Good morning'
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra=as_form,
+        # A key such as 2026 is written without quotes in YAML and JSON.
+        coerce_numbers_to_str=True,
+    )
+
+    account: str = Field(
+        title="Account",
+        description="The name of the account's saved Bluesky Credentials block.",
+        examples=["alice"],
+    )
+    post: Post = Field(title="Post", description="What to publish.")
+    at: Time = Field(default=None, title="Time", description="When to publish it. Left out, or in the past: now.")
+    key: str | None = Field(
+        default=None,
+        title="Key",
+        description="What tells it from all others of the account: under one key a post goes out once.",
+        examples=["release-2.0"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_fields_of_the_post(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        written = {name: each for name, each in value.items() if name in Post.model_fields}
+        if not written:
+            return value
+        if "post" in value:
+            raise ValueError(f"post: {' and '.join(written)} stand beside it. Put them into it.")
+        return {name: each for name, each in value.items() if name not in written} | {"post": written}
+
+    @field_validator("account")
+    @classmethod
+    def _names_a_block(cls, account: str) -> str:
+        account = account.strip()
+        if not _NAME.fullmatch(account):
+            raise ValueError(
+                f"{account!r} names no saved block: such a name has lower-case letters, digits and dashes."
+            )
+        return account
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_line(cls, key: str | None) -> str | None:
+        if key and not key.isprintable():
+            raise ValueError("it holds what cannot be printed. A key is a line of text.")
+        return key or None
+
+    def fixed(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
+        """The same, with a time that needs no explanation, and with a key.
+
+        Args:
+            timezone: where a time holds that names no offset.
+            occasion: what tells it from the same post without a time that was published before.
+        """
+        at = self.at and in_utc(self.at, timezone)
+        when = at.isoformat() if at else occasion
+        digest = sha256(f"{when} {self.post.model_dump_json(exclude_defaults=True)}".encode()).hexdigest()
+        return self.model_copy(update={"at": at, "key": self.key or f"planned-{digest[:32]}"})

@@ -1,0 +1,51 @@
+"""Describe what a person writes: posts, threads, attachments, their limits, their rich text and their preview.
+
+A `Post` is validated here and sent by `publishing`.
+"""
+
+from prefect_bluesky.posts.attachments import Captions, Image, LinkCard, Video, is_web_address
+from prefect_bluesky.posts.language import normal_language
+from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS
+from prefect_bluesky.posts.post import NOBODY, REPLY_RULES, Post, ThreadPost
+from prefect_bluesky.posts.preview import Preview, preview_without_account
+from prefect_bluesky.posts.richtext import (
+    SHOWN,
+    WRITTEN,
+    Entity,
+    Measure,
+    count_graphemes,
+    find_entities,
+    rich_text,
+    tidy,
+)
+from prefect_bluesky.posts.split import PARAGRAPHS, SENTENCES, split_text
+
+__all__ = [
+    "Captions",
+    "Entity",
+    "Image",
+    "LinkCard",
+    "MAX_BYTES",
+    "MAX_GRAPHEMES",
+    "MAX_IMAGES",
+    "MAX_POSTS",
+    "Measure",
+    "NOBODY",
+    "PARAGRAPHS",
+    "Post",
+    "Preview",
+    "REPLY_RULES",
+    "SENTENCES",
+    "SHOWN",
+    "ThreadPost",
+    "Video",
+    "WRITTEN",
+    "count_graphemes",
+    "find_entities",
+    "is_web_address",
+    "normal_language",
+    "preview_without_account",
+    "rich_text",
+    "split_text",
+    "tidy",
+]

@@ -1,0 +1,360 @@
+"""What a person writes: a post, or a thread of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from prefect_bluesky.posts.attachments import Image, LinkCard, Video
+from prefect_bluesky.posts.language import normal_language
+from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS
+from prefect_bluesky.posts.preview import Preview, preview_without_account
+from prefect_bluesky.posts.richtext import (
+    MAX_TAG_GRAPHEMES,
+    SHOWN,
+    WRITTEN,
+    count_graphemes,
+    find_entities,
+    is_short_tag,
+)
+from prefect_bluesky.posts.split import split_text
+from prefect_bluesky.prefect_api import as_form
+from prefect_bluesky.protocol import KINDS, LIST, POST, parse_reference
+
+_MAX_TEXT = MAX_POSTS * MAX_BYTES
+
+Label = Literal["sexual", "nudity", "porn", "graphic-media"]
+"""The content warnings that authors may set (lexicons/com/atproto/label/defs.json)."""
+
+REPLY_RULES = {"mentioned": "mentionRule", "followers": "followerRule", "following": "followingRule"}
+"""Who may reply, and what lexicons/app/bsky/feed/threadgate.json calls it."""
+
+NOBODY = "nobody"
+
+
+class ThreadPost(BaseModel):
+    """One of the posts that continue a thread."""
+
+    # Errors without what was given: a URL in it may hold a signature.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
+
+    text: str = Field(
+        default="",
+        title="Text",
+        description=(
+            f"What the post says: up to {MAX_GRAPHEMES} characters as a reader counts them. Links, @mentions and"
+            " #hashtags become clickable."
+        ),
+        examples=["Hello from Prefect! https://prefect.io #automation"],
+    )
+    images: tuple[Image, ...] = Field(
+        default=(),
+        title="Images",
+        description=f"Up to {MAX_IMAGES}; more than four are shown as a gallery.",
+        max_length=MAX_IMAGES,
+    )
+    video: Video | None = Field(default=None, title="Video", description="One video, instead of images.")
+    link_card: LinkCard | None = Field(
+        default=None,
+        title="Link card",
+        description="A card with a page's title, description and picture, instead of images.",
+    )
+    quote: str | None = Field(
+        default=None,
+        title="Quote",
+        description="The post, list or feed to show below: its at:// URI, or its address in the Bluesky app.",
+        examples=["https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l"],
+    )
+    languages: tuple[str, ...] = Field(
+        default=(),
+        title="Languages",
+        description="Up to three codes, such as en or pt-BR. Those of the first post hold for the whole thread.",
+        examples=[["en"]],
+        max_length=3,
+    )
+    labels: tuple[Label, ...] = Field(
+        default=(), title="Content warnings", description="What the pictures show, so that they are hidden at first."
+    )
+    tags: tuple[str, ...] = Field(
+        default=(),
+        title="Tags",
+        description="Up to eight hashtags that are not in the text.",
+        examples=[["automation"]],
+        max_length=8,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @field_validator("text")
+    @classmethod
+    def _is_text(cls, text: str) -> str:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as broken:
+            raise ValueError(
+                f"character {broken.start + 1} is half of a surrogate pair, which no text file can hold. Remove it."
+            ) from None
+        if size > _MAX_TEXT:
+            raise ValueError(f"it has {size:,} bytes, and no thread takes more than {_MAX_TEXT:,}. Shorten it.")
+        return text
+
+    @field_validator("quote", mode="before")
+    @classmethod
+    def _is_quotable(cls, quote: Any) -> Any:
+        return _reference(quote, *KINDS)
+
+    @field_validator("languages")
+    @classmethod
+    def _are_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normal_language, languages))
+
+    @field_validator("tags")
+    @classmethod
+    def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)
+        for tag in tags:
+            if not tag or not is_short_tag(tag):
+                raise ValueError(f"{tag!r} is no tag: it takes 1 to {MAX_TAG_GRAPHEMES} characters.")
+        return tags
+
+    @model_validator(mode="after")
+    def _shows_one_thing(self) -> Self:
+        given = [name for name in ("images", "video", "link_card") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: a post shows one of them. Put the other into the next post.")
+        card = _card_of(self)
+        if card and not card.url:
+            raise ValueError("link_card: there is no link in the text. Give the card a url.")
+        return self
+
+
+class Post(ThreadPost):
+    """A post as a person writes it, or the first of a thread.
+
+    Where a `Post` is expected, a plain string does too, and a list of strings or posts is a thread.
+
+    Raises:
+        pydantic.ValidationError: something cannot be published; the message names the field and the remedy, and says
+            of a text that is too long by how much.
+
+    Example:
+        >>> Post(text="Hello from #Prefect").text
+        'Hello from #Prefect'
+        >>> thread = Post.model_validate(["A thread", "of two"])
+        >>> [post.text for post in thread.posts()]
+        ['A thread', 'of two']
+    """
+
+    thread: tuple[ThreadPost, ...] = Field(
+        default=(), title="Thread", description="The posts that continue this one. All go out together, or none."
+    )
+    split_long_text: bool = Field(
+        default=False,
+        title="Split a long text",
+        description=(
+            "Make a thread of a text that is too long for a post. It is cut after a paragraph, else a sentence, else a"
+            " word."
+        ),
+    )
+    numbered: bool = Field(
+        default=False, title="Number the posts", description="Begin each post of a thread with 1/3, 2/3, 3/3."
+    )
+    shorten_links: bool = Field(
+        default=True,
+        title="Shorten links",
+        description="Show long links shortened, as the Bluesky app does. They lead where they led, and count as shown.",
+    )
+    reply_to: str | None = Field(
+        default=None,
+        title="Reply to",
+        description="The post to answer: its at:// URI, or its address in the Bluesky app.",
+        examples=["https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l"],
+    )
+    replies_from: tuple[str, ...] = Field(
+        default=(),
+        title="Replies from",
+        description=(
+            "Who may reply: mentioned, followers, following, or lists by their URI or address; or nobody. Left out:"
+            " everybody."
+        ),
+        examples=[["mentioned", "followers"]],
+        max_length=5,
+    )
+    quotable: bool = Field(default=True, title="May be quoted", description="Whether others may quote it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            return value
+        first = cls.model_validate(value[0])
+        return {**dict(first), "thread": [*first.thread, *value[1:]]}
+
+    @field_validator("thread")
+    @classmethod
+    def _continues(cls, thread: tuple[ThreadPost, ...]) -> tuple[ThreadPost, ...]:
+        for number, post in enumerate(thread):
+            for name in Post.model_fields.keys() - ThreadPost.model_fields.keys():
+                if getattr(post, name, None) not in {None, Post.model_fields[name].default}:
+                    raise ValueError(
+                        f"thread[{number}].{name}: it is for the first post of a thread to say. Leave it out."
+                    )
+        return thread
+
+    @field_validator("reply_to", mode="before")
+    @classmethod
+    def _is_answerable(cls, reply_to: Any) -> Any:
+        return _reference(reply_to, POST)
+
+    @field_validator("replies_from")
+    @classmethod
+    def _are_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        if NOBODY in rules and len(rules) > 1:
+            raise ValueError(f"{NOBODY} stands alone.")
+        for rule in rules:
+            if rule not in {*REPLY_RULES, NOBODY} and parse_reference(rule).collection != LIST:
+                raise ValueError(f"{rule!r} is none of {', '.join(sorted(REPLY_RULES))} or {NOBODY}, and no list.")
+        return rules
+
+    @model_validator(mode="after")
+    def _can_be_published(self) -> Self:
+        if self.reply_to and self.replies_from:
+            raise ValueError(
+                "replies_from: who may reply is decided by the post that this one replies to. Leave it out."
+            )
+        for field, post in self._written():
+            if not (post.text.strip() or post.images or post.video or post.link_card or post.quote):
+                raise ValueError(f"{field}text: the post is empty. Write something.")
+        parts = self.parts()
+        if len(parts) > MAX_POSTS:
+            raise ValueError(f"thread: it has {len(parts)} posts, {len(parts) - MAX_POSTS} over the limit. Shorten it.")
+        for field, post in parts:
+            self._check_length(f"{field}text", post.text)
+        return self
+
+    def posts(self) -> tuple[ThreadPost, ...]:
+        """The posts as they will appear: long texts split and posts numbered, where that is asked for."""
+        return tuple(post for _, post in self.parts())
+
+    def parts(self) -> tuple[tuple[str, ThreadPost], ...]:
+        """The posts as they will appear, each with the field that it was written in: none, or `thread[0].`."""
+        parts = [(field, piece) for field, post in self._written() for piece in self._pieces(post)]
+        is_numbered = self.numbered and len(parts) > 1
+        return tuple(
+            (
+                field,
+                post.model_copy(
+                    update={
+                        "text": f"{number}/{len(parts)} {post.text}".rstrip() if is_numbered else post.text,
+                        "languages": post.languages or self.languages,
+                        "link_card": _card_of(post),
+                    }
+                ),
+            )
+            for number, (field, post) in enumerate(parts, 1)
+        )
+
+    def attachments(self) -> Iterator[tuple[str, Image | Video | LinkCard]]:
+        """What is attached, each with the name of its field."""
+        for field, post in self._written():
+            yield from ((f"{field}images[{index}]", image) for index, image in enumerate(post.images))
+            if post.video:
+                yield f"{field}video", post.video
+            if post.link_card:
+                yield f"{field}link_card", post.link_card
+
+    def preview(self) -> Preview:
+        """What would be sent, without an account: files and pages are loaded, and nothing is asked of Bluesky.
+
+        Mentions stay text, quotes are not looked up, and the keys are an example's; `publish(..., dry_run=True)` shows
+        them as they would be.
+
+        Raises:
+            InvalidInput, SourceUnavailable: something that is attached cannot be used, or be read.
+
+        Example:
+            >>> print(Post(text="Hello from Prefect").preview())
+            [1/1] 18 characters, 18 bytes
+            Hello from Prefect
+        """
+        return preview_without_account(self)
+
+    def stands_alone(self) -> bool:
+        """Whether it needs nothing that may be gone on a later attempt: no file, page or other record."""
+        refers = self.reply_to or self.replies_from or any(post.quote for _, post in self._written())
+        return not refers and not any(self.attachments())
+
+    def _written(self) -> Iterator[tuple[str, ThreadPost]]:
+        """The posts as they were written, each with the prefix of its fields' names."""
+        yield "", self._first()
+        yield from ((f"thread[{number}].", post) for number, post in enumerate(self.thread))
+
+    def _first(self) -> ThreadPost:
+        return ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
+
+    def _pieces(self, post: ThreadPost) -> list[ThreadPost]:
+        if not self.split_long_text or self._fits(post.text, self._number_length()):
+            return [post]
+        texts = split_text(
+            post.text,
+            max_length=MAX_GRAPHEMES - self._number_length(),
+            max_bytes=MAX_BYTES - self._number_length(),
+            measure=SHOWN if self.shorten_links else WRITTEN,
+        )
+        # Attachments stand with the beginning of the text; a card with the link that it belongs to.
+        pieces = [ThreadPost.model_construct(text=text) for text in texts]
+        pieces[0] = post.model_copy(update={"text": texts[0], "link_card": None})
+        card = _card_of(post)
+        if card:
+            place = next((number for number, piece in enumerate(pieces) if _holds_link(piece.text, card.url)), 0)
+            pieces[place] = pieces[place].model_copy(update={"link_card": card})
+        return pieces
+
+    def _number_length(self) -> int:
+        return len(f"{MAX_POSTS}/{MAX_POSTS} ") if self.numbered else 0
+
+    def _fits(self, text: str, reserve: int = 0) -> bool:
+        graphemes, size = self._measure(text)
+        return graphemes + reserve <= MAX_GRAPHEMES and size + reserve <= MAX_BYTES
+
+    def _measure(self, text: str) -> tuple[int, int]:
+        """The characters and bytes of a text as it will be shown."""
+        graphemes, size = count_graphemes(text), len(text.encode())
+        if self.shorten_links and (graphemes > MAX_GRAPHEMES or size > MAX_BYTES):
+            text = SHOWN.of(text)
+            return count_graphemes(text), len(text.encode())
+        return graphemes, size
+
+    def _check_length(self, field: str, text: str) -> None:
+        graphemes, size = self._measure(text)
+        for count, limit, unit in ((graphemes, MAX_GRAPHEMES, "characters"), (size, MAX_BYTES, "bytes")):
+            if count > limit:
+                raise ValueError(
+                    f"{field}: it has {count} {unit}, {count - limit} over the limit of {limit}. Shorten it, or let"
+                    " split_long_text make a thread of it."
+                )
+
+
+def _reference(value: Any, *kinds: str) -> Any:
+    uri = getattr(value, "uri", value)  # a PublishedPost has one
+    if isinstance(uri, str) and uri and parse_reference(uri).collection not in kinds:
+        raise ValueError(f"{uri!r} is of another kind than {', '.join(kinds)}.")
+    return uri or None
+
+
+def _card_of(post: ThreadPost) -> LinkCard | None:
+    """The post's link card with its URL, which may be that of the first link."""
+    card = post.link_card
+    if card is None or card.url:
+        return card
+    links = (entity.value for entity in find_entities(post.text) if entity.kind == "link")
+    return card.model_copy(update={"url": next(links, None)})
+
+
+def _holds_link(text: str, url: str | None) -> bool:
+    return any(entity.value == url for entity in find_entities(text))

@@ -1,0 +1,210 @@
+"""What a post would be: its records, keys and counts as they would be sent, to look at before anything is."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_bluesky.media import thumbnail
+from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES
+from prefect_bluesky.posts.richtext import count_graphemes
+from prefect_bluesky.prefect_api import escape_markdown, in_run, markdown_paragraph, tolerated
+from prefect_bluesky.protocol import POST, Record, image_items
+
+ARTIFACT_KEY = "bluesky-preview"
+
+_IN_TARGET = str.maketrans({"<": "%3C", ">": "%3E", "\\": "%5C"})
+
+
+@dataclass(frozen=True)
+class PreviewedPost:
+    """A post as it would be.
+
+    Args:
+        uri: its at:// URI.
+        cid: its CID, if it were published now.
+        text: what it shows.
+        characters: how many characters a reader sees, of 300.
+        bytes: how many bytes of UTF-8 they take, of 3,000.
+        record: its record.
+    """
+
+    uri: str
+    cid: str
+    text: str
+    characters: int
+    bytes: int
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be sent. `print` it, or look at its `markdown`.
+
+    Args:
+        posts: the posts in order.
+        records: all records in the order in which they would be sent: the posts, then the gates.
+        pictures: the images as they would be sent, by the CID of their blob.
+
+    Example:
+        >>> preview = credentials.publish("Hello", dry_run=True)
+        >>> preview.posts[0].characters
+        5
+    """
+
+    posts: tuple[PreviewedPost, ...]
+    records: tuple[Record, ...]
+    pictures: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def of(cls, records: Sequence[Record], pictures: Mapping[str, bytes], did: str) -> Preview:
+        """Make a preview.
+
+        Args:
+            records: the records of a publication.
+            pictures: the images that they show, by the CID of their blob.
+            did: whose they would be.
+        """
+        posts = tuple(
+            PreviewedPost(
+                uri=record.uri(did),
+                cid=record.cid,
+                text=record.value["text"],
+                characters=count_graphemes(record.value["text"]),
+                bytes=len(record.value["text"].encode()),
+                record=record.value,
+            )
+            for record in records
+            if record.collection == POST
+        )
+        return cls(posts, tuple(records), pictures)
+
+    @property
+    def markdown(self) -> str:
+        """The posts as a page, with their images."""
+        count = len(self.posts)
+        title = "# A post, not sent" if count == 1 else f"# A thread of {count} posts, not sent"
+        return "\n\n".join([title, *self._sections(), "## Records", *self._records()]) + "\n"
+
+    def __str__(self) -> str:
+        """The posts as plain text, with their counts."""
+        return "\n\n".join(
+            f"[{number}/{len(self.posts)}] {post.characters} characters, {post.bytes} bytes\n"
+            + "\n".join([post.text, *(f"  + {line}" for line, _ in _attached(post.record.get("embed")))])
+            for number, post in enumerate(self.posts, 1)
+        )
+
+    def show(self) -> None:
+        """Show it in the Prefect UI, inside a run."""
+        if not in_run():
+            return
+        with tolerated("The preview's artifact could not be made"):
+            run_coro_as_sync(
+                acreate_markdown_artifact(self.markdown, key=ARTIFACT_KEY, description="A preview: nothing was sent.")
+            )
+
+    def _sections(self) -> Iterator[str]:
+        for number, post in enumerate(self.posts, 1):
+            if len(self.posts) > 1:
+                yield f"## {number} of {len(self.posts)}"
+            if post.text:
+                yield markdown_paragraph(_marked(post.record))
+            yield from self._shown(post.record.get("embed"))
+            yield "\n".join(
+                [
+                    "| | |",
+                    "|---|---|",
+                    f"| characters | {post.characters} of {MAX_GRAPHEMES} |",
+                    f"| bytes | {post.bytes:,} of {MAX_BYTES:,} |",
+                    *_facts(post.record),
+                    f"| URI | `{post.uri}` |",
+                    f"| CID | `{post.cid}` |",
+                ]
+            )
+
+    def _records(self) -> Iterator[str]:
+        for record in self.records:
+            yield f"### `{record.collection}/{record.rkey}`"
+            yield _code(record.value)
+
+    def _shown(self, embed: Any) -> Iterator[str]:
+        """What an embed shows: each picture above its line."""
+        for line, picture in _attached(embed):
+            data = self.pictures.get(picture["ref"]["$link"]) if picture else None
+            shown = f"![](data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()})  \n" if data else ""
+            yield shown + " ".join(escape_markdown(line).split())
+
+
+@singledispatch
+def preview_without_account(post: Any) -> Preview:
+    """Return the preview of a post without an account.
+
+    Only `publishing` can make the records of a post. It registers how for `Post`, so that this room stays below it.
+    """
+    raise TypeError(f"A preview is of a Post, not of a {type(post).__name__}.")
+
+
+def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
+    """What an embed holds: a line for each thing, and the blob of its picture."""
+    if not isinstance(embed, dict):
+        return
+    yield from _attached(embed.get("media"))
+    for item in image_items(embed):
+        ratio, blob = item["aspectRatio"], item["image"]
+        alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
+        yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}", blob
+    if "video" in embed:
+        yield f"video, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}", None
+    if external := embed.get("external"):
+        line = f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
+        yield line, external.get("thumb")
+    record = embed.get("record") or {}
+    quoted = record.get("record") or record
+    if quoted:
+        yield f"quote: {quoted['uri']}", None
+
+
+def _facts(record: dict[str, Any]) -> Iterator[str]:
+    if "reply" in record:
+        yield f"| reply to | `{record['reply']['parent']['uri']}` |"
+    if "langs" in record:
+        yield f"| languages | {', '.join(record['langs'])} |"
+    if "labels" in record:
+        yield f"| content warnings | {', '.join(value['val'] for value in record['labels']['values'])} |"
+    if "tags" in record:
+        yield f"| tags | {escape_markdown(', '.join(record['tags']))} |"
+
+
+def _marked(record: dict[str, Any]) -> str:
+    """A record's text as Markdown, with its links."""
+    data = record["text"].encode()
+    pieces, last = [], 0
+    for facet in record.get("facets", []):
+        start, end = facet["index"]["byteStart"], facet["index"]["byteEnd"]
+        (feature,) = facet["features"]
+        shown, target = escape_markdown(data[start:end].decode()), _target(feature)
+        pieces += [escape_markdown(data[last:start].decode()), f"[{shown}](<{target}>)"]
+        last = end
+    return "".join([*pieces, escape_markdown(data[last:].decode())])
+
+
+def _target(feature: dict[str, str]) -> str:
+    if "did" in feature:
+        return f"https://bsky.app/profile/{feature['did']}"
+    url = feature.get("uri") or f"https://bsky.app/hashtag/{feature['tag']}"
+    return url.translate(_IN_TARGET)
+
+
+def _code(value: dict[str, Any]) -> str:
+    # A fence that is longer than any in the text cannot be closed by it.
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}json\n{text}\n{fence}"

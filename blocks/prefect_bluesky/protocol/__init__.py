@@ -1,0 +1,39 @@
+"""Speak AT Protocol without a session: XRPC calls, identities, references, record keys and CIDs.
+
+Whatever needs a token is passed an `httpx.Auth` by its caller.
+"""
+
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.protocol.identity import did_document, pds_in, resolve_handle
+from prefect_bluesky.protocol.records import (
+    LIST,
+    POST,
+    POSTGATE,
+    THREADGATE,
+    Record,
+    blob_reference,
+    cid,
+    image_items,
+    record_keys,
+)
+from prefect_bluesky.protocol.references import KINDS, Reference, StrongReference, parse_reference
+
+__all__ = [
+    "KINDS",
+    "LIST",
+    "POST",
+    "POSTGATE",
+    "Record",
+    "Reference",
+    "StrongReference",
+    "THREADGATE",
+    "blob_reference",
+    "cid",
+    "did_document",
+    "image_items",
+    "parse_reference",
+    "pds_in",
+    "record_keys",
+    "resolve_handle",
+    "xrpc",
+]

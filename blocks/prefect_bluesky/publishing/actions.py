@@ -1,0 +1,157 @@
+"""What is done in an account's name: publish, preview and delete, as the block's methods of these names say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from prefect_bluesky.alerts import events
+from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
+from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
+from prefect_bluesky.prefect_api import logger
+from prefect_bluesky.protocol import POST, POSTGATE, THREADGATE, parse_reference, record_keys, xrpc
+from prefect_bluesky.publishing import budget
+from prefect_bluesky.publishing.attempt import Attempt, current_attempt
+from prefect_bluesky.publishing.commits import Commits, Outcome
+from prefect_bluesky.publishing.materials import Loaded, Resolved, Uploaded
+from prefect_bluesky.publishing.post_records import Materials, compose
+from prefect_bluesky.publishing.publication import Publication, PublishedPost
+from prefect_bluesky.sessions import Authenticator, BearerAuth, SessionStatus
+
+Publishable = Post | str | Sequence[ThreadPost | str]
+"""A post, its text, or the posts of a thread."""
+
+
+def publish(given: Publishable, key: str | None, authenticator: Authenticator) -> PublishedPost:
+    """Publish a post exactly once; see `BlueskyCredentials.publish`.
+
+    Args:
+        given: what to publish.
+        key: what tells it from all others, if the caller says so.
+        authenticator: keeps the account signed in.
+    """
+    (outcome,) = publish_many([(given, key)], authenticator)
+    if isinstance(outcome, BlueskyError):
+        raise outcome
+    return outcome
+
+
+def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
+    """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`.
+
+    Args:
+        given: what to publish, and what tells each from all others, if the caller says so.
+        authenticator: keeps the account signed in.
+    """
+    posts = [(_post(each), key) for each, key in given]
+    attempt, account = current_attempt(), authenticator.ensure()
+    auth = BearerAuth(authenticator)
+    materials = Uploaded(account, auth)
+    publications: list[Publication] = []
+    for post, key in posts:
+        publications.append(_publication(post, key, attempt, account, materials))
+        # A feed shows them in this order.
+        attempt = replace(attempt, created_at=attempt.created_at + len(publications[-1].rkeys) * _A_MOMENT)
+    unique: dict[str, Publication] = {}
+    for publication in publications:
+        unique.setdefault(publication.rkeys[0], publication)
+    outcomes = dict(zip(unique, Commits(account, auth).send(list(unique.values())), strict=True))
+    for outcome in outcomes.values():
+        if isinstance(outcome, PublishedPost):
+            events.emit(events.POST_PUBLISHED, account, uri=outcome.uri, cid=outcome.cid)
+    return [
+        outcomes[each.rkeys[0]] if each.post == unique[each.rkeys[0]].post else KeyConflict(each.uri)
+        for each in publications
+    ]
+
+
+def preview(given: Publishable, key: str | None, authenticator: Authenticator) -> Preview:
+    """What `publish` would send; inside a run, shown among its artifacts.
+
+    Args:
+        given: what to publish.
+        key: as for `publish`.
+        authenticator: keeps the account signed in.
+    """
+    account = authenticator.ensure()
+    materials = Resolved(account)
+    publication = _publication(_post(given), key, current_attempt(), account, materials)
+    seen = Preview.of(publication.records, materials.kept, account.did)
+    seen.show()
+    return seen
+
+
+@preview_without_account.register
+def _preview_without_account(post: Post) -> Preview:
+    """What would be sent, but for what only an account and its server can say.
+
+    Args:
+        post: what the person wrote.
+    """
+    materials, did = Loaded(), "did:web:example.com"
+    rkeys = record_keys(did, "preview", count=len(post.posts()))
+    records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
+    return Preview.of(records, materials.kept, did)
+
+
+def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
+    """Delete a post, or a thread, with its gates; see `BlueskyCredentials.delete`.
+
+    Args:
+        post: what was published, or where it lies.
+        authenticator: keeps the account signed in.
+    """
+    account = authenticator.ensure()
+    uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
+    rkeys = [_own_post(uri, account) for uri in uris]
+    auth = BearerAuth(authenticator)
+    # The first post goes last: as long as it is there, the same call can be made again.
+    method = "com.atproto.repo.deleteRecord"
+    for rkey in reversed(rkeys):
+        for collection in (POSTGATE, THREADGATE, POST):
+            budget.spend(account, budget.DELETE, method=method)
+            body = {"repo": account.did, "collection": collection, "rkey": rkey}
+            with auth.problems():
+                xrpc.procedure(account.pds_url, method, body, auth=auth)
+
+
+_A_MOMENT = timedelta(milliseconds=1)
+
+
+def _post(given: Publishable) -> Post:
+    post = given if isinstance(given, Post) else Post.model_validate(given)
+    for field, attached in post.attachments():
+        if isinstance(attached, Image | Video) and not attached.alt:
+            logger().warning("%s has no alt text: people who do not see it will not know what it shows", field)
+    return post
+
+
+def _publication(
+    post: Post, key: str | None, attempt: Attempt, account: SessionStatus, materials: Materials
+) -> Publication:
+    if key and not key.isprintable():
+        raise InvalidInput("key", "it holds what cannot be printed.", "A key is a line of text.")
+    return Publication.of(
+        post,
+        account,
+        materials,
+        key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
+        # A key of the caller's own stands for the same post in a later run, which has another planned time.
+        planned_at=None if key else attempt.planned_at,
+        created_at=attempt.created_at,
+        is_repeatable=bool(key) or attempt.is_repeatable,
+        # Under a key of the caller's own it may be out since long, and what it needs may be gone.
+        look_first=not attempt.is_first or (bool(key) and not post.stands_alone()),
+    )
+
+
+def _own_post(uri: str, account: SessionStatus) -> str:
+    """The record key of one of the account's posts."""
+    try:
+        place = parse_reference(uri)
+    except ValueError as unreadable:
+        raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
+    if place.collection != POST or place.authority.lower() not in {account.did.lower(), account.handle.lower()}:
+        raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
+    return place.rkey

@@ -1,0 +1,80 @@
+"""The attempt that is under way: what makes a publish the same one when it is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What makes a publish the same one when it is tried again.
+
+    Args:
+        key: the same for each attempt of one run, another for another run.
+        planned_at: when the run was to start; the same for each attempt. None where only the key stays the same.
+        created_at: when this post's turn came: a run may publish many over hours, and a feed shows a post at this time.
+        is_first: whether nothing can have been sent under this key yet.
+        is_repeatable: whether another attempt would have the same key.
+    """
+
+    key: str
+    planned_at: datetime | None
+    created_at: datetime
+    is_first: bool
+    is_repeatable: bool
+
+
+_predecessor: ContextVar[FlowRun | None] = ContextVar("prefect_bluesky_predecessor", default=None)
+
+
+@contextmanager
+def in_place_of(flow_run: FlowRun) -> Iterator[None]:
+    """Do what another run was to do: what is published is that run's, under that run's keys."""
+    token = _predecessor.set(flow_run)
+    try:
+        yield
+    finally:
+        _predecessor.reset(token)
+
+
+def current_attempt() -> Attempt:
+    """The attempt that is under way; outside a run each call is an attempt of its own."""
+    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+    predecessor = _predecessor.get()
+    flow_run = predecessor or (flow_context.flow_run if flow_context else None)
+    task_run = task_context.task_run if task_context else None
+    now = datetime.now(UTC)
+    run = flow_run or task_run
+    if run is None:
+        return Attempt(uuid4().hex, planned_at=now, created_at=now, is_first=True, is_repeatable=False)
+    parent = _parent_of(run)
+    tries = max(run.run_count, task_run.run_count if task_run else 0)
+    return Attempt(
+        # A parent that is retried starts its subflows and subtasks anew, as other runs.
+        key=str(parent or run.id),
+        planned_at=None if parent else _start_of(run),
+        created_at=_start_of(task_run) or now,
+        is_first=predecessor is None and parent is None and tries <= 1,
+        is_repeatable=True,
+    )
+
+
+def _parent_of(run: FlowRun | TaskRun) -> UUID | None:
+    if isinstance(run, FlowRun):
+        return run.parent_task_run_id
+    return next((parent.id for parent in run.task_inputs.get("__parents__", []) if hasattr(parent, "id")), None)
+
+
+def _start_of(run: FlowRun | TaskRun | None) -> datetime | None:
+    if run is None or run.expected_start_time is None:
+        return None
+    # Prefect's datetimes are pendulum's, whose arithmetic does not go with the standard library's.
+    return datetime.fromisoformat(run.expected_start_time.isoformat())

@@ -1,0 +1,141 @@
+"""Bluesky's limits of writes, kept so that nothing is refused: a budget for each account, shared by all workers."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from threading import Lock
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+
+from prefect_bluesky.errors import BudgetSpent
+from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, logger
+from prefect_bluesky.sessions import SessionStatus
+from prefect_bluesky.settings import current_settings
+
+CREATE, DELETE = 3, 1
+"""Points that a write costs (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
+
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """A bucket of points that fills up slowly: whoever takes no more than it holds is never refused.
+
+    A server counts by windows whose beginnings nobody knows. In no hour and in no day, whenever they begin, more is
+    taken than what it holds and what runs in meanwhile.
+
+    Args:
+        capacity: how many points it holds.
+        per_second: how many run in.
+    """
+
+    capacity: int
+    per_second: float
+
+    @classmethod
+    def of(cls, per_hour: int, per_day: int) -> Allowance:
+        """The largest for what may be taken in an hour and in a day.
+
+        Example:
+            >>> Allowance.of(5_000, 35_000)
+            Allowance(capacity=3695, per_second=0.36231884057971014)
+        """
+        # Where both count, capacity + refill of 1 hour = per_hour and capacity + refill of 24 hours = per_day.
+        refill = min(per_hour / 2, max((per_day - per_hour) / 23, per_day / 48))
+        return cls(int(min(per_hour - refill, per_day - 24 * refill)), refill / _HOUR)
+
+
+def spend(account: SessionStatus, points: int, *, method: str) -> None:
+    """Take points for writes that are about to be sent.
+
+    Where a Prefect API is at hand, all workers share the account's budget: a global concurrency limit whose slots
+    decay. Elsewhere this process has one of its own. Where the API fails, the work goes on.
+
+    Args:
+        account: whose.
+        points: how many.
+        method: what for.
+
+    Raises:
+        BudgetSpent: there are not as many now.
+
+    Example:
+        >>> spend(credentials.ensure_session(), 200 * CREATE, method="com.atproto.repo.applyWrites")
+    """
+    settings = current_settings()
+    allowance = Allowance.of(settings.points_per_hour, settings.points_per_day)
+    take = _take_from_prefect if api_at_hand() else _take_here
+    missing = take(account.did, points, allowance)
+    if missing:
+        raise BudgetSpent(account.pds_url, method, timedelta(seconds=missing / allowance.per_second))
+
+
+_short: set[str] = set()
+"""The limits that have once refused: of these is asked first what they hold."""
+
+
+def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
+    """Take points; how many are missing, if there are not as many."""
+    name = f"bluesky-points-{did.replace('%', '=')}"
+    try:
+        with api_client() as client:
+            if name in _short:
+                # Prefect forgets what has run in since the last request when it refuses one (3.8.8): who asks again
+                # and again would wait for ever.
+                with suppress(ObjectNotFound):
+                    limit = client.read_global_concurrency_limit_by_name(name)
+                    if (missing := points - (limit.limit - limit.active_slots)) > 0:
+                        return missing
+            if _increment(client, name, points):
+                return 0
+            # A missing limit lets everyone in.
+            if points > allowance.capacity:
+                return points
+            try:
+                client.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(
+                        name=name,
+                        limit=allowance.capacity,
+                        active_slots=points,
+                        slot_decay_per_second=allowance.per_second,
+                    )
+                )
+            except ObjectAlreadyExists:
+                _increment(client, name, points)
+    except PrefectHTTPStatusError as refusal:
+        # Of more than its limit Prefect says that it cannot be.
+        if refusal.response.status_code in {HTTPStatus.LOCKED, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            _short.add(name)
+            return points
+        logger().warning("Going on without the limit %s: %s", name, type(refusal).__name__)
+    except API_TROUBLE as trouble:
+        logger().warning("Going on without the limit %s: %s", name, type(trouble).__name__)
+    return 0
+
+
+def _increment(client: SyncPrefectClient, name: str, points: int) -> bool:
+    """Take slots; False if there is no such limit."""
+    return bool(client.increment_concurrency_slots([name], points, "rate_limit").json())
+
+
+_taken: dict[str, tuple[float, float]] = {}
+"""For each account what was in use of its budget, and when that was."""
+
+_taken_lock = Lock()
+
+
+def _take_here(did: str, points: int, allowance: Allowance) -> float:
+    with _taken_lock:
+        now = time.monotonic()
+        used, then = _taken.get(did, (0.0, now))
+        used = max(0.0, used - (now - then) * allowance.per_second)
+        missing = max(0.0, used + points - allowance.capacity)
+        _taken[did] = (used if missing else used + points, now)
+        return missing

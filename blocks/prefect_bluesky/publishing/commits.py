@@ -1,0 +1,234 @@
+"""Publications sent so that each exists exactly once; those that fit share a commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+from prefect_bluesky.errors import (
+    AuthError,
+    BlueskyError,
+    BudgetSpent,
+    CidMismatch,
+    InvalidInput,
+    KeyConflict,
+    RateLimited,
+    RequestRefused,
+    ServiceError,
+    ServiceUnavailable,
+    StoreError,
+)
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.publishing import budget
+from prefect_bluesky.publishing.publication import Publication, PublishedPost
+from prefect_bluesky.sessions import BearerAuth, SessionStatus
+
+MAX_WRITES = 200
+"""Writes that a PDS takes in a commit (measured; it answers `Too many writes` to more)."""
+
+_MAX_BYTES = 997_500
+"""Bytes of JSON that writes may take. A PDS takes 1,000,000 in one request (measured; it answers 413 to more); a DID of
+up to 2,048 (https://atproto.com/specs/did) surrounds the writes, and little else."""
+
+_MOST_ATTEMPTS = 4
+"""How often a commit is sent at most: each time that its answer is lost, some of its posts may be found out."""
+
+_WRITE = "com.atproto.repo.applyWrites"
+
+Outcome = PublishedPost | BlueskyError
+"""What became of one post: how it is published, or why it is not."""
+
+
+class Commits:
+    """Sends publications of one account.
+
+    Args:
+        account: whose they are.
+        auth: signs the writes.
+
+    Example:
+        >>> Commits(credentials.ensure_session(), BearerAuth(authenticator)).send([])
+        []
+    """
+
+    def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
+        self._account = account
+        self._auth = auth
+        self._outcomes: dict[int, Outcome] = {}
+        self._failed_alone = 0
+
+    def send(self, publications: Sequence[Publication]) -> list[Outcome]:
+        """Publish them in order, unless they are published already.
+
+        One that cannot be published stops no other; what stops the account or its server stops all that remain.
+
+        Args:
+            publications: those of one account, each with record keys of its own.
+
+        Returns:
+            what became of each. The errors are
+
+            - `KeyConflict`: the key is taken by another post.
+            - `CidMismatch`: published, but the server computed another CID.
+            - `AuthError`, `StoreError`: the account cannot sign in, or may not write.
+            - `RequestRefused`: the server refuses the post.
+            - `RateLimited`: it is not out.
+            - `ServiceUnavailable`: it is not known whether it is out; if `retryable`, the same publication may be sent
+              again.
+            - `InvalidInput`, `SourceUnavailable`: as `Publication.records`.
+        """
+        rest: Outcome | None = None
+        try:
+            for commit in self._commits(publications):
+                self._settle(commit)
+        except BlueskyError as stopped:
+            rest = stopped
+        outcomes = [self._outcomes.get(id(each), rest) for each in publications]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _commits(self, publications: Sequence[Publication]) -> Iterator[list[Publication]]:
+        """The publications as they share commits; those that are out, or cannot be composed, are settled."""
+        commit: list[Publication] = []
+        writes = size = 0
+        for publication in publications:
+            try:
+                if publication.look_first and (found := publication.find()):
+                    self._outcomes[id(publication)] = found
+                    continue
+                own_writes, own_size = len(publication.records), _size(publication)
+            except (AuthError, StoreError):
+                yield commit
+                raise
+            except BlueskyError as unusable:
+                self._outcomes[id(publication)] = unusable
+                continue
+            if commit and (writes + own_writes > MAX_WRITES or size + own_size > _MAX_BYTES):
+                yield commit
+                commit, writes, size = [], 0, 0
+            commit.append(publication)
+            writes, size = writes + own_writes, size + own_size
+        yield commit
+
+    def _settle(self, commit: Sequence[Publication]) -> None:
+        """Send a commit until it is known what became of each of its posts.
+
+        Raises:
+            AuthError, StoreError, RateLimited, ServiceUnavailable: no other post can be sent now either.
+        """
+        pending = list(commit)
+        for attempt in range(_MOST_ATTEMPTS):
+            if not pending:
+                return
+            try:
+                self._write(pending)
+            except (RequestRefused, BudgetSpent) as refused:
+                # What was sent before may be out yet.
+                refused.retryable = refused.retryable and (attempt == 0 or _all_repeatable(pending))
+                self._settle_halves(pending, refused)
+                return
+            except (ServiceUnavailable, RateLimited) as unclear:
+                if attempt == 0 and isinstance(unclear, RateLimited):
+                    raise
+                # A broken connection says nothing, and an existing key is answered with 500 too.
+                trouble = unclear
+            else:
+                return
+            before, is_again = len(pending), attempt > 0
+            pending = self._not_out(pending, look_for_remains=is_again)
+            if is_again and len(pending) == before:
+                break
+        if not pending:
+            return
+        trouble.retryable = _all_repeatable(pending)
+        is_of_one = trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_of_one and len(pending) > 1:
+            self._settle_halves(pending, trouble)
+            return
+        self._outcomes.update((id(each), trouble) for each in pending)
+        self._failed_alone += 1
+        # With this a server may mean one post, but hardly several.
+        if not is_of_one or self._failed_alone > 1:
+            raise trouble
+
+    def _settle_halves(self, commit: Sequence[Publication], refused: ServiceError) -> None:
+        """Send a commit in halves: it may be refused for one of its posts, and the budget may do for some of them."""
+        if len(commit) == 1:
+            if isinstance(refused, BudgetSpent):
+                raise refused
+            self._outcomes[id(commit[0])] = refused
+            return
+        middle = len(commit) // 2
+        self._settle(commit[:middle])
+        self._settle(commit[middle:])
+
+    def _write(self, commit: Sequence[Publication]) -> None:
+        writes = [write for publication in commit for write in _writes(publication)]
+        budget.spend(self._account, len(writes) * budget.CREATE, method=_WRITE)
+        body = {"repo": self._account.did, "writes": writes}
+        with self._auth.problems():
+            answer = xrpc.procedure(self._account.pds_url, _WRITE, body, auth=self._auth)
+        try:
+            cids = [str(result["cid"]) for result in answer["results"]]
+        except (KeyError, TypeError):
+            cids = []
+        if len(cids) != len(writes):
+            raise ServiceUnavailable(self._account.pds_url, _WRITE, HTTPStatus.OK, message="no results")
+        given = iter(cids)
+        for publication in commit:
+            own = list(islice(given, len(publication.records)))
+            try:
+                self._outcomes[id(publication)] = publication.published(own)
+            except CidMismatch as mismatch:
+                self._outcomes[id(publication)] = mismatch
+
+    def _not_out(self, commit: Sequence[Publication], *, look_for_remains: bool) -> list[Publication]:
+        """Those of a commit that are not out, although they were sent."""
+        missing = []
+        for publication in commit:
+            try:
+                found = publication.written()
+                if found is None and look_for_remains:
+                    publication.check_for_remains()
+            except (KeyConflict, RequestRefused) as refused:
+                self._outcomes[id(publication)] = refused
+            except (ServiceUnavailable, RateLimited) as unknown:
+                unknown.retryable = _all_repeatable(commit)
+                raise
+            else:
+                if found is None:
+                    missing.append(publication)
+                else:
+                    self._outcomes[id(publication)] = found
+        return missing
+
+
+def _writes(publication: Publication) -> list[dict[str, Any]]:
+    return [
+        {
+            "$type": f"{_WRITE}#create",
+            "collection": record.collection,
+            "rkey": record.rkey,
+            "value": record.value,
+        }
+        for record in publication.records
+    ]
+
+
+def _size(publication: Publication) -> int:
+    """The bytes that it takes as JSON.
+
+    Raises:
+        InvalidInput: more than a commit may have.
+    """
+    size = len(json.dumps(_writes(publication), ensure_ascii=False).encode())
+    if size > _MAX_BYTES:
+        over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BYTES:,}."
+        raise InvalidInput("thread", over, "Publish it as two threads, or shorten its links and alt texts.")
+    return size
+
+
+def _all_repeatable(publications: Sequence[Publication]) -> bool:
+    return all(each.is_repeatable for each in publications)

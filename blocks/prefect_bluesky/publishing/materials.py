@@ -1,0 +1,219 @@
+"""What a post needs from the disk and the network: files made to fit and uploaded, handles, records and pages read."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceUnavailable, SourceUnavailable
+from prefect_bluesky.media import File, fit_image, is_mp4, picture_size, read_file, read_url
+from prefect_bluesky.posts import Captions, Video
+from prefect_bluesky.prefect_api import logger
+from prefect_bluesky.protocol import (
+    Reference,
+    StrongReference,
+    blob_reference,
+    did_document,
+    parse_reference,
+    pds_in,
+    resolve_handle,
+    xrpc,
+)
+from prefect_bluesky.publishing.video_service import upload_video
+from prefect_bluesky.sessions import BearerAuth, SessionStatus
+from prefect_bluesky.settings import current_settings
+from prefect_bluesky.web import Page, read_page
+
+MAX_IMAGE_SOURCE = 50_000_000
+"""Bytes that an image may have before it is made to fit."""
+
+MAX_VIDEO = 300_000_000
+MAX_CAPTIONS = 20_000
+"""Both from lexicons/app/bsky/embed/video.json."""
+
+_MAX_PAGE = 1_000_000
+"""Bytes of a page that are read for its card: what it says of itself stands at its beginning."""
+
+_MAX_THUMBNAIL_SIDE = 2000
+
+_GET_RECORD = "com.atproto.repo.getRecord"
+
+Json = dict[str, Any]
+
+
+class Placeholders:
+    """Stand-ins where nothing may be loaded: enough to know a post again by what the person wrote."""
+
+    def did_of(self, handle: str) -> str | None:
+        return None
+
+    def reference(self, text: str, field: str) -> StrongReference:
+        return StrongReference(str(parse_reference(text)), "", {})
+
+    def image(self, file: File, field: str) -> tuple[Json, int, int]:
+        return {}, 1, 1
+
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+        return {}, None
+
+    def captions(self, captions: Captions, field: str) -> Json:
+        return {}
+
+    def page(self, url: str) -> Page:
+        return Page("", "", None)
+
+    def picture(self, url: str) -> Json | None:
+        return None
+
+
+class Loaded(Placeholders):
+    """Files and pages are loaded, and nothing is asked of or sent to a PDS."""
+
+    def __init__(self) -> None:
+        self._settings = current_settings()
+        self._images: dict[File, tuple[Json, int, int]] = {}
+        self.kept: dict[str, bytes] = {}
+        """Images and captions as they would be sent, by the CID of their blob. What is sent is not kept."""
+
+    def image(self, file: File, field: str) -> tuple[Json, int, int]:
+        if file not in self._images:
+            self._images[file] = self._fitted(read_file(file, field, max_bytes=MAX_IMAGE_SOURCE), field)
+        return self._images[file]
+
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+        data = read_file(video, field, max_bytes=MAX_VIDEO)
+        if not is_mp4(data):
+            raise InvalidInput(field, "it is no MP4 file.", "Convert it to MP4 (H.264).")
+        return self._processed(data), picture_size(data)
+
+    def captions(self, captions: Captions, field: str) -> Json:
+        data = read_file(captions, field, max_bytes=MAX_CAPTIONS)
+        if not data.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT"):
+            raise InvalidInput(field, "it is no WebVTT file.", "Its first line is WEBVTT.")
+        return self._stored(data, "text/vtt")
+
+    def page(self, url: str) -> Page:
+        try:
+            return read_page(read_url(url, max_bytes=_MAX_PAGE, keep_truncated=True))
+        except SourceUnavailable as trouble:
+            logger().warning("The link card goes without what its page says. %s", trouble)
+            return super().page(url)
+
+    def picture(self, url: str) -> Json | None:
+        try:
+            data = read_url(url, max_bytes=MAX_IMAGE_SOURCE).data
+            blob, *_ = self._fitted(data, url, max_side=_MAX_THUMBNAIL_SIDE)
+        except (SourceUnavailable, InvalidInput) as trouble:
+            logger().warning("The link card goes without its picture. %s", trouble)
+            return None
+        return blob
+
+    def _fitted(self, data: bytes, field: str, **options: int) -> tuple[Json, int, int]:
+        try:
+            image = fit_image(data, max_bytes=self._settings.max_image_bytes, **options)
+        except InvalidInput as unusable:
+            raise InvalidInput(field, unusable.reason, unusable.remedy) from unusable
+        return self._stored(image.data, image.mime_type), image.width, image.height
+
+    def _stored(self, data: bytes, mime_type: str) -> Json:
+        blob = blob_reference(data, mime_type)
+        self.kept[blob["ref"]["$link"]] = data
+        return blob
+
+    def _processed(self, data: bytes) -> Json:
+        return blob_reference(data, "video/mp4")
+
+
+class Resolved(Loaded):
+    """Handles and records are looked up too, as an account sees them; nothing is sent.
+
+    Args:
+        account: whose post it will be.
+    """
+
+    def __init__(self, account: SessionStatus) -> None:
+        super().__init__()
+        self._account = account
+        self._dids: dict[str, str | None] = {}
+
+    def did_of(self, handle: str) -> str | None:
+        if handle not in self._dids:
+            self._dids[handle] = resolve_handle(self._account.pds_url, handle)
+        return self._dids[handle]
+
+    def reference(self, text: str, field: str) -> StrongReference:
+        wanted = parse_reference(text)
+        did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
+        if did is None:
+            raise InvalidInput(field, f"nobody has the handle of {text}.", "Give its at:// URI with the DID.")
+        place = Reference(did, wanted.collection, wanted.rkey)
+        params = {"repo": did, "collection": place.collection, "rkey": place.rkey}
+        # Most PDSs answer for the whole network; behind one that does not, the record is looked for at its home.
+        found = self._answer_of_ours(params) or self._answer_of_its_home(did, params)
+        cid, value = found.get("cid"), found.get("value")
+        if not isinstance(cid, str) or not isinstance(value, dict):
+            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Look whether it is there.")
+        return StrongReference(str(place), cid, value)
+
+    def _answer_of_ours(self, params: dict[str, str]) -> Json:
+        try:
+            return xrpc.query(self._account.pds_url, _GET_RECORD, params)
+        except RequestRefused:
+            return {}
+
+    def _answer_of_its_home(self, did: str, params: dict[str, str]) -> Json:
+        if did == self._account.did:
+            return {}
+        # Anybody may name any server in a DID document: it is asked with the caution that any given URL is.
+        if did.startswith("did:web:"):
+            document = self._json(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
+        else:
+            document = did_document(did, self._settings.did_directory_url) or {}
+        home = pds_in(document)
+        return self._json(f"{home}/xrpc/{_GET_RECORD}?{urlencode(params)}") if home else {}
+
+    def _json(self, url: str) -> Json:
+        try:
+            found = json.loads(read_url(url, max_bytes=_MAX_PAGE).data)
+        except SourceUnavailable as trouble:
+            if trouble.retryable:
+                raise
+            return {}
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+class Uploaded(Resolved):
+    """Everything, with what is attached uploaded to the account's PDS. An upload that no record uses is dropped there.
+
+    Args:
+        account: whose post it will be.
+        auth: signs the uploads.
+    """
+
+    def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
+        super().__init__(account)
+        self._auth = auth
+
+    def _stored(self, data: bytes, mime_type: str) -> Json:
+        method = "com.atproto.repo.uploadBlob"
+        with self._auth.problems():
+            answer = xrpc.upload(self._account.pds_url, method, data, mime_type, auth=self._auth)
+        blob = answer.get("blob")
+        if not isinstance(blob, dict) or blob.get("ref") != blob_reference(data, mime_type)["ref"]:
+            raise ServiceUnavailable(self._account.pds_url, method, 200, message="another blob than was sent")
+        return blob
+
+    def _processed(self, data: bytes) -> Json:
+        with self._auth.problems():
+            return upload_video(
+                data,
+                name="video.mp4",  # not the person's own: it may be a path or a signed URL
+                account=self._account,
+                auth=self._auth,
+                service_url=self._settings.video_service_url,
+                on_progress=partial(logger().info, "The video is being processed: %s, %s %%"),
+            )

@@ -1,0 +1,148 @@
+"""Videos: each goes through Bluesky's video service, which makes it playable and puts it on the account's PDS.
+
+One that is uploaded to the PDS alone is missing from its post until the service has found and processed it:
+https://docs.bsky.app/docs/tutorials/video
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from prefect_bluesky.errors import RequestRefused, ServiceError, ServiceUnavailable
+from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.sessions import SessionStatus
+
+PROCESSING_LIMIT = timedelta(minutes=10)
+"""How long the service may work at a video."""
+
+_UPLOAD = "app.bsky.video.uploadVideo"
+_STATUS = "app.bsky.video.getJobStatus"
+
+# As long as in Bluesky's own app. It starts with the upload and must last until the service puts the video on the PDS.
+_TOKEN_LIFETIME = timedelta(minutes=30)
+_FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 5.0
+# A service that is restarted meanwhile, or does not know its newest job yet, does not cost the upload.
+_UNANSWERED_IN_A_ROW = 5
+
+
+def upload_video(
+    data: bytes,
+    *,
+    name: str,
+    account: SessionStatus,
+    auth: httpx.Auth,
+    service_url: str,
+    on_progress: Callable[[str, int | None], None] | None = None,
+) -> dict[str, Any]:
+    """Have a video processed by the video service; the blob reference to put into a record.
+
+    Safe to repeat: the service knows a video of the account again and goes on with its job, or gives the result.
+
+    Args:
+        data: the video, an MP4.
+        name: its file name, such as `launch.mp4`.
+        account: whose video it is.
+        auth: signs requests to the account's PDS.
+        service_url: the video service.
+        on_progress: called with the job's state, such as `JOB_STATE_ENCODING`, and the percentage of it if known.
+
+    Raises:
+        ServiceUnavailable: the PDS or the service does not answer, or is not done after `PROCESSING_LIMIT`.
+        RateLimited: one of them asks to slow down.
+        RequestRefused: the service does not take the video or cannot process it, or the PDS gives no token for it.
+    """
+    report = on_progress or (lambda state, progress: None)
+    job = _uploaded(data, name, account, _service_token(account, auth), service_url)
+    report(*_progress_of(job))
+    # Whatever else is said: a video that was processed before comes with an error and its blob.
+    return _blob_of(job) or _processed(str(job["jobId"]), service_url, report)
+
+
+def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken:
+    """With it, the video service may upload blobs to the account's PDS."""
+    describe, method = "com.atproto.server.describeServer", "com.atproto.server.getServiceAuth"
+    # The PDS takes tokens for the DID that it gives itself. Bluesky's app makes one up from the PDS's address, which
+    # fails where the PDS has another name as well: https://github.com/bluesky-social/pds/issues/298
+    pds_did = xrpc.query(account.pds_url, describe, {}).get("did")
+    if not isinstance(pds_did, str):
+        raise ServiceUnavailable(account.pds_url, describe, 200, message="no DID")
+    # By the clock of the PDS, which checks it: this machine's may be off.
+    expires = xrpc.server_time(account.pds_url) + _TOKEN_LIFETIME
+    params = {"aud": pds_did, "lxm": "com.atproto.repo.uploadBlob", "exp": str(int(expires.timestamp()))}
+    token = xrpc.query(account.pds_url, method, params, auth=auth).get("token")
+    if not isinstance(token, str):
+        raise ServiceUnavailable(account.pds_url, method, 200, message="no token")
+    return xrpc.BearerToken(token)
+
+
+def _uploaded(
+    data: bytes, name: str, account: SessionStatus, token: xrpc.BearerToken, service_url: str
+) -> dict[str, Any]:
+    """The job of an upload, of an earlier one if the service knows the video."""
+    params = {"did": account.did, "name": name}
+    already_exists = 409
+    answer = xrpc.upload(service_url, _UPLOAD, data, "video/mp4", params=params, auth=token, accept={already_exists})
+    job = _job_in(answer)
+    if job.get("jobId"):
+        return job
+    if job.get("error"):
+        raise RequestRefused(service_url, _UPLOAD, 200, *_words_of(job))
+    raise ServiceUnavailable(service_url, _UPLOAD, 200, message="no job")
+
+
+def _processed(job_id: str, service_url: str, report: Callable[[str, int | None], None]) -> dict[str, Any]:
+    """The blob of a job, once it is completed."""
+    state, unanswered = "unknown", 0
+    for pause in _pauses():
+        try:
+            job = _job_in(xrpc.query(service_url, _STATUS, {"jobId": job_id}))
+        except ServiceError:
+            unanswered += 1
+            if unanswered == _UNANSWERED_IN_A_ROW:
+                raise
+        else:
+            unanswered = 0
+            state, progress = _progress_of(job)
+            report(state, progress)
+            if blob := _blob_of(job):
+                return blob
+            if state == "JOB_STATE_FAILED":
+                raise RequestRefused(service_url, _STATUS, 200, *_words_of(job))
+        time.sleep(pause)
+    minutes = PROCESSING_LIMIT.total_seconds() / 60
+    raise ServiceUnavailable(service_url, _STATUS, 200, state, f"not done after {minutes:.0f} minutes")
+
+
+def _pauses() -> Iterator[float]:
+    give_up_at = time.monotonic() + PROCESSING_LIMIT.total_seconds()
+    pause = _FIRST_PAUSE
+    while time.monotonic() < give_up_at:
+        yield pause
+        pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+
+
+def _job_in(answer: dict[str, Any]) -> dict[str, Any]:
+    # The lexicon has it under jobStatus, and so has getJobStatus; uploadVideo answers with the job itself:
+    # https://github.com/bluesky-social/atproto/issues/3097
+    job = answer.get("jobStatus")
+    return job if isinstance(job, dict) else answer
+
+
+def _blob_of(job: dict[str, Any]) -> dict[str, Any] | None:
+    blob = job.get("blob")
+    return blob if isinstance(blob, dict) else None
+
+
+def _progress_of(job: dict[str, Any]) -> tuple[str, int | None]:
+    progress = job.get("progress")
+    return str(job.get("state")), progress if isinstance(progress, int) else None
+
+
+def _words_of(job: dict[str, Any]) -> tuple[str | None, str | None]:
+    error, message = job.get("error") or job.get("failureCode"), job.get("message")
+    return error and str(error), message and str(message)

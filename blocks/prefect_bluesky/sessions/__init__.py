@@ -1,0 +1,42 @@
+"""Keep an account signed in: reuse its session, refresh it, or log in, one worker at a time.
+
+Everything that is known of an account's session, and where it is stored, is in this room.
+"""
+
+from prefect_bluesky.sessions.app_password import AppPassword, from_secret, given
+from prefect_bluesky.sessions.authenticator import Authenticator
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.diagnosis import Diagnosis, Examination
+from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.lock import worker_lock
+from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.sdk_client import async_sdk_client, sdk_client
+from prefect_bluesky.sessions.session import Session, SessionStatus
+from prefect_bluesky.sessions.stores.aws import AwsSessionStore
+from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
+from prefect_bluesky.sessions.stores.base import Saved, SessionStore
+from prefect_bluesky.sessions.stores.memory import MemorySessionStore
+from prefect_bluesky.sessions.stores.prefect import PrefectSessionStore
+
+__all__ = [
+    "AppPassword",
+    "Authenticator",
+    "AwsSecret",
+    "AwsSessionStore",
+    "BearerAuth",
+    "Diagnosis",
+    "Examination",
+    "Limits",
+    "MemorySessionStore",
+    "PrefectSessionStore",
+    "Saved",
+    "Session",
+    "SessionDocument",
+    "SessionStatus",
+    "SessionStore",
+    "async_sdk_client",
+    "from_secret",
+    "given",
+    "sdk_client",
+    "worker_lock",
+]

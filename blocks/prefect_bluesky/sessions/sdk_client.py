@@ -1,0 +1,48 @@
+"""The AT Protocol SDK's own clients, signed in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from prefect_bluesky.sessions.authenticator import Authenticator
+from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.settings import current_settings
+
+if TYPE_CHECKING:
+    import atproto
+
+
+def sdk_client(authenticator: Authenticator) -> atproto.Client:
+    """The SDK's client, signed in; every call of it goes through `BearerAuth`.
+
+    Args:
+        authenticator: keeps the account signed in.
+    """
+    from atproto import Client, Request
+
+    status = authenticator.ensure()
+    client = Client(status.pds_url, request=Request(**_options(authenticator)))
+    client.me = _profile(status.did, status.handle)
+    return client
+
+
+async def async_sdk_client(authenticator: Authenticator) -> atproto.AsyncClient:
+    """The SDK's async client; see `sdk_client`."""
+    from atproto import AsyncClient, AsyncRequest
+
+    status = await asyncio.to_thread(authenticator.ensure)
+    client = AsyncClient(status.pds_url, request=AsyncRequest(**_options(authenticator)))
+    client.me = _profile(status.did, status.handle)
+    return client
+
+
+def _options(authenticator: Authenticator) -> dict[str, Any]:
+    return {"auth": BearerAuth(authenticator), "timeout": current_settings().request_timeout}
+
+
+def _profile(did: str, handle: str) -> atproto.models.AppBskyActorDefs.ProfileViewDetailed:
+    # send_post reads the DID from here; the real profile would cost a call that not every PDS answers.
+    from atproto import models
+
+    return models.AppBskyActorDefs.ProfileViewDetailed(did=did, handle=handle)

@@ -1,0 +1,1 @@
+"""Store sessions between runs: in memory, in Prefect, or in AWS Secrets Manager."""

@@ -1,0 +1,98 @@
+"""The session in an encrypted `Secret` document of the Prefect API."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import httpx
+from prefect.blocks.system import Secret
+from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.client.schemas.objects import BlockDocument
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client
+from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.stores.base import Saved, SessionStore
+
+
+class PrefectSessionStore(SessionStore):
+    """Keeps one account's session in a `Secret` block document, encrypted at rest by the Prefect server.
+
+    Only the first save is exclusive: the API has no conditional update. The account's lock guards the rest, and where
+    it could not, the older refresh token works for two more hours.
+
+    Args:
+        name: the document's name: lower-case letters, digits and dashes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.place = f"Prefect Secret block {name}"
+
+    def load(self) -> Saved | None:
+        found = self._read()
+        return None if found is None else self._saved(_value(found, self.place))
+
+    def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
+        text = document.to_json()
+        if replacing is None:
+            try:
+                Secret(value=text).save(self._name, **_SYNC)
+            except ValueError as taken:  # what Prefect raises where the name exists; HTTP trouble is none
+                if self._read() is None:
+                    raise StoreError(self.place, f"it could not be created ({type(taken).__name__}).") from None
+                raise StoreConflict(self.place, "another worker saved first.") from None
+            except API_TROUBLE as trouble:
+                raise self._trouble(trouble) from None
+            return self._saved(text)
+        found = self._read()
+        if found is None or self._saved(_value(found, self.place)).version != replacing.version:
+            raise StoreConflict(self.place, "another worker saved first.")
+        try:
+            with api_client() as client:
+                client.update_block_document(
+                    found.id, BlockDocumentUpdate(data={"value": text}, merge_existing_data=False)
+                )
+        except ObjectNotFound:
+            raise StoreConflict(self.place, "it was deleted meanwhile.") from None
+        except API_TROUBLE as trouble:
+            raise self._trouble(trouble) from None
+        return self._saved(text)
+
+    def _read(self) -> BlockDocument | None:
+        try:
+            with api_client() as client:
+                return client.read_block_document_by_name(self._name, "secret", include_secrets=True)
+        except ObjectNotFound:
+            return None
+        except API_TROUBLE as trouble:
+            raise self._trouble(trouble) from None
+        except ValueError as nonsense:  # a proxy's page where JSON was expected
+            raise StoreUnavailable(
+                self.place, f"the Prefect API answered no JSON ({type(nonsense).__name__})."
+            ) from None
+
+    def _saved(self, text: str) -> Saved:
+        return Saved(SessionDocument.from_json(text, place=self.place), sha256(text.encode()).hexdigest())
+
+    def _trouble(self, trouble: httpx.TransportError | PrefectHTTPStatusError) -> StoreError:
+        if isinstance(trouble, PrefectHTTPStatusError) and trouble.response.status_code < 500:
+            return StoreError(self.place, f"the Prefect API answered {trouble.response.status_code}.")
+        return StoreUnavailable(self.place, f"the Prefect API gave no good answer ({type(trouble).__name__}).")
+
+
+# A block's methods turn into coroutines inside an async flow, from a thread too; we are always synchronous here.
+_SYNC: dict[str, Any] = {"_sync": True}
+
+
+def _value(found: BlockDocument, place: str) -> str:
+    value = found.data.get("value")
+    # A JSON text that was saved through the UI comes back decoded.
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, str):
+        return value
+    raise StoreDamaged(place, "value: it is no text. Delete the block: the next run signs in anew.")

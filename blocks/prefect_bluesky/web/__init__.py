@@ -1,0 +1,16 @@
+"""Fetch what lies behind URLs that strangers gave, and read what a web page says about itself.
+
+A URL can never reach into a private network unless a setting allows it.
+"""
+
+from prefect_bluesky.web.fetch import Fetched, fetch, shown
+from prefect_bluesky.web.page import Page, read_page, text_of
+
+__all__ = [
+    "Fetched",
+    "Page",
+    "fetch",
+    "read_page",
+    "shown",
+    "text_of",
+]
