@@ -40,7 +40,7 @@ def _errors() -> Iterator[str]:
     yield "## What is raised"
     yield ""
     yield "All are `prefect_bluesky.BlueskyError`. `error.retryable` says whether the same call may succeed later; the"
-    yield "tasks here try those again, and no others. `error.may_pass` says whether the post is worth holding."
+    yield "tasks here try those again, and no others. `error.is_temporary` says whether the post is worth holding."
     yield ""
     yield "```text"
     tree = inspect.cleandoc(errors.__doc__ or "").split("\n\n")[1]

@@ -32,10 +32,10 @@ from rich.text import Text
 from prefect_bluesky import BlueskyError, PlannedPost
 from prefect_bluesky.channels import BlueskyChannel, Channel, NoAccount, as_post, load_channel
 from prefect_bluesky.compose import (
-    Composed,
-    Composition,
+    ComposePlan,
     Generator,
     Idea,
+    PlannedVariant,
     TemplateGenerator,
     Timing,
     ask_for_review,
@@ -53,9 +53,9 @@ from prefect_bluesky.compose import (
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning import deployment_id, zone_of
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, load_block, named, run_id, tolerated
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, ignoring_api_trouble, load_block, run_id, run_name
 from prefect_bluesky.publishing import current_attempt
-from prefect_bluesky.validation import explained
+from prefect_bluesky.validation import explain_validation_error
 
 PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
 DEPLOYMENT = "publish-variant/publish-variant"
@@ -66,7 +66,7 @@ _BLUESKY = "bluesky-credentials/"
 
 def _run_name() -> str:
     given = flow_run.parameters
-    return f"compose {named(given.get('file') or given.get('idea') or '')}"
+    return f"compose {run_name(given.get('file') or given.get('idea') or '')}"
 
 
 @flow(
@@ -147,7 +147,7 @@ class _Report:
 
     def close(self) -> State[Any]:
         """Say it in the UI; the state in which the run ends."""
-        with tolerated("The artifact with the table could not be made"):
+        with ignoring_api_trouble("The artifact with the table could not be made"):
             create_table_artifact(self.rows, key=RESULT, description="What is out or scheduled.")
         if self.problems:
             return Failed(message=f"Not all is out or scheduled. {'; '.join(self.problems)}")
@@ -197,9 +197,9 @@ def _idea(idea: str, file: str, storage: str) -> Idea:
 
 def _drafted(
     idea: Callable[[], Idea], channels: dict[str, Channel], generator: Callable[[], Generator], count: int
-) -> Composition:
+) -> ComposePlan:
     """The variants of each channel: those that an earlier attempt of this run has made, if it has come as far."""
-    made = Composition()
+    made = ComposePlan()
     missing: list[tuple[str, Channel]] = []
     for name, channel in channels.items():
         kept = kept_drafts(name)
@@ -223,7 +223,7 @@ def _drafted(
     return made
 
 
-def _approve(composed: list[Composed], timing: Timing) -> list[Composed]:
+def _approve(composed: list[PlannedVariant], timing: Timing) -> list[PlannedVariant]:
     """Keep what is approved, with its times: another attempt of this run asks nobody again."""
     times = timing.times(composed)
     now = datetime.now(UTC)
@@ -243,18 +243,18 @@ def _unreviewed(hours: float, report: _Report) -> State[Any]:
     return Cancelled(message=f"Nobody has reviewed it for {hours:g} hours. Nothing was published.")
 
 
-def _previewed(made: Composition, loaded: dict[str, Channel], problems: list[str], timing: Timing) -> State[Any]:
+def _previewed(made: ComposePlan, loaded: dict[str, Channel], problems: list[str], timing: Timing) -> State[Any]:
     times = timing.times(made.composed)
     shows = [shown(each, loaded[each.channel], at) for each, at in zip(made.composed, times, strict=True)]
-    with tolerated("The artifact with the preview could not be made"):
+    with ignoring_api_trouble("The artifact with the preview could not be made"):
         create_markdown_artifact("\n\n".join([*shows, *problems]), key=PREVIEW, description="Nothing was sent.")
     told = f"Nothing was sent: {len(shows)} posts would be."
     return Failed(message=f"{told} {' '.join(problems)}") if problems else Completed(message=told)
 
 
-def _publish(composed: list[Composed], loaded: dict[str, Channel], report: _Report) -> None:
+def _publish(composed: list[PlannedVariant], loaded: dict[str, Channel], report: _Report) -> None:
     """Publish what is due, and schedule the rest; each channel for itself."""
-    futures: list[tuple[Composed, PrefectFuture[Any]]] = []
+    futures: list[tuple[PlannedVariant, PrefectFuture[Any]]] = []
     last: dict[str, PrefectFuture[Any]] = {}
     planned: list[PlannedPost] = []
     for each in composed:
@@ -267,7 +267,7 @@ def _publish(composed: list[Composed], loaded: dict[str, Channel], report: _Repo
             try:
                 planned.append(PlannedPost(account=account, post=as_post(each.variant), at=each.at, key=each.key))
             except ValidationError as unusable:
-                report.problems.append(f"{what}: {explained(unusable)}")
+                report.problems.append(f"{what}: {explain_validation_error(unusable)}")
         elif each.is_later and each.at:
             try:
                 _schedule(each)
@@ -306,7 +306,7 @@ def _publish_on_bluesky(planned: list[PlannedPost], report: _Report) -> None:
         report.problems.append(f"Bluesky: {done.message}")
 
 
-def _schedule(composed: Composed) -> None:
+def _schedule(composed: PlannedVariant) -> None:
     """Have a variant published when it is due, by a run of its own."""
     deployment = deployment_id(DEPLOYMENT)
     with api_client() as client:

@@ -35,8 +35,8 @@ from prefect_bluesky import (
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import is_url
 from prefect_bluesky.planning import PlannedRuns, find_saved
-from prefect_bluesky.prefect_api import literal_markdown, tolerated
-from prefect_bluesky.validation import explained
+from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown
+from prefect_bluesky.validation import explain_validation_error
 
 
 @flow(
@@ -68,11 +68,11 @@ def publish(
             return preview
         published = publish_post(credentials, post, key)
     except BlueskyError as error:
-        if dry_run or not error.may_pass:
+        if dry_run or not error.is_temporary:
             raise
         return hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
-    with tolerated("The artifact with the link could not be made"):
+    with ignoring_api_trouble("The artifact with the link could not be made"):
         create_link_artifact(
             published.url,
             link_text="See the post",
@@ -159,13 +159,13 @@ def _main() -> None:
         credentials, post = BlueskyCredentials.from_environment(), _post(arguments)
         holder = _Holder(credentials) if arguments.hold else None
     except ValidationError as unusable:
-        sys.exit(explained(unusable))
+        sys.exit(explain_validation_error(unusable))
     except BlueskyError as problem:
         sys.exit(str(problem))
     try:
         done = publish(credentials, post, key, arguments.dry_run)
     except BlueskyError as problem:
-        if holder is None or key is None or arguments.dry_run or not problem.may_pass:
+        if holder is None or key is None or arguments.dry_run or not problem.is_temporary:
             sys.exit(str(problem))
         sys.exit(holder.hold(post, key, problem))
     print(done.url if isinstance(done, PublishedPost) else done)

@@ -40,10 +40,10 @@ from prefect_bluesky.planning import (
     load_many,
     read_calendar,
     run_key,
-    says,
+    run_matches,
     zone_of,
 )
-from prefect_bluesky.prefect_api import API_TROUBLE, named, tolerated
+from prefect_bluesky.prefect_api import API_TROUBLE, ignoring_api_trouble, run_name
 from prefect_bluesky.publishing import current_attempt
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -63,7 +63,7 @@ _NAMED, _SHOWN = 5, 500
 
 def _run_name() -> str:
     calendar = flow_run.parameters.get("calendar")
-    return f"publish {named(calendar)}" if calendar else "publish a batch"
+    return f"publish {run_name(calendar)}" if calendar else "publish a batch"
 
 
 @flow(
@@ -115,7 +115,10 @@ def _planned(
         # What stands in a file is meant once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
     zone = zone_of(timezone)
-    return [(place, entry if isinstance(entry, Unusable) else entry.fixed(zone, occasion)) for place, entry in entries]
+    return [
+        (place, entry if isinstance(entry, Unusable) else entry.with_time_and_key(zone, occasion))
+        for place, entry in entries
+    ]
 
 
 @dataclass
@@ -237,7 +240,7 @@ class _Batch:
         counts = sum((account.counts for account in accounts), Counter[str]())
         told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
         told = told or "There was nothing to publish."
-        with tolerated("The artifacts with the tables could not be made"):
+        with ignoring_api_trouble("The artifacts with the tables could not be made"):
             if self._dry_run:
                 shown = sorted(self._previews, key=lambda row: (row["when"] != "now", row["when"]))[:_SHOWN]
                 create_table_artifact(shown, key=PREVIEW, description=f"Nothing was sent: {told}.")
@@ -269,7 +272,7 @@ class _Batch:
             return False  # this is another attempt, under the same key
         else:
             account.note("scheduled")
-            if not says(run, planned):
+            if not run_matches(run, planned):
                 self._log.warning("%s, %s: its run says something else than it does. Edit that.", account.name, place)
         return True
 
@@ -333,7 +336,7 @@ class _Batch:
         pause = account.pause_after([error for _, _, error in waiting])
         if pause is None:
             for place, planned, trouble in waiting:
-                if trouble.may_pass:
+                if trouble.is_temporary:
                     self._have_run(account, credentials, place, planned, trouble)
                 else:
                     account.complain(place, "failed", str(trouble))

@@ -32,7 +32,7 @@ from prefect_bluesky.planning import (
     settle,
     started_again,
 )
-from prefect_bluesky.prefect_api import api_client, tolerated
+from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble
 from prefect_bluesky.publishing import in_place_of
 
 _POST = TypeAdapter(Post)
@@ -117,7 +117,7 @@ class _Desk:
                     credentials, _POST.validate_python(run.parameters["post"]), run.parameters.get("key")
                 )
         except BlueskyError as error:
-            if error.may_pass:
+            if error.is_temporary:
                 self._waiting[account] = str(error)
                 self._note(run, account, "held", str(error))
             else:
@@ -134,7 +134,7 @@ class _Desk:
         told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "Nothing was held."
         logger.info("%s", told)
         if self.rows:
-            with tolerated("The artifact with the table could not be made"):
+            with ignoring_api_trouble("The artifact with the table could not be made"):
                 create_table_artifact(self.rows, key="bluesky-held", description=told)
         return Failed(message=told) if counts["failed"] or counts["expired"] else Completed(message=told)
 

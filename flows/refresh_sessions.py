@@ -24,7 +24,7 @@ from prefect.states import Completed
 from prefect_bluesky import BlueskyCredentials, BlueskyError
 from prefect_bluesky.alerts import AccountHealth, Past, status_page
 from prefect_bluesky.planning import load_many, saved_names
-from prefect_bluesky.prefect_api import api_client, tolerated
+from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble
 
 TABLE, PAGE = "bluesky-sessions", "bluesky-accounts"
 _CHECKS_SHOWN = 24
@@ -77,7 +77,7 @@ def _check(name: str, credentials: BlueskyCredentials | BlueskyError | ValueErro
 
 
 def _show(accounts: list[AccountHealth], told: str) -> None:
-    with tolerated("The artifacts could not be made"):
+    with ignoring_api_trouble("The artifacts could not be made"):
         page = status_page(accounts, _past_checks(), datetime.now(UTC))
         create_table_artifact([account.row() for account in accounts], key=TABLE, description=told)
         create_markdown_artifact(page, key=PAGE, description="The accounts that publish to Bluesky, and how they are.")

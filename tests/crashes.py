@@ -15,7 +15,13 @@ from typing import Any
 import httpx
 
 from prefect_bluesky import Image, Post, PublishedPost, ThreadPost
-from prefect_bluesky.protocol.records import POST, POSTGATE, THREADGATE, blob_reference, cid
+from prefect_bluesky.protocol.records import (
+    POST_COLLECTION,
+    POSTGATE_COLLECTION,
+    THREADGATE_COLLECTION,
+    blob_reference,
+    cid,
+)
 from tests import proxy
 from tests.fates import Destiny, Life
 from tests.pds.server import RealPds
@@ -76,7 +82,7 @@ class Stage:
         )
 
 
-_COLLECTIONS = (POST, THREADGATE, POSTGATE)
+_COLLECTIONS = (POST_COLLECTION, THREADGATE_COLLECTION, POSTGATE_COLLECTION)
 
 WRONGS = ("duplicates", "losses", "orphans", "wrong_order", "wrong_cids", "wrong_answers")
 
@@ -157,8 +163,8 @@ def judge(stage: Stage, account: Account, post: Post, answers: Sequence[Publishe
     """
     collections = stage.ask("com.atproto.repo.describeRepo", repo=account.did).raise_for_status().json()["collections"]
     records = {collection: stage.records(account, collection) for collection in {*collections, *_COLLECTIONS}}
-    wanted = Counter({(POST, part.text): 1 for part in post.posts()})
-    wanted.update([(THREADGATE, ""), (POSTGATE, "")])
+    wanted = Counter({(POST_COLLECTION, part.text): 1 for part in post.posts()})
+    wanted.update([(THREADGATE_COLLECTION, ""), (POSTGATE_COLLECTION, "")])
     found = Counter((kind, record["value"].get("text", "")) for kind, those in records.items() for record in those)
     wrong: dict[str, str] = {}
     if again := {each: times for each, times in found.items() if each in wanted and times > 1}:
@@ -168,8 +174,8 @@ def judge(stage: Stage, account: Account, post: Post, answers: Sequence[Publishe
     if missing := wanted.keys() - found.keys():
         wrong["losses"] = str(missing)
     if not wrong:
-        posts = records[POST]
-        wrong |= dict(_flaws(post, posts, records[THREADGATE] + records[POSTGATE]))
+        posts = records[POST_COLLECTION]
+        wrong |= dict(_flaws(post, posts, records[THREADGATE_COLLECTION] + records[POSTGATE_COLLECTION]))
         if isinstance(stage.pds, RealPds):
             # The sandbox gives no blobs out. It has checked that each was there when the records came.
             wrong |= dict(_lost_blobs(stage, account, posts))

@@ -20,10 +20,10 @@ from prefect_bluesky.errors import (
     StoreError,
     StoreUnavailable,
 )
-from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.app_password import from_block
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
-from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 from tests.support import LOGIN, REFRESH, counted
@@ -100,11 +100,11 @@ class Worker:
         """The account in a process that knows nothing yet."""
         options: dict[str, Any] = {
             "account": self.account.handle,
-            "app_password": given(self.account.app_password),
+            "app_password": from_block(self.account.app_password),
             "service_url": self.pds.url,
             "store": self.shelf,
             "lock": nullcontext,
-            "limits": Limits(),
+            "policy": LoginPolicy(),
             "reporter": Reporter(None),
             "now": self.clock,
         }
@@ -140,7 +140,7 @@ class TestTime:
         for _ in range(30):
             other = worker.restarted()
             other.ensure()
-            points.append(other._refresh_at - worker.clock.time)
+            points.append(other.state.refresh_at - worker.clock.time)
         assert 80 * MINUTE <= min(points) < max(points) <= 120 * MINUTE
         assert len(set(points)) == 30
 
@@ -256,7 +256,7 @@ class TestStore:
     def test_two_app_passwords_of_one_account_are_warned_about(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        other = worker.restarted(app_password=given(worker.pds.create_app_password(worker.account, "other")))
+        other = worker.restarted(app_password=from_block(worker.pds.create_app_password(worker.account, "other")))
         other.ensure()
         assert "should share one" in caplog.text
 
@@ -367,7 +367,7 @@ class TestLogins:
         pds.revoke_app_password(worker.account)
         with pytest.raises(AuthError):
             worker.authenticator.ensure()
-        healed = worker.restarted(app_password=given(pds.create_app_password(worker.account, "new")))
+        healed = worker.restarted(app_password=from_block(pds.create_app_password(worker.account, "new")))
         assert healed.ensure().action == "logged_in"
 
     def test_one_replaced_in_its_secret_is_picked_up_without_a_restart(self, pds: sandbox.Sandbox) -> None:
@@ -381,7 +381,7 @@ class TestLogins:
         assert authenticator.ensure().action == "logged_in"
 
     def test_a_wrong_app_password_does_not_disturb_the_right_one(self, worker: Worker) -> None:
-        wrong = worker.restarted(app_password=given("aaaa-bbbb-cccc-dddd"))
+        wrong = worker.restarted(app_password=from_block("aaaa-bbbb-cccc-dddd"))
         with counted(worker.pds) as requests:
             for _ in range(3):
                 with pytest.raises(AuthError):
@@ -390,22 +390,22 @@ class TestLogins:
             worker.passes(111 * MINUTE)
             assert worker.authenticator.ensure().action == "refreshed"
             with pytest.raises(AuthError):
-                worker.restarted(app_password=given("aaaa-bbbb-cccc-dddd")).ensure()
+                worker.restarted(app_password=from_block("aaaa-bbbb-cccc-dddd")).ensure()
         assert requests == {LOGIN: 1, REFRESH: 1}
 
     def test_the_days_logins_are_counted_across_workers(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds)
-        limits = Limits(max_logins_per_day=3)
+        policy = LoginPolicy(max_logins_per_day=3)
         for _ in range(3):
             pds.fail(LOGIN, status=502)
             with pytest.raises(ServiceUnavailable):
-                worker.restarted(limits=limits).ensure()
+                worker.restarted(policy=policy).ensure()
         with counted(pds) as requests, pytest.raises(AuthError) as failure:
-            worker.restarted(limits=limits).ensure()
+            worker.restarted(policy=policy).ensure()
         assert failure.value.problem is AuthProblem.LOGIN_LIMIT_REACHED
         assert requests == {}
         worker.passes(timedelta(days=1))
-        assert worker.restarted(limits=limits).ensure().action == "logged_in"
+        assert worker.restarted(policy=policy).ensure().action == "logged_in"
 
     def test_a_login_that_cannot_be_counted_is_not_sent(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds, Shelf(save_trouble=StoreUnavailable("the shelf", "gone")))

@@ -29,9 +29,9 @@ from prefect_bluesky.errors import (
     StorePendingDeletion,
     StoreUnavailable,
 )
-from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.app_password import from_block
 from prefect_bluesky.sessions.authenticator import Action, Authenticator
-from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.stores.aws import AwsSessionStore
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from prefect_bluesky.sessions.stores.base import Saved
@@ -352,11 +352,11 @@ class Life:
         """A process that knows nothing yet."""
         return Authenticator(
             account=self.account.handle,
-            app_password=given(self.account.app_password),
+            app_password=from_block(self.account.app_password),
             service_url=self.pds.url,
             store=self.store,
             lock=nullcontext,
-            limits=Limits(),
+            policy=LoginPolicy(),
             reporter=Reporter(None),
             now=self.clock,
         )

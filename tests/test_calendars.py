@@ -202,26 +202,26 @@ def test_what_is_written_is_what_is_read(
 class TestPlanned:
     """A planned post with everything fixed."""
 
-    def fixed(self, occasion: str = "", **fields: Any) -> PlannedPost:
+    def with_time_and_key(self, occasion: str = "", **fields: Any) -> PlannedPost:
         planned = PlannedPost.model_validate({"account": "alice", "text": "Hi", **fields})
-        return planned.fixed(ZoneInfo("Europe/Berlin"), occasion)
+        return planned.with_time_and_key(ZoneInfo("Europe/Berlin"), occasion)
 
     def test_a_time_without_an_offset_holds_in_the_timezone(self) -> None:
-        assert self.fixed(at="2026-07-01T08:00").at == datetime(2026, 7, 1, 6, tzinfo=UTC)
-        assert self.fixed(at="2026-07-01T08:00-03:00").at == datetime(2026, 7, 1, 11, tzinfo=UTC)
+        assert self.with_time_and_key(at="2026-07-01T08:00").at == datetime(2026, 7, 1, 6, tzinfo=UTC)
+        assert self.with_time_and_key(at="2026-07-01T08:00-03:00").at == datetime(2026, 7, 1, 11, tzinfo=UTC)
 
     def test_a_key_of_its_own_stays(self) -> None:
-        assert self.fixed(key="k", at="2026-07-01T08:00").key == "k"
+        assert self.with_time_and_key(key="k", at="2026-07-01T08:00").key == "k"
 
     @pytest.mark.parametrize(
         "other", [{"text": "Ho"}, {"at": "2026-07-01T08:01"}, {"occasion": "another run"}, {"languages": ["en"]}]
     )
     def test_without_one_it_has_one_by_its_time_and_content(self, other: dict[str, Any]) -> None:
         timed = {"at": "2026-07-01T08:00"} if "occasion" not in other else {}
-        assert self.fixed(**timed).key == self.fixed(**timed).key
-        assert self.fixed(**timed).key != self.fixed(**{**timed, **other}).key
+        assert self.with_time_and_key(**timed).key == self.with_time_and_key(**timed).key
+        assert self.with_time_and_key(**timed).key != self.with_time_and_key(**{**timed, **other}).key
 
     @pytest.mark.parametrize("fields", [{"key": "a\nb"}, {"account": ""}, {"at": "soon"}, {"text": "x" * 301}])
     def test_what_cannot_be_is_refused(self, fields: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
-            self.fixed(**fields)
+            self.with_time_and_key(**fields)

@@ -15,7 +15,7 @@ from prefect_bluesky.channels import Channel, NoAccount, Rules
 from prefect_bluesky.channels.bluesky import RULES as BLUESKY
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.compose.idea import Idea
-from prefect_bluesky.compose.plan import Composed, compose_idea, due
+from prefect_bluesky.compose.plan import PlannedVariant, compose_idea, due
 from prefect_bluesky.compose.review import answered, form
 from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import ServiceUnavailable
@@ -111,10 +111,10 @@ class TestReview:
 
     channels = {"pager": PAGER}  # noqa: RUF012 (no test changes it)
 
-    def composed(self) -> list[Composed]:
+    def composed(self) -> list[PlannedVariant]:
         return compose_idea(IDEA, list(self.channels.items()), TemplateGenerator(), 2, occasion="now").composed
 
-    def answer(self, *answers: dict[str, Any], decision: str = "approve") -> tuple[list[Composed], list[str]]:
+    def answer(self, *answers: dict[str, Any], decision: str = "approve") -> tuple[list[PlannedVariant], list[str]]:
         given = {"decision": decision} | {f"variant_{number}": each for number, each in enumerate(answers, 1)}
         edited, problems = answered(given, self.composed(), self.channels)
         return edited, list(problems.values())

@@ -25,6 +25,7 @@ from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, sandbox
 from prefect_bluesky.alerts import events, lost_alerts
 from prefect_bluesky.alerts.lost_alerts import ALERT, lost_alert
 from prefect_bluesky.errors import StoreDamaged
+from prefect_bluesky.sessions.refusals import incident_of
 from tests.support import LOGIN, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.worker import Worker, together
 from tests.world import Receiver, wait_for
@@ -310,6 +311,6 @@ class TestLostAlerts:
     @staticmethod
     def attempt(credentials: BlueskyCredentials) -> int | None:
         """The attempt that is due."""
-        refusals = credentials._authenticator().refusals
-        assert refusals.current is not None
-        return lost_alert(refusals._incident(refusals.current), datetime.now(UTC))
+        state = credentials._authenticator().state
+        assert state.refusal is not None
+        return lost_alert(incident_of(state, state.refusal), datetime.now(UTC))

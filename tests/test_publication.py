@@ -12,7 +12,7 @@ from prefect_bluesky import Image, LinkCard, Post, sandbox
 from prefect_bluesky.errors import CidMismatch, InvalidInput, KeyConflict, RateLimited, ServiceUnavailable
 from prefect_bluesky.protocol.records import cid
 from prefect_bluesky.publishing.commits import Commits
-from prefect_bluesky.publishing.materials import Placeholders, Uploaded
+from prefect_bluesky.publishing.materials import NoMaterials, UploadedMaterials
 from prefect_bluesky.publishing.publication import Publication
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from tests.support import WRITE, block, counted, picture, texts, web_page
@@ -91,7 +91,7 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
         publication = Publication.of(
             Post(text="out"),
             elsewhere,
-            Placeholders(),
+            NoMaterials(),
             key="k",
             planned_at=None,
             created_at=MOMENT,
@@ -171,8 +171,8 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
         "is_repeatable": True,
         "look_first": False,
     }
-    commits.send([Publication.of(shown(10), status, Uploaded(status, auth), **options)])
-    (outcome,) = commits.send([Publication.of(shown(11), status, Uploaded(status, auth), **options)])
+    commits.send([Publication.of(shown(10), status, UploadedMaterials(status, auth), **options)])
+    (outcome,) = commits.send([Publication.of(shown(11), status, UploadedMaterials(status, auth), **options)])
     assert isinstance(outcome, KeyConflict)
 
 

@@ -12,10 +12,10 @@ import pytest
 from prefect_bluesky import AuthError, AuthProblem, sandbox
 from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import RequestRefused
-from prefect_bluesky.sessions.app_password import given
+from prefect_bluesky.sessions.app_password import from_block
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
-from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from tests.support import LOGIN, REFRESH, counted
 
@@ -34,11 +34,11 @@ class Life:
         """The account on another worker, with the same store."""
         return Authenticator(
             account=self.account.handle,
-            app_password=given(app_password or self.account.app_password),
+            app_password=from_block(app_password or self.account.app_password),
             service_url=self.pds.url,
             store=MemorySessionStore(self.place),
             lock=nullcontext,
-            limits=Limits(**changes),  # type: ignore[arg-type]
+            policy=LoginPolicy(**changes),  # type: ignore[arg-type]
             reporter=Reporter(uuid4()),
             now=lambda: self.time,
         )
@@ -77,7 +77,7 @@ def test_an_account_that_is_out_of_use_is_asked_for_every_ten_minutes_and_no_mor
     with counted(life.pds) as requests:
         assert [life.gate() for _ in range(5)] == [problem] * 5
         life.passes(9 * MINUTE)
-        assert life.another().refusals.is_settled
+        assert life.another()._reports.is_settled
         assert life.gate() == problem
     assert requests == {REFRESH: 1}
     with counted(life.pds) as requests:
@@ -115,10 +115,10 @@ def test_the_first_of_an_incident_stays_its_first(life: Life) -> None:
     life.pds.deactivate(life.account)
     life.passes(2 * HOUR)
     life.gate()
-    began = life.authenticator.refusals.current
+    began = life.authenticator.state.refusal
     life.passes(11 * MINUTE)
     life.gate()
-    still = life.authenticator.refusals.current
+    still = life.authenticator.state.refusal
     assert began is not None
     assert still is not None
     assert (still.first_seen, still.last_seen) == (began.first_seen, life.time)
@@ -160,8 +160,8 @@ def test_a_mistyped_app_password_that_nobody_uses_any_more_is_over_after_a_while
     for _ in range(5):
         life.passes(2 * HOUR)
         assert life.gate() == "refreshed"
-    assert life.authenticator.ledger.document.refusal is not None
-    assert not life.authenticator.ledger.document.refusal.is_open
+    assert life.authenticator.state.document.refusal is not None
+    assert not life.authenticator.state.document.refusal.is_open
 
 
 def test_what_only_a_login_can_show_to_be_over_is_not_tried_at_every_refresh(life: Life) -> None:

@@ -31,14 +31,14 @@ from prefect_bluesky.sessions import (
     AwsSessionStore,
     Diagnosis,
     Examination,
-    Limits,
+    LoginPolicy,
     MemorySessionStore,
     PrefectSessionStore,
     SessionStatus,
     SessionStore,
     async_sdk_client,
+    from_block,
     from_secret,
-    given,
     sdk_client,
     worker_lock,
 )
@@ -215,7 +215,7 @@ class BlueskyCredentials(CredentialsBlock):
         try:
             return authenticator.ensure(max_age=max_age)
         except BlueskyError:
-            authenticator.refusals.repeat_lost_report()
+            authenticator.repeat_lost_alert()
             raise
 
     async def akeep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
@@ -225,7 +225,7 @@ class BlueskyCredentials(CredentialsBlock):
     @property
     def did(self) -> str | None:
         """The account's DID, if this process has signed in or has read its session."""
-        return self._authenticator().ledger.did
+        return self._authenticator().state.did
 
     def get_client(self) -> atproto.Client:
         """The AT Protocol SDK's own client, signed in.
@@ -256,7 +256,7 @@ class BlueskyCredentials(CredentialsBlock):
             >>> print(credentials.diagnose().problem)
             None
         """
-        return self._examination().make(log_in=log_in)
+        return self._examination().run(log_in=log_in)
 
     def _examination(self) -> Examination:
         settings = current_settings()
@@ -422,7 +422,7 @@ class BlueskyCredentials(CredentialsBlock):
             store=self.session_store(),
             lock=partial(worker_lock, self._name, lease=settings.lock_lease),
             reporter=self.reporter(),
-            limits=Limits(
+            policy=LoginPolicy(
                 min_validity=settings.min_validity,
                 max_logins_per_day=settings.max_logins_per_day,
                 refusal_cool_down=settings.refusal_cool_down,
@@ -432,7 +432,7 @@ class BlueskyCredentials(CredentialsBlock):
     def _app_password(self) -> AppPassword:
         if self.app_password is None and self.aws_credentials is not None:
             return from_secret(self._secret(self.aws_credentials, "app-password"))
-        return given(self.app_password.get_secret_value() if self.app_password else "")
+        return from_block(self.app_password.get_secret_value() if self.app_password else "")
 
     def session_store(self) -> SessionStore:
         """Where the session is kept; to keep it elsewhere, override this in a subclass.

@@ -27,7 +27,9 @@ Retry rules read `retryable` and nothing else.
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import timedelta
+from typing import Self
 
 from prefect_bluesky.problems import AuthProblem
 
@@ -41,13 +43,19 @@ class BlueskyError(Exception):
     problem: AuthProblem | None = None
     """Why the account cannot sign in or be used, if that is what happened."""
 
+    def with_retryable(self, retryable: bool) -> Self:
+        """Return this error with another word on whether the same call may be made again."""
+        other = copy(self)
+        other.retryable = retryable
+        return other
+
     @property
     def stops_account(self) -> bool:
         """Whether the account can publish nothing until a person has mended something."""
         return self.problem is not None and not self.retryable
 
     @property
-    def may_pass(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether a post can go out as it is, once its account or a server is well again: so it is worth holding."""
         return self.stops_account or self.retryable
 
@@ -99,13 +107,18 @@ class AuthError(BlueskyError):
         problem: the cause, with its explanation and remedy.
         account: the handle or DID that it concerns.
         retryable: whether another attempt may succeed all the same.
+        answer: what the server answered, if a server refused.
     """
 
     problem: AuthProblem
 
-    def __init__(self, problem: AuthProblem, account: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, problem: AuthProblem, account: str, *, retryable: bool = False, answer: ServiceError | None = None
+    ) -> None:
         super().__init__(problem, account)
         self.retryable = retryable
+        self.http_status = answer.status if answer else None
+        self.xrpc_error = answer.error if answer else None
         self.problem = problem
         self.account = account
 
@@ -270,7 +283,7 @@ class PublishError(BlueskyError):
     """A post that was not, or not rightly, published."""
 
     @property
-    def may_pass(self) -> bool:
+    def is_temporary(self) -> bool:
         """No: what concerns this post alone must not hold up those after it."""
         return False
 

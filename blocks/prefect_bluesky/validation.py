@@ -141,7 +141,7 @@ def normal_secret_prefix(prefix: str) -> str:
     return prefix
 
 
-def explained(unusable: ValidationError) -> str:
+def explain_validation_error(unusable: ValidationError) -> str:
     """What is wrong with a model's fields, in a line: each with its name and the remedy."""
     return "; ".join(_explained(error) for error in unusable.errors(include_url=False, include_input=False))
 

@@ -88,9 +88,9 @@ class Stage:
         """Lay a session into an account's store."""
         session = self.session(account, url=url)
         credentials = self.block(account, url=url)
-        made_with = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
+        password_fingerprint = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
         store = credentials.session_store()
-        store.save(SessionDocument().with_session(session, made_with), store.load())
+        store.save(SessionDocument().with_session(session, password_fingerprint), store.load())
         forget_processes_memory()
         return session
 

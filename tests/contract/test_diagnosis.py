@@ -220,7 +220,7 @@ def test_the_diagnosis_names_a_clock_that_is_wrong(patient: Patient, drift: time
     patient.sign_in()
     examination = patient.credentials._examination()
     examination.now = lambda: datetime.now(UTC) + drift
-    assert examination.make(log_in=False).problem is P.CLOCK_DRIFT
+    assert examination.run(log_in=False).problem is P.CLOCK_DRIFT
 
 
 def test_the_diagnosis_names_a_store_that_refuses(patient: Patient) -> None:
@@ -230,7 +230,7 @@ def test_the_diagnosis_names_a_store_that_refuses(patient: Patient) -> None:
 
     examination = patient.credentials._examination()
     examination.store = Closed("nobody")
-    assert examination.make(log_in=False).problem is P.STORE_DENIED
+    assert examination.run(log_in=False).problem is P.STORE_DENIED
 
 
 def test_the_diagnosis_names_a_sign_in_code(sandbox_pds: sandbox.Sandbox, aws_credentials: AwsCredentials) -> None:

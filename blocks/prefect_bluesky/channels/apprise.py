@@ -15,7 +15,7 @@ from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.errors import InvalidInput, Unconfirmed
 from prefect_bluesky.extras import extra
 from prefect_bluesky.posts import Measure, find_entities
-from prefect_bluesky.prefect_api import keeps_notes, note, noted
+from prefect_bluesky.prefect_api import can_keep_notes, load_note, save_note
 
 if TYPE_CHECKING:
     from apprise.plugins.base import NotifyBase
@@ -103,9 +103,9 @@ class AppriseChannel:
         digest = sha256(key.encode()).hexdigest()[:32]
         sent, taken = f"sent-{digest}", f"taken-{digest}"
         # Elsewhere there is no other attempt.
-        repeatable = keeps_notes()
-        if repeatable and not note(sent, name):
-            if noted(taken):
+        repeatable = can_keep_notes()
+        if repeatable and not save_note(sent, name):
+            if load_note(taken):
                 return Published(())
             raise Unconfirmed(name)
         sender = Apprise()
@@ -113,7 +113,7 @@ class AppriseChannel:
         if not sender.notify(body=variant.posts[0], body_format=NotifyFormat.TEXT):
             raise Unconfirmed(name)
         if repeatable:
-            note(taken, name)
+            save_note(taken, name)
         return Published(())
 
 

@@ -22,7 +22,7 @@ from prefect_bluesky.errors import InvalidInput, RateLimited, RequestRefused, Se
 from prefect_bluesky.extras import extra
 from prefect_bluesky.media import fit_image, read_file
 from prefect_bluesky.posts import MAX_POSTS, Entity, Image, Measure
-from prefect_bluesky.prefect_api import all_noted, keeps_notes, note, noted
+from prefect_bluesky.prefect_api import can_keep_notes, load_note, load_notes, save_note
 
 if TYPE_CHECKING:
     from mastodon import Mastodon
@@ -153,16 +153,16 @@ class MastodonChannel:
         is looked for first.
         """
         digest = sha256(key.encode()).hexdigest()[:32]
-        if not keeps_notes():
+        if not can_keep_notes():
             return post(digest)
         ended = f"status-{digest}"
-        known = noted(ended)
+        known = load_note(ended)
         if known is None:
             began = f"began-{digest}"
-            is_new = note(began, datetime.now(UTC).isoformat())
-            found = None if is_new else self._found(datetime.fromisoformat(noted(began)), text, reply_to)
-            note(ended, found or post(digest))
-            known = noted(ended)
+            is_new = save_note(began, datetime.now(UTC).isoformat())
+            found = None if is_new else self._found(datetime.fromisoformat(load_note(began)), text, reply_to)
+            save_note(ended, found or post(digest))
+            known = load_note(ended)
         return known[0], known[1]
 
     def _post(
@@ -202,7 +202,7 @@ class MastodonChannel:
     def _found(self, since: datetime, text: str, reply_to: str | None) -> tuple[str, str] | None:
         """The account's own status of since then that has this text, as it was written, and stands in this place."""
         # Of two with the same text each is found once.
-        others = {name for name, _ in all_noted("status-")}
+        others = {name for name, _ in load_notes("status-")}
         for status in self._own(since - _OVERLAP):
             in_place = status.in_reply_to_id is None if reply_to is None else str(status.in_reply_to_id) == reply_to
             if in_place and str(status.id) not in others and self._text(status) == text.strip():

@@ -7,17 +7,17 @@ from prefect_bluesky.compose.ai import AIGenerator
 from prefect_bluesky.compose.feeds import Item, read_items
 from prefect_bluesky.compose.idea import Idea, read_idea, read_idea_file
 from prefect_bluesky.compose.kept import keep_approved, keep_drafts, kept_approved, kept_drafts
-from prefect_bluesky.compose.plan import Composed, Composition, Generator, Timing, compose_idea
+from prefect_bluesky.compose.plan import ComposePlan, Generator, PlannedVariant, Timing, compose_idea
 from prefect_bluesky.compose.review import ask_for_review, counts, remarks, shown
 from prefect_bluesky.compose.templates import TemplateGenerator
 
 __all__ = [
     "AIGenerator",
-    "Composed",
-    "Composition",
+    "ComposePlan",
     "Generator",
     "Idea",
     "Item",
+    "PlannedVariant",
     "TemplateGenerator",
     "Timing",
     "ask_for_review",

@@ -14,16 +14,16 @@ from prefect_bluesky.media import (
     FENCE,
     MISUSED,
     File,
-    beside,
     plain_text,
     read_file,
     read_url,
+    resolve_files,
     without_images,
     yaml_content,
 )
 from prefect_bluesky.posts import Image, find_entities, is_web_address, normal_language, tidy
 from prefect_bluesky.prefect_api import as_form
-from prefect_bluesky.validation import explained
+from prefect_bluesky.validation import explain_validation_error
 from prefect_bluesky.web import read_page, text_of
 
 MAX_BYTES = 2_000_000
@@ -100,7 +100,7 @@ def _from_markdown(text: str, file: File) -> Idea:
     title, body = plain_text(text)
     # What else a blog keeps there (a date, a layout) is not for us.
     known = {name: fields[name] for name in _FIELDS if fields.get(name)}
-    idea: Idea = beside(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
+    idea: Idea = resolve_files(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
     return idea
 
 
@@ -121,7 +121,7 @@ def _idea(where: str, fields: dict[str, Any]) -> Idea:
     try:
         return Idea.model_validate(fields)
     except ValidationError as unusable:
-        raise InvalidInput(where, explained(unusable), "") from None
+        raise InvalidInput(where, explain_validation_error(unusable), "") from None
 
 
 MAX_TEXT = 50_000

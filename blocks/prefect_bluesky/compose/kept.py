@@ -8,11 +8,11 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from prefect_bluesky.compose.plan import COMPOSED, Composed
-from prefect_bluesky.prefect_api import note, noted
+from prefect_bluesky.compose.plan import PLANNED_VARIANTS, PlannedVariant
+from prefect_bluesky.prefect_api import load_note, save_note
 
 
-def kept_drafts(channel: str) -> list[Composed] | None:
+def kept_drafts(channel: str) -> list[PlannedVariant] | None:
     """What was drafted for a channel; None if nothing was yet.
 
     Args:
@@ -21,7 +21,7 @@ def kept_drafts(channel: str) -> list[Composed] | None:
     return _kept(_drafts_of(channel))
 
 
-def keep_drafts(channel: str, drafted: list[Composed]) -> list[Composed]:
+def keep_drafts(channel: str, drafted: list[PlannedVariant]) -> list[PlannedVariant]:
     """Keep what was drafted for a channel; what is kept.
 
     Args:
@@ -31,9 +31,9 @@ def keep_drafts(channel: str, drafted: list[Composed]) -> list[Composed]:
     return _keep(_drafts_of(channel), drafted)
 
 
-def kept_approved() -> list[Composed]:
+def kept_approved() -> list[PlannedVariant]:
     """What was decided in earlier attempts of this run; of two decisions the first counts."""
-    found: dict[str, Composed] = {}
+    found: dict[str, PlannedVariant] = {}
     for number in count(1):
         kept = _kept(_approved(number))
         if kept is None:
@@ -42,7 +42,7 @@ def kept_approved() -> list[Composed]:
     return list(found.values())
 
 
-def keep_approved(approved: list[Composed]) -> list[Composed]:
+def keep_approved(approved: list[PlannedVariant]) -> list[PlannedVariant]:
     """Keep what was decided; what is kept.
 
     Args:
@@ -61,11 +61,11 @@ def _approved(number: int) -> str:
     return f"approved-{number}"
 
 
-def _keep(key: str, composed: list[Composed]) -> list[Composed]:
-    note(key, COMPOSED.dump_python(composed, mode="json"))
+def _keep(key: str, composed: list[PlannedVariant]) -> list[PlannedVariant]:
+    save_note(key, PLANNED_VARIANTS.dump_python(composed, mode="json"))
     return _kept(key) or composed
 
 
-def _kept(key: str) -> list[Composed] | None:
-    kept: Any = noted(key)
-    return None if kept is None else COMPOSED.validate_python(kept)
+def _kept(key: str) -> list[PlannedVariant] | None:
+    kept: Any = load_note(key)
+    return None if kept is None else PLANNED_VARIANTS.validate_python(kept)

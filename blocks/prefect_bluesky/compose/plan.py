@@ -30,7 +30,7 @@ class Generator(Protocol):
         """
 
 
-class Composed(BaseModel):
+class PlannedVariant(BaseModel):
     """A variant with its place and its turn.
 
     Args:
@@ -54,11 +54,11 @@ class Composed(BaseModel):
     is_later: bool = False
 
 
-COMPOSED = TypeAdapter(list[Composed])
+PLANNED_VARIANTS = TypeAdapter(list[PlannedVariant])
 
 
 @dataclass
-class Composition:
+class ComposePlan:
     """What an idea became.
 
     Args:
@@ -67,7 +67,7 @@ class Composition:
         left_out: drafts that fit no post of their channel, each with the reason.
     """
 
-    composed: list[Composed] = field(default_factory=list)
+    composed: list[PlannedVariant] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def compose_idea(
     count: int,
     *,
     occasion: str,
-) -> Composition:
+) -> ComposePlan:
     """Variants of an idea for each channel, fitted.
 
     A channel that fails stops no other.
@@ -91,7 +91,7 @@ def compose_idea(
         count: how many variants a channel gets at most.
         occasion: what tells this from other times that the same is composed.
     """
-    made = Composition()
+    made = ComposePlan()
     for name, channel in channels:
         try:
             drafts = generator.generate(idea, channel.rules, count)
@@ -110,7 +110,7 @@ def compose_idea(
             made.problems += made.left_out[refused_before:] or [f"{name}: no draft came of the idea."]
         for turn, variant in enumerate(variants):
             key = sha256(f"{occasion} {name} {turn}".encode()).hexdigest()[:32]
-            made.composed.append(Composed(channel=name, turn=turn, variant=variant, key=f"composed-{key}"))
+            made.composed.append(PlannedVariant(channel=name, turn=turn, variant=variant, key=f"composed-{key}"))
     return made
 
 
@@ -156,7 +156,7 @@ class Timing:
     every: timedelta
     zone: ZoneInfo
 
-    def times(self, composed: Sequence[Composed]) -> list[datetime]:
+    def times(self, composed: Sequence[PlannedVariant]) -> list[datetime]:
         """When each goes out, as a person said or by its turn, by the clocks of the zone."""
         now = datetime.now(UTC)
         start = self.start and in_utc(self.start, self.zone)

@@ -14,11 +14,11 @@ from prefect.input import RunInput
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from prefect_bluesky.channels import Channel, Draft
-from prefect_bluesky.compose.plan import COMPOSED, Composed, Timing
+from prefect_bluesky.compose.plan import PLANNED_VARIANTS, PlannedVariant, Timing
 from prefect_bluesky.errors import DoesNotFit
 from prefect_bluesky.planning import Time
-from prefect_bluesky.prefect_api import as_form, literal_markdown, logger, note, noted, pause_answer, run_id
-from prefect_bluesky.validation import explained
+from prefect_bluesky.prefect_api import as_form, literal_markdown, load_note, logger, pause_answer, run_id, save_note
+from prefect_bluesky.validation import explain_validation_error
 
 
 class Answer(BaseModel):
@@ -36,7 +36,9 @@ class Answer(BaseModel):
 Decision = Literal["approve", "drop everything"]
 
 
-def form(composed: Sequence[Composed], channels: Mapping[str, Channel], times: Sequence[datetime], note: str) -> Any:
+def form(
+    composed: Sequence[PlannedVariant], channels: Mapping[str, Channel], times: Sequence[datetime], note: str
+) -> Any:
     """A form for what was composed, with a field for each variant.
 
     Args:
@@ -65,19 +67,19 @@ def form(composed: Sequence[Composed], channels: Mapping[str, Channel], times: S
     return made
 
 
-def heading(composed: Composed, channel: Channel) -> str:
+def heading(composed: PlannedVariant, channel: Channel) -> str:
     """What a variant is, in a line."""
     name = composed.channel.rpartition("/")[2]
     return f"{channel.rules.channel} ({name}), {composed.variant.kind}"
 
 
-def counts(composed: Composed, channel: Channel) -> list[str]:
+def counts(composed: PlannedVariant, channel: Channel) -> list[str]:
     """How long each of its posts is, as its channel counts."""
     rules = channel.rules
     return [f"{rules.length(text):,} of {rules.max_length:,} characters" for text in composed.variant.posts]
 
 
-def remarks(composed: Composed, channel: Channel) -> list[str]:
+def remarks(composed: PlannedVariant, channel: Channel) -> list[str]:
     """What is to be said of a variant besides its texts: their counts, its card, its images."""
     variant = composed.variant
     said = counts(composed, channel)
@@ -86,7 +88,7 @@ def remarks(composed: Composed, channel: Channel) -> list[str]:
     return said
 
 
-def shown(composed: Composed, channel: Channel, at: datetime) -> str:
+def shown(composed: PlannedVariant, channel: Channel, at: datetime) -> str:
     """A variant as it will look, in Markdown."""
     quoted = ["\n".join(f"> {line}" for line in literal_markdown(text).splitlines()) for text in composed.variant.posts]
     said = [literal_markdown(remark) for remark in remarks(composed, channel)]
@@ -98,8 +100,8 @@ def _when(at: datetime) -> str:
 
 
 def answered(
-    given: Mapping[str, Any], composed: Sequence[Composed], channels: Mapping[str, Channel]
-) -> tuple[list[Composed], dict[str, str]]:
+    given: Mapping[str, Any], composed: Sequence[PlannedVariant], channels: Mapping[str, Channel]
+) -> tuple[list[PlannedVariant], dict[str, str]]:
     """What was composed, as a person has edited it; and what of that cannot go out: by its key, the reason.
 
     Args:
@@ -107,7 +109,7 @@ def answered(
         composed: what it was made of.
         channels: as for `form`; what is meant for another is left out.
     """
-    edited: list[Composed] = []
+    edited: list[PlannedVariant] = []
     problems: dict[str, str] = {}
     for number, each in enumerate(composed):
         channel = channels.get(each.channel)
@@ -119,13 +121,13 @@ def answered(
         try:
             edited.append(_edited(given.get(_name(number)), each, channel))
         except (DoesNotFit, ValidationError) as refused:
-            why = explained(refused) if isinstance(refused, ValidationError) else str(refused)
+            why = explain_validation_error(refused) if isinstance(refused, ValidationError) else str(refused)
             problems[each.key] = f"{heading(each, channel)}: {why}"
             edited.append(_kept(given.get(_name(number)), each))
     return edited, problems
 
 
-def _edited(given: Any, composed: Composed, channel: Channel) -> Composed:
+def _edited(given: Any, composed: PlannedVariant, channel: Channel) -> PlannedVariant:
     """A variant with what a person has written.
 
     Raises:
@@ -140,7 +142,7 @@ def _edited(given: Any, composed: Composed, channel: Channel) -> Composed:
     return composed.model_copy(update={"variant": channel.fit(draft), "is_wanted": True, "at": answer.at})
 
 
-def _kept(given: Any, composed: Composed) -> Composed:
+def _kept(given: Any, composed: PlannedVariant) -> PlannedVariant:
     """A variant with as much of what a person has written as can be shown to them again."""
     posts = given.get("posts") if isinstance(given, dict) else None
     if not isinstance(posts, list) or not posts or not all(isinstance(text, str) for text in posts):
@@ -149,8 +151,8 @@ def _kept(given: Any, composed: Composed) -> Composed:
 
 
 def ask_for_review(
-    composed: Sequence[Composed], channels: Mapping[str, Channel], timing: Timing, patience: timedelta
-) -> list[Composed]:
+    composed: Sequence[PlannedVariant], channels: Mapping[str, Channel], timing: Timing, patience: timedelta
+) -> list[PlannedVariant]:
     """Pause the run until a person has decided on all that was composed; what does not fit is asked about again.
 
     What they are asked is kept with the run. Where its worker dies meanwhile, another attempt takes the answers that
@@ -169,10 +171,10 @@ def ask_for_review(
         FlowPauseTimeout: nobody has answered.
     """
     undecided = {each.key: each for each in composed}
-    decided: dict[str, Composed] = {}
+    decided: dict[str, PlannedVariant] = {}
     said = ""
     for number in counting(1):
-        asked = noted(f"asked-{number}")
+        asked = load_note(f"asked-{number}")
         if asked is None and not undecided:
             break
         if asked is None:
@@ -180,7 +182,7 @@ def ask_for_review(
         given = pause_answer(UUID(asked["run"]), asked["key"])
         if given is None:
             continue
-        edited, problems = answered(given, COMPOSED.validate_python(asked["composed"]), channels)
+        edited, problems = answered(given, PLANNED_VARIANTS.validate_python(asked["composed"]), channels)
         for each in edited:
             if each.key in undecided and each.key in problems:
                 undecided[each.key] = each
@@ -195,7 +197,7 @@ def ask_for_review(
 
 def _ask(
     number: int,
-    composed: Sequence[Composed],
+    composed: Sequence[PlannedVariant],
     channels: Mapping[str, Channel],
     timing: Timing,
     patience: timedelta,
@@ -204,16 +206,16 @@ def _ask(
     """Ask, and wait for an answer; what was asked."""
     key = f"review-{uuid4().hex[:12]}"
     wanted = form(composed, channels, timing.times(composed), said)
-    note(
+    save_note(
         f"asked-{number}",
-        {"run": str(run_id()), "key": key, "composed": COMPOSED.dump_python(list(composed), mode="json")},
+        {"run": str(run_id()), "key": key, "composed": PLANNED_VARIANTS.dump_python(list(composed), mode="json")},
     )
     # What is wrong with an answer is found below, field by field.
     with suppress(ValidationError):
         pause_flow_run(
             wait_for_input=wanted, timeout=max(1, int(patience.total_seconds())), poll_interval=_POLL, key=key
         )
-    return noted(f"asked-{number}")
+    return load_note(f"asked-{number}")
 
 
 _POLL = 2

@@ -3,7 +3,7 @@
 Only bytes and texts are handled here; uploading them is the business of `publishing`.
 """
 
-from prefect_bluesky.media.files import File, beside, is_url, read_file, read_url
+from prefect_bluesky.media.files import File, is_url, read_file, read_url, resolve_files
 from prefect_bluesky.media.images import fit_image, thumbnail
 from prefect_bluesky.media.markdown import FENCE, MISUSED, plain_text, without_images, yaml_content
 from prefect_bluesky.media.mp4 import is_mp4, picture_size
@@ -12,7 +12,6 @@ __all__ = [
     "FENCE",
     "File",
     "MISUSED",
-    "beside",
     "fit_image",
     "is_mp4",
     "is_url",
@@ -20,6 +19,7 @@ __all__ = [
     "plain_text",
     "read_file",
     "read_url",
+    "resolve_files",
     "thumbnail",
     "without_images",
     "yaml_content",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.prefect_api import as_form, load_block
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import Fetched, fetch, shown
+from prefect_bluesky.web import Fetched, fetch, redacted
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -30,14 +30,14 @@ def is_relative(source: str) -> bool:
     return not is_url(source) and not source.startswith(("/", "~")) and not Path(source).is_absolute()
 
 
-def joined(source: str, relative: str) -> str:
+def join_path(source: str, relative: str) -> str:
     """A relative path as it leads on from where another source lies."""
     if is_url(source):
         return urljoin(source, relative)
     return str(PurePosixPath(source).parent / relative)
 
 
-def beside(document: File, value: Any) -> Any:
+def resolve_files(document: File, value: Any) -> Any:
     """A post or an idea with its files where they are meant, seen from the document that it stands in.
 
     Args:
@@ -48,10 +48,10 @@ def beside(document: File, value: Any) -> Any:
         InvalidInput: a file would lie elsewhere than in the document's own storage.
     """
     if isinstance(value, tuple):
-        return tuple(beside(document, each) for each in value)
+        return tuple(resolve_files(document, each) for each in value)
     if not isinstance(value, BaseModel):
         return value
-    changed = {name: beside(document, old) for name, old in value}
+    changed = {name: resolve_files(document, old) for name, old in value}
     if isinstance(value, File) and not value.storage and not is_url(value.source):
         if not is_relative(value.source):
             if document.storage or is_url(document.source):
@@ -60,7 +60,7 @@ def beside(document: File, value: Any) -> Any:
                     "source", f"{value.source!r} leads out of where {document.source} lies.", "Put it there."
                 )
             return value
-        changed |= {"source": joined(document.source, value.source), "storage": document.storage}
+        changed |= {"source": join_path(document.source, value.source), "storage": document.storage}
     return value.model_copy(update=changed)
 
 
@@ -118,7 +118,7 @@ def _read(file: File, field: str, max_bytes: int) -> bytes:
         case "s3" | "gs" | "az" | "ftp" | "file":
             raise InvalidInput(
                 field,
-                f"{shown(file.source)!r} is no path and no https:// URL.",
+                f"{redacted(file.source)!r} is no path and no https:// URL.",
                 "Name the Prefect block as its storage.",
             )
         case _:

@@ -25,7 +25,14 @@ from prefect_bluesky.planning.held_runs import (
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.saved_accounts import find_saved, load_many, load_parameter, saved_names
-from prefect_bluesky.planning.scheduled_runs import PlannedRuns, deployment_id, has_failed, known_runs, run_key, says
+from prefect_bluesky.planning.scheduled_runs import (
+    PlannedRuns,
+    deployment_id,
+    has_failed,
+    known_runs,
+    run_key,
+    run_matches,
+)
 from prefect_bluesky.planning.times import Time, in_utc, zone_of
 
 __all__ = [
@@ -54,8 +61,8 @@ __all__ = [
     "read_calendar",
     "read_held_runs",
     "run_key",
+    "run_matches",
     "saved_names",
-    "says",
     "service_of",
     "settle",
     "started_again",

@@ -16,9 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.media import FENCE, MISUSED, File, beside, read_file, without_images, yaml_content
+from prefect_bluesky.media import FENCE, MISUSED, File, read_file, resolve_files, without_images, yaml_content
 from prefect_bluesky.planning.planned_post import PlannedPost
-from prefect_bluesky.validation import explained
+from prefect_bluesky.validation import explain_validation_error
 
 MAX_BYTES = 20_000_000
 """What a calendar may take: a week of a thousand accounts takes a fifth of it."""
@@ -96,9 +96,9 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
     if isinstance(fields, Unusable):
         return fields
     try:
-        planned: PlannedPost = beside(calendar, PlannedPost.model_validate(fields))
+        planned: PlannedPost = resolve_files(calendar, PlannedPost.model_validate(fields))
     except ValidationError as unusable:
-        reason = explained(unusable)
+        reason = explain_validation_error(unusable)
     except InvalidInput as unusable:
         reason = str(unusable)
     except RecursionError:

@@ -118,7 +118,7 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     not take it for one. Every other run, such as a script's or a subflow's, fails with the error.
 
     Args:
-        error: what stops the post (`error.may_pass`).
+        error: what stops the post (`error.is_temporary`).
         credentials: the account.
 
     Returns:

@@ -82,7 +82,7 @@ class PlannedPost(BaseModel):
             raise ValueError("it holds what cannot be printed. A key is a line of text.")
         return key or None
 
-    def fixed(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
+    def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
         """The same, with a time that needs no explanation, and with a key.
 
         Args:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from prefect_bluesky.prefect_api import tolerated
+from prefect_bluesky.prefect_api import ignoring_api_trouble
 
 _EVERY = 2.0
 """Seconds between two reports."""
@@ -38,7 +38,7 @@ class Progress:
             return
         self._shown_at = time.monotonic()
         done = 100 * (self._total - waiting) / self._total
-        with tolerated("The progress could not be shown"):
+        with ignoring_api_trouble("The progress could not be shown"):
             if self._artifact is None:
                 made: Any = create_progress_artifact(done, key=self._key, description="Posts dealt with.")
                 self._artifact = made

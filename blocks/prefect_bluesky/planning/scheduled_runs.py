@@ -45,7 +45,7 @@ def known_runs(planned: Iterable[PlannedPost]) -> Mapping[str, FlowRun]:
     return found
 
 
-def says(run: FlowRun, planned: PlannedPost) -> bool:
+def run_matches(run: FlowRun, planned: PlannedPost) -> bool:
     """Whether a run that is still to come publishes this post, and then: a person may have edited it."""
     at = run.expected_start_time
     return run.parameters.get("post") == _as_parameter(planned) and at is not None and at == planned.at

@@ -1,4 +1,4 @@
-"""Limits of a post, from the lexicons and the Bluesky app."""
+"""LoginPolicy of a post, from the lexicons and the Bluesky app."""
 
 from __future__ import annotations
 

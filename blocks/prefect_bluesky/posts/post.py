@@ -21,7 +21,7 @@ from prefect_bluesky.posts.richtext import (
 )
 from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.prefect_api import as_form
-from prefect_bluesky.protocol import KINDS, LIST, POST, parse_reference
+from prefect_bluesky.protocol import KINDS, LIST_COLLECTION, POST_COLLECTION, parse_reference
 
 _MAX_TEXT = MAX_POSTS * MAX_BYTES
 
@@ -209,7 +209,7 @@ class Post(ThreadPost):
     @field_validator("reply_to", mode="before")
     @classmethod
     def _is_answerable(cls, reply_to: Any) -> Any:
-        return _reference(reply_to, POST)
+        return _reference(reply_to, POST_COLLECTION)
 
     @field_validator("replies_from")
     @classmethod
@@ -217,7 +217,7 @@ class Post(ThreadPost):
         if NOBODY in rules and len(rules) > 1:
             raise ValueError(f"{NOBODY} stands alone.")
         for rule in rules:
-            if rule not in {*REPLY_RULES, NOBODY} and parse_reference(rule).collection != LIST:
+            if rule not in {*REPLY_RULES, NOBODY} and parse_reference(rule).collection != LIST_COLLECTION:
                 raise ValueError(f"{rule!r} is none of {', '.join(sorted(REPLY_RULES))} or {NOBODY}, and no list.")
         return rules
 

@@ -16,8 +16,8 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect_bluesky.media import thumbnail
 from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES
 from prefect_bluesky.posts.richtext import count_graphemes
-from prefect_bluesky.prefect_api import escape_markdown, in_run, markdown_paragraph, tolerated
-from prefect_bluesky.protocol import POST, Record, image_items
+from prefect_bluesky.prefect_api import escape_markdown, ignoring_api_trouble, in_run, markdown_paragraph
+from prefect_bluesky.protocol import POST_COLLECTION, Record, image_items
 
 ARTIFACT_KEY = "bluesky-preview"
 
@@ -83,7 +83,7 @@ class Preview:
                 record=record.value,
             )
             for record in records
-            if record.collection == POST
+            if record.collection == POST_COLLECTION
         )
         return cls(posts, tuple(records), pictures)
 
@@ -106,7 +106,7 @@ class Preview:
         """Show it in the Prefect UI, inside a run."""
         if not in_run():
             return
-        with tolerated("The preview's artifact could not be made"):
+        with ignoring_api_trouble("The preview's artifact could not be made"):
             run_coro_as_sync(
                 acreate_markdown_artifact(self.markdown, key=ARTIFACT_KEY, description="A preview: nothing was sent.")
             )

@@ -9,7 +9,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.validation import explained
+from prefect_bluesky.validation import explain_validation_error
 
 
 def load_block(name: str, field: str) -> Any:
@@ -31,5 +31,9 @@ def load_block(name: str, field: str) -> Any:
     except ValueError:
         raise InvalidInput(field, f"there is no block {name}.", "Create it, or name another.") from None
     except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
-        why = explained(unusable.__cause__) if isinstance(unusable.__cause__, ValidationError) else "it is damaged"
+        why = (
+            explain_validation_error(unusable.__cause__)
+            if isinstance(unusable.__cause__, ValidationError)
+            else "it is damaged"
+        )
         raise InvalidInput(field, f"the block {name} cannot be used: {why}.", "Correct it.") from None

@@ -37,7 +37,7 @@ def api_client() -> Iterator[SyncPrefectClient]:
 
 
 @contextmanager
-def tolerated(what: str) -> Iterator[None]:
+def ignoring_api_trouble(what: str) -> Iterator[None]:
     """Do something that must not fail a run whose posts are out: somebody would start it again.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 
-def named(source: str) -> str:
+def run_name(source: str) -> str:
     """A text, a path or a URL as part of a run's name: short, and without what a URL may hold of secrets.
 
     Example:
-        >>> named("https://alice:secret@example.com/calendars/december.yaml?token=secret")
+        >>> run_name("https://alice:secret@example.com/calendars/december.yaml?token=secret")
         'example.com/calendars/december.yaml'
     """
     try:

@@ -15,12 +15,12 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect_bluesky.prefect_api.client import api_client
 
 
-def keeps_notes() -> bool:
+def can_keep_notes() -> bool:
     """Whether a flow run is under way here, which keeps what is noted."""
     return FlowRunContext.get() is not None
 
 
-def note(key: str, value: Any) -> bool:
+def save_note(key: str, value: Any) -> bool:
     """Keep something under a key, unless there is something already.
 
     Args:
@@ -44,7 +44,7 @@ def note(key: str, value: Any) -> bool:
     return True
 
 
-def noted(key: str) -> Any:
+def load_note(key: str) -> Any:
     """What is kept under a key; None if nothing is.
 
     Args:
@@ -84,7 +84,7 @@ def pause_answer(run: UUID, key: str) -> Any:
     return _read(run, f"paused-{key}-response")
 
 
-def all_noted(prefix: str) -> list[Any]:
+def load_notes(prefix: str) -> list[Any]:
     """All that is kept under keys that begin alike.
 
     Args:

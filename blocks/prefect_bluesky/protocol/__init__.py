@@ -6,27 +6,27 @@ Whatever needs a token is passed an `httpx.Auth` by its caller.
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.protocol.identity import did_document, pds_in, resolve_handle
 from prefect_bluesky.protocol.records import (
-    LIST,
-    POST,
-    POSTGATE,
-    THREADGATE,
+    LIST_COLLECTION,
+    POST_COLLECTION,
+    POSTGATE_COLLECTION,
+    THREADGATE_COLLECTION,
     Record,
     blob_reference,
     cid,
     image_items,
     record_keys,
 )
-from prefect_bluesky.protocol.references import KINDS, Reference, StrongReference, parse_reference
+from prefect_bluesky.protocol.references import KINDS, Reference, StrongRef, parse_reference
 
 __all__ = [
     "KINDS",
-    "LIST",
-    "POST",
-    "POSTGATE",
+    "LIST_COLLECTION",
+    "POSTGATE_COLLECTION",
+    "POST_COLLECTION",
     "Record",
     "Reference",
-    "StrongReference",
-    "THREADGATE",
+    "StrongRef",
+    "THREADGATE_COLLECTION",
     "blob_reference",
     "cid",
     "did_document",

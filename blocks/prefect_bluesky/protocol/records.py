@@ -89,10 +89,10 @@ def _linked(value: Any) -> Any:
     return {name: _linked(item) for name, item in value.items()}
 
 
-THREADGATE = "app.bsky.feed.threadgate"
+THREADGATE_COLLECTION = "app.bsky.feed.threadgate"
 
 
-POSTGATE = "app.bsky.feed.postgate"
+POSTGATE_COLLECTION = "app.bsky.feed.postgate"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def image_items(embed: Json) -> list[Json]:
     return embed.get("images") or embed.get("items") or []
 
 
-POST = "app.bsky.feed.post"
+POST_COLLECTION = "app.bsky.feed.post"
 
 
-LIST = "app.bsky.graph.list"
+LIST_COLLECTION = "app.bsky.graph.list"

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_bluesky.protocol.records import LIST, POST
+from prefect_bluesky.protocol.records import LIST_COLLECTION, POST_COLLECTION
 
-KINDS = (POST, "app.bsky.feed.generator", LIST, "app.bsky.graph.starterpack")
+KINDS = (POST_COLLECTION, "app.bsky.feed.generator", LIST_COLLECTION, "app.bsky.graph.starterpack")
 """What a post can show below itself (lexicons/app/bsky/embed/record.json)."""
 
 _AUTHORITY = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]|[a-zA-Z0-9.-]+\.[a-zA-Z][a-zA-Z0-9-]*"
@@ -50,7 +50,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class StrongReference:
+class StrongRef:
     """A version of a record (lexicons/com/atproto/repo/strongRef.json), and what it says."""
 
     uri: str

@@ -10,11 +10,18 @@ from prefect_bluesky.alerts import events
 from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
 from prefect_bluesky.prefect_api import logger
-from prefect_bluesky.protocol import POST, POSTGATE, THREADGATE, parse_reference, record_keys, xrpc
+from prefect_bluesky.protocol import (
+    POST_COLLECTION,
+    POSTGATE_COLLECTION,
+    THREADGATE_COLLECTION,
+    parse_reference,
+    record_keys,
+    xrpc,
+)
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
 from prefect_bluesky.publishing.commits import Commits, Outcome
-from prefect_bluesky.publishing.materials import Loaded, Resolved, Uploaded
+from prefect_bluesky.publishing.materials import LocalMaterials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import Materials, compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
 from prefect_bluesky.sessions import Authenticator, BearerAuth, SessionStatus
@@ -47,7 +54,7 @@ def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator:
     posts = [(_post(each), key) for each, key in given]
     attempt, account = current_attempt(), authenticator.ensure()
     auth = BearerAuth(authenticator)
-    materials = Uploaded(account, auth)
+    materials = UploadedMaterials(account, auth)
     publications: list[Publication] = []
     for post, key in posts:
         publications.append(_publication(post, key, attempt, account, materials))
@@ -75,7 +82,7 @@ def preview(given: Publishable, key: str | None, authenticator: Authenticator) -
         authenticator: keeps the account signed in.
     """
     account = authenticator.ensure()
-    materials = Resolved(account)
+    materials = ResolvedMaterials(account)
     publication = _publication(_post(given), key, current_attempt(), account, materials)
     seen = Preview.of(publication.records, materials.kept, account.did)
     seen.show()
@@ -89,7 +96,7 @@ def _preview_without_account(post: Post) -> Preview:
     Args:
         post: what the person wrote.
     """
-    materials, did = Loaded(), "did:web:example.com"
+    materials, did = LocalMaterials(), "did:web:example.com"
     rkeys = record_keys(did, "preview", count=len(post.posts()))
     records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
     return Preview.of(records, materials.kept, did)
@@ -109,7 +116,7 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
     # The first post goes last: as long as it is there, the same call can be made again.
     method = "com.atproto.repo.deleteRecord"
     for rkey in reversed(rkeys):
-        for collection in (POSTGATE, THREADGATE, POST):
+        for collection in (POSTGATE_COLLECTION, THREADGATE_COLLECTION, POST_COLLECTION):
             budget.spend(account, budget.DELETE, method=method)
             body = {"repo": account.did, "collection": collection, "rkey": rkey}
             with auth.problems():
@@ -152,6 +159,9 @@ def _own_post(uri: str, account: SessionStatus) -> str:
         place = parse_reference(uri)
     except ValueError as unreadable:
         raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
-    if place.collection != POST or place.authority.lower() not in {account.did.lower(), account.handle.lower()}:
+    if place.collection != POST_COLLECTION or place.authority.lower() not in {
+        account.did.lower(),
+        account.handle.lower(),
+    }:
         raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
     return place.rkey

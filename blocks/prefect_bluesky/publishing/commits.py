@@ -126,8 +126,8 @@ class Commits:
                 self._write(pending)
             except (RequestRefused, BudgetSpent) as refused:
                 # What was sent before may be out yet.
-                refused.retryable = refused.retryable and (attempt == 0 or _all_repeatable(pending))
-                self._settle_halves(pending, refused)
+                may_repeat = refused.retryable and (attempt == 0 or _all_repeatable(pending))
+                self._settle_halves(pending, refused.with_retryable(may_repeat))
                 return
             except (ServiceUnavailable, RateLimited) as unclear:
                 if attempt == 0 and isinstance(unclear, RateLimited):
@@ -142,7 +142,7 @@ class Commits:
                 break
         if not pending:
             return
-        trouble.retryable = _all_repeatable(pending)
+        trouble = trouble.with_retryable(_all_repeatable(pending))
         is_of_one = trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR
         if is_of_one and len(pending) > 1:
             self._settle_halves(pending, trouble)
@@ -195,8 +195,7 @@ class Commits:
             except (KeyConflict, RequestRefused) as refused:
                 self._outcomes[id(publication)] = refused
             except (ServiceUnavailable, RateLimited) as unknown:
-                unknown.retryable = _all_repeatable(commit)
-                raise
+                raise unknown.with_retryable(_all_repeatable(commit)) from unknown
             else:
                 if found is None:
                     missing.append(publication)

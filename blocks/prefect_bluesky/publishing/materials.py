@@ -13,7 +13,7 @@ from prefect_bluesky.posts import Captions, Video
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
     Reference,
-    StrongReference,
+    StrongRef,
     blob_reference,
     did_document,
     parse_reference,
@@ -43,14 +43,14 @@ _GET_RECORD = "com.atproto.repo.getRecord"
 Json = dict[str, Any]
 
 
-class Placeholders:
+class NoMaterials:
     """Stand-ins where nothing may be loaded: enough to know a post again by what the person wrote."""
 
     def did_of(self, handle: str) -> str | None:
         return None
 
-    def reference(self, text: str, field: str) -> StrongReference:
-        return StrongReference(str(parse_reference(text)), "", {})
+    def reference(self, text: str, field: str) -> StrongRef:
+        return StrongRef(str(parse_reference(text)), "", {})
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
         return {}, 1, 1
@@ -68,7 +68,7 @@ class Placeholders:
         return None
 
 
-class Loaded(Placeholders):
+class LocalMaterials(NoMaterials):
     """Files and pages are loaded, and nothing is asked of or sent to a PDS."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Loaded(Placeholders):
         return blob_reference(data, "video/mp4")
 
 
-class Resolved(Loaded):
+class ResolvedMaterials(LocalMaterials):
     """Handles and records are looked up too, as an account sees them; nothing is sent.
 
     Args:
@@ -143,7 +143,7 @@ class Resolved(Loaded):
             self._dids[handle] = resolve_handle(self._account.pds_url, handle)
         return self._dids[handle]
 
-    def reference(self, text: str, field: str) -> StrongReference:
+    def reference(self, text: str, field: str) -> StrongRef:
         wanted = parse_reference(text)
         did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
         if did is None:
@@ -155,7 +155,7 @@ class Resolved(Loaded):
         cid, value = found.get("cid"), found.get("value")
         if not isinstance(cid, str) or not isinstance(value, dict):
             raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Look whether it is there.")
-        return StrongReference(str(place), cid, value)
+        return StrongRef(str(place), cid, value)
 
     def _answer_of_ours(self, params: dict[str, str]) -> Json:
         try:
@@ -186,7 +186,7 @@ class Resolved(Loaded):
         return found if isinstance(found, dict) else {}
 
 
-class Uploaded(Resolved):
+class UploadedMaterials(ResolvedMaterials):
     """Everything, with what is attached uploaded to the account's PDS. An upload that no record uses is dropped there.
 
     Args:

@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 from prefect_bluesky.media import File
 from prefect_bluesky.posts import NOBODY, REPLY_RULES, Captions, Image, LinkCard, Post, ThreadPost, Video, rich_text
-from prefect_bluesky.protocol import POST, POSTGATE, THREADGATE, Record, StrongReference, cid, image_items
+from prefect_bluesky.protocol import (
+    POST_COLLECTION,
+    POSTGATE_COLLECTION,
+    THREADGATE_COLLECTION,
+    Record,
+    StrongRef,
+    cid,
+    image_items,
+)
 from prefect_bluesky.web import Page
 
 _GALLERY_FROM = 5
@@ -24,7 +32,7 @@ class Materials(Protocol):
     def did_of(self, handle: str) -> str | None:
         """The DID of a mentioned handle, or None if nobody has it."""
 
-    def reference(self, text: str, field: str) -> StrongReference:
+    def reference(self, text: str, field: str) -> StrongRef:
         """The record that a URI or an address stands for."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
@@ -65,10 +73,14 @@ def compose(
         parent, root = answered.json, _root_of(answered)
     for number, ((field, part), rkey) in enumerate(zip(post.parts(), rkeys, strict=True)):
         time = _timestamp(created_at + number * timedelta(milliseconds=1))
-        value = {"$type": POST, "createdAt": time, **_content(part, materials, field, shorten_links=post.shorten_links)}
+        value = {
+            "$type": POST_COLLECTION,
+            "createdAt": time,
+            **_content(part, materials, field, shorten_links=post.shorten_links),
+        }
         if parent:
             value["reply"] = {"root": root, "parent": parent}
-        record = _record(POST, rkey, value)
+        record = _record(POST_COLLECTION, rkey, value)
         records.append(record)
         parent = {"uri": record.uri(did), "cid": record.cid}
         root = root or parent
@@ -122,7 +134,7 @@ def _record(collection: str, rkey: str, value: Json) -> Record:
     return Record(collection, rkey, value, cid(value))
 
 
-def _root_of(answered: StrongReference) -> Json:
+def _root_of(answered: StrongRef) -> Json:
     reply = answered.value.get("reply")
     root = reply.get("root") if isinstance(reply, dict) else None
     if not isinstance(root, dict) or not {"uri", "cid"} <= root.keys():
@@ -213,17 +225,19 @@ def _gates(post: Post, materials: Materials, uri: str, rkey: str, created_at: st
     about = {"post": uri, "createdAt": created_at}
     if post.replies_from:
         rules = [_reply_rule(rule, materials) for rule in post.replies_from if rule != NOBODY]
-        gates.append(_record(THREADGATE, rkey, {"$type": THREADGATE, "allow": rules, **about}))
+        gates.append(_record(THREADGATE_COLLECTION, rkey, {"$type": THREADGATE_COLLECTION, "allow": rules, **about}))
     if not post.quotable:
-        forbidden = [{"$type": f"{POSTGATE}#disableRule"}]
-        gates.append(_record(POSTGATE, rkey, {"$type": POSTGATE, "embeddingRules": forbidden, **about}))
+        forbidden = [{"$type": f"{POSTGATE_COLLECTION}#disableRule"}]
+        gates.append(
+            _record(POSTGATE_COLLECTION, rkey, {"$type": POSTGATE_COLLECTION, "embeddingRules": forbidden, **about})
+        )
     return gates
 
 
 def _reply_rule(rule: str, materials: Materials) -> Json:
     if rule in REPLY_RULES:
-        return {"$type": f"{THREADGATE}#{REPLY_RULES[rule]}"}
-    return {"$type": f"{THREADGATE}#listRule", "list": materials.reference(rule, "replies_from").uri}
+        return {"$type": f"{THREADGATE_COLLECTION}#{REPLY_RULES[rule]}"}
+    return {"$type": f"{THREADGATE_COLLECTION}#listRule", "list": materials.reference(rule, "replies_from").uri}
 
 
 def _timestamp(moment: datetime) -> str:

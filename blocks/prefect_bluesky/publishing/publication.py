@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky.errors import CidMismatch, KeyConflict, RequestRefused, ServiceUnavailable
 from prefect_bluesky.posts import Post, ThreadPost
-from prefect_bluesky.protocol import POST, Record, record_keys, xrpc
-from prefect_bluesky.publishing.materials import Placeholders
+from prefect_bluesky.protocol import POST_COLLECTION, Record, record_keys, xrpc
+from prefect_bluesky.publishing.materials import NoMaterials
 from prefect_bluesky.publishing.post_records import Materials, compose, images_in, outline
 from prefect_bluesky.sessions import SessionStatus
 
@@ -95,7 +95,7 @@ class Publication:
     @property
     def uri(self) -> str:
         """The at:// URI that it will have."""
-        return f"at://{self.account.did}/{POST}/{self.rkeys[0]}"
+        return f"at://{self.account.did}/{POST_COLLECTION}/{self.rkeys[0]}"
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
@@ -117,7 +117,7 @@ class Publication:
             KeyConflict: the key is taken by another post.
             ServiceUnavailable, RateLimited: it cannot be said now.
         """
-        return self._found(self._composed(Placeholders()))
+        return self._found(self._composed(NoMaterials()))
 
     def written(self) -> PublishedPost | None:
         """The post, if a write whose answer was lost has published it.
@@ -138,7 +138,9 @@ class Publication:
         for record, cid in zip(self.records, cids, strict=True):
             if cid != record.cid:
                 raise CidMismatch(record.uri(self.account.did), record.cid, cid)
-        return self._published({record.rkey: record.cid for record in self.records if record.collection == POST})
+        return self._published(
+            {record.rkey: record.cid for record in self.records if record.collection == POST_COLLECTION}
+        )
 
     def check_for_remains(self) -> None:
         """Whether the server refuses to write because something of a thread that was deleted is left under the key.
@@ -156,16 +158,16 @@ class Publication:
 
     def _found(self, wanted: Sequence[Record]) -> PublishedPost | None:
         """The post, if it is out: all of a thread is, once its first post is."""
-        posts = [record for record in wanted if record.collection == POST]
-        if (first := self._stored(POST, posts[0].rkey)) is None:
+        posts = [record for record in wanted if record.collection == POST_COLLECTION]
+        if (first := self._stored(POST_COLLECTION, posts[0].rkey)) is None:
             return None
-        others = (self._stored(POST, post.rkey) for post in posts[1:])
+        others = (self._stored(POST_COLLECTION, post.rkey) for post in posts[1:])
         cids: dict[str, str] = {}
         for record, part, found in zip(posts, self.post.posts(), chain([first], others), strict=True):
             if found is None or not (found[0] == record.cid or _is_same(part, record.value, found[1])):
                 raise KeyConflict(record.uri(self.account.did))
             cids[record.rkey] = found[0]
-        if self._stored(POST, self.next_rkey):
+        if self._stored(POST_COLLECTION, self.next_rkey):
             raise KeyConflict(posts[0].uri(self.account.did))  # a longer thread that begins alike
         return self._published(cids)
 
@@ -187,7 +189,7 @@ class Publication:
     def _published(self, cids: dict[str, str]) -> PublishedPost:
         posts = tuple(
             PublishedPost(
-                uri=f"at://{self.account.did}/{POST}/{rkey}",
+                uri=f"at://{self.account.did}/{POST_COLLECTION}/{rkey}",
                 cid=cid,
                 url=f"https://bsky.app/profile/{self.account.handle}/post/{rkey}",
             )

@@ -3,13 +3,13 @@
 Everything that is known of an account's session, and where it is stored, is in this room.
 """
 
-from prefect_bluesky.sessions.app_password import AppPassword, from_secret, given
+from prefect_bluesky.sessions.app_password import AppPassword, from_block, from_secret
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.diagnosis import Diagnosis, Examination
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.lock import worker_lock
-from prefect_bluesky.sessions.policy import Limits
+from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.sdk_client import async_sdk_client, sdk_client
 from prefect_bluesky.sessions.session import Session, SessionStatus
 from prefect_bluesky.sessions.stores.aws import AwsSessionStore
@@ -26,7 +26,7 @@ __all__ = [
     "BearerAuth",
     "Diagnosis",
     "Examination",
-    "Limits",
+    "LoginPolicy",
     "MemorySessionStore",
     "PrefectSessionStore",
     "Saved",
@@ -35,8 +35,8 @@ __all__ = [
     "SessionStatus",
     "SessionStore",
     "async_sdk_client",
+    "from_block",
     "from_secret",
-    "given",
     "sdk_client",
     "worker_lock",
 ]

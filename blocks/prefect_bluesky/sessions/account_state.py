@@ -1,32 +1,49 @@
-"""What is known of one account: what lies in its store, and the app password that it goes with."""
+"""All that this process knows of one account: its stored document, its session, its refusal and its app password."""
 
 from __future__ import annotations
 
-from prefect_bluesky.errors import AuthError
+import random
+from dataclasses import replace
+from datetime import datetime
+
+from prefect_bluesky.errors import AuthError, StoreError
+from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.app_password import AppPassword
-from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.document import Refusal, SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
+from prefect_bluesky.sessions.policy import NEVER
+from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
 
-class Ledger:
-    """One account's document in its store, as last read or saved, and its app password, as last read.
+class AccountState:
+    """The one owner of what is known of an account. What to do about it, `Authenticator` decides.
 
     Args:
         account: handle or DID, normalised.
-        service_url: where to log in.
-        store: where the document lies.
+        service_url: where the account signs in.
+        store: where the document is stored between runs.
         app_password: reads the app password.
+
+    Attributes:
+        session: the session in use, made with our app password; None if there is none.
+        is_unsaved: whether the session in use is newer than the stored one.
+        refresh_at: when this process refreshes the session ahead of time.
+        refusal: why the account cannot be used, or could not until now; None if nothing is wrong.
+        is_refused: whether the refusal is open and concerns our app password.
+        handle: the account's handle, as last heard.
+        password_fingerprint: the fingerprint of our app password; None until it is known.
     """
 
     def __init__(self, account: str, service_url: str, store: SessionStore, app_password: AppPassword) -> None:
-        self.account = account
-        self.service_url = service_url
-        self.handle = account
-        """The account's handle, as last heard."""
-        self.made_with: Fingerprint | None = None
-        """The fingerprint of the app password, once it is known."""
+        self.account, self.service_url, self.handle = account, service_url, account
+        self.session: Session | None = None
+        self.is_unsaved = False
+        self.refresh_at = NEVER
+        self.refusal: Refusal | None = None
+        self.is_refused = False
+        self.password_fingerprint: Fingerprint | None = None
         self._did = account if account.startswith("did:") else None
         self._store = store
         self._saved: Saved | None = None
@@ -35,7 +52,7 @@ class Ledger:
 
     @property
     def document(self) -> SessionDocument:
-        """What lies in the store, whoever's session it is."""
+        """The stored document, whichever app password made its session."""
         return self._saved.document if self._saved else SessionDocument()
 
     @property
@@ -43,36 +60,97 @@ class Ledger:
         """The account's DID, if it is known."""
         return self._did or self.document.did
 
-    def read(self) -> bool:
-        """Read the document; whether it is another one than was known.
+    def load(self) -> None:
+        """Read the store, and take over what is new: the refusal, and the session if our app password made it.
 
         Raises:
-            AuthError: `wrong_account` if it is another account's.
-            StoreError: it cannot be read.
+            AuthError: `wrong_account` if the document is another account's.
+            StoreError: the store cannot be read.
         """
         saved = self._store.load()
         if saved == self._saved:
-            return False
+            return
         if saved is not None:
             self.check_did(saved.document.did)
         self._saved = saved
-        return True
+        document = self.document
+        ours = next((each for each in document.open_refusals if self.matches_app_password(each.credential)), None)
+        self.refusal, self.is_refused = ours or document.refusal, ours is not None
+        if document.password_fingerprint is None:
+            return
+        if self.matches_app_password(document.password_fingerprint):
+            self.password_fingerprint = document.password_fingerprint
+            if document.session is not None:
+                self.is_unsaved = False
+                self.use(document.session)
+        elif document.session is not None:
+            logger().warning(
+                "%s: the stored session was made with another app password. Blocks of one account should share one:"
+                " otherwise each signs in over the other.",
+                self.account,
+            )
 
-    def write(self, document: SessionDocument) -> None:
-        """Put a document in the place of the known one.
+    def save(self, document: SessionDocument) -> None:
+        """Replace the document that was read.
 
         Raises:
-            StoreConflict: it is not the known one that lies there.
-            StoreError: it cannot be written.
+            StoreConflict: another document is stored by now.
+            StoreError: the document cannot be written.
         """
         self._saved = self._store.save(document, self._saved)
 
-    def meet(self, did: str, handle: str) -> None:
-        """Learn who the account is, from its server."""
-        self._did, self.handle = did, handle
+    def save_session(self, session: Session) -> None:
+        """Save a new session over the stale one, together with what is known of a refusal.
+
+        Raises: as `save`.
+        """
+        if self.password_fingerprint is None:
+            self.password_fingerprint = Fingerprint.of(self.credential)
+        self.save(self.document.with_session(session, self.password_fingerprint).with_refusal(self.refusal))
+
+    def use(self, session: Session) -> None:
+        """Sign calls with this session from now on."""
+        self.session = session
+        self._did, self.handle = session.did, session.handle
+        # A random point of the last third, so that workers do not meet. A clock that ran backwards since makes the
+        # estimate no worse than that: the server has the last word.
+        self.refresh_at = session.expires_at - session.lifetime / 3 * random.random()
+
+    def remember(self, refusal: Refusal, *, ends_session: bool) -> None:
+        """Store why the account is refused, so that no worker asks again in vain.
+
+        Args:
+            refusal: the refusal, of our app password.
+            ends_session: whether the session that our app password made is dead. Another one's is not ours to end.
+        """
+        self.refusal, self.is_refused = refusal, True
+        document = self.document
+        if ends_session:
+            self.session = None
+            if document.password_fingerprint and self.matches_app_password(document.password_fingerprint):
+                document = replace(document, session=None)
+        self._save_refusal(document)
+
+    def mark_reported(self) -> None:
+        """Store that Prefect has heard of the refusal: of its beginning, or of its end, which ends it for good."""
+        if self.refusal is not None:
+            self.refusal = replace(self.refusal, is_told=True, alerts=True) if self.refusal.is_open else None
+            self._save_refusal(self.document)
+
+    def mark_ended(self, now: datetime) -> None:
+        """Note that the account can be used again; this is stored with its session."""
+        if self.refusal is not None:
+            self.refusal = replace(self.refusal, ended_at=now) if self.refusal.alerts else None
+        self.is_refused = False
+
+    def _save_refusal(self, document: SessionDocument) -> None:
+        try:
+            self.save(document.with_refusal(self.refusal))
+        except StoreError as trouble:
+            logger().warning("%s: only this process remembers the refusal: %s", self.account, trouble)
 
     def check_did(self, did: str | None) -> None:
-        """The DID of the first login stays: a handle can be given to somebody else.
+        """Compare a DID with that of the first login, which stays: a handle can be given to another account.
 
         Raises:
             AuthError: `wrong_account`.
@@ -88,7 +166,7 @@ class Ledger:
         return self._app_password or ""
 
     def read_app_password(self) -> None:
-        """Read the app password: it may have been replaced.
+        """Read the app password again: somebody may have replaced it.
 
         Raises:
             InvalidInput: there is none.
@@ -96,16 +174,16 @@ class Ledger:
         """
         app_password = self._read_app_password()
         if app_password != self._app_password:
-            self._app_password, self.made_with = app_password, None
+            self._app_password, self.password_fingerprint = app_password, None
 
     @property
     def credential(self) -> str:
-        """The app password with the service that it is for."""
+        """The app password together with the service that it is for."""
         return f"{self.service_url} {self.app_password}"
 
-    def is_ours(self, fingerprint: Fingerprint) -> bool:
-        """Whether a fingerprint is of our app password, which is read anew if it seems not to be."""
-        if fingerprint == self.made_with or fingerprint.matches(self.credential):
+    def matches_app_password(self, fingerprint: Fingerprint) -> bool:
+        """Return whether a fingerprint is of our app password, which is read again if it seems not to be."""
+        if fingerprint == self.password_fingerprint or fingerprint.matches(self.credential):
             return True
         before = self.credential
         self.read_app_password()

@@ -15,7 +15,7 @@ AppPassword = Callable[[], str]
 """Reads the app password as it is now."""
 
 
-def given(password: str) -> AppPassword:
+def from_block(password: str) -> AppPassword:
     """The app password that stands in the block."""
     return lambda: password
 

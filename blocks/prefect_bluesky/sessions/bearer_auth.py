@@ -56,8 +56,7 @@ class BearerAuth(httpx.Auth):
             problem = classify(error=refused.error, message=refused.message)
             if problem is None:
                 raise
-            error = AuthError(problem, account)
-            error.__cause__ = refused
+            error = AuthError(problem, account, answer=refused)
             self._authenticator.note(error)
             raise error from refused
 

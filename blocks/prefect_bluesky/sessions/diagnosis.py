@@ -133,7 +133,7 @@ class Examination:
     known: SessionDocument = field(default=SessionDocument(), init=False)
     did: str | None = field(default=None, init=False)
 
-    def make(self, *, log_in: bool) -> Diagnosis:
+    def run(self, *, log_in: bool) -> Diagnosis:
         """Make the checks; see `BlueskyCredentials.diagnose`."""
         return Diagnosis(account=self.account, checks=list(self.checks(log_in=log_in)))
 
@@ -322,7 +322,7 @@ class Examination:
 
     def _refused(self, problem: AuthProblem) -> AuthProblem:
         """What has signed in before was not mistyped."""
-        made_with = self.known.made_with
+        made_with = self.known.password_fingerprint
         if problem is AuthProblem.APP_PASSWORD_REJECTED and made_with and made_with.matches(self._credential()):
             return AuthProblem.APP_PASSWORD_REVOKED
         return problem

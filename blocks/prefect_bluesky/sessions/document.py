@@ -68,8 +68,8 @@ class SessionDocument:
     Args:
         did: the DID of the first login; it stays.
         session: the last session, if there is one.
-        made_with: the fingerprint of the credential that made the last session, which serves only that one. It stays
-            when the session goes: it tells a revoked app password from a mistyped one.
+        password_fingerprint: the fingerprint of the credential that made the last session, which serves only that
+            credential. It stays when the session goes: it tells a revoked app password from a mistyped one.
         logins: when logins were attempted lately, with whatever app password.
         refusal: why the account cannot be used, if it cannot, or could not until a moment ago.
         other_refusals: those of other app passwords: two blocks of one account may have different ones.
@@ -77,7 +77,7 @@ class SessionDocument:
 
     did: str | None = None
     session: Session | None = None
-    made_with: Fingerprint | None = None
+    password_fingerprint: Fingerprint | None = None
     logins: tuple[datetime, ...] = ()
     refusal: Refusal | None = None
     other_refusals: tuple[Refusal, ...] = ()
@@ -87,9 +87,9 @@ class SessionDocument:
         """Those that stand, of whichever app password, the latest first."""
         return [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
 
-    def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
+    def with_session(self, session: Session, password_fingerprint: Fingerprint) -> SessionDocument:
         """The document with another session."""
-        return replace(self, did=session.did, session=session, made_with=made_with)
+        return replace(self, did=session.did, session=session, password_fingerprint=password_fingerprint)
 
     def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
         """The document with another refusal, beside those of other app passwords; with one that has ended, alone."""
@@ -112,7 +112,7 @@ class SessionDocument:
             format=_FORMAT,
             version=_VERSION,
             did=self.did,
-            made_with=self.made_with and self.made_with.to_text(),
+            made_with=self.password_fingerprint and self.password_fingerprint.to_text(),
             session=self.session
             and _StoredSession(
                 did=self.session.did,
@@ -266,7 +266,7 @@ class _Stored(_Shape):
         return SessionDocument(
             did=self.did,
             session=None if session is None else Session(**session.model_dump()),
-            made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
+            password_fingerprint=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
             refusal=None if refusal is None else refusal.opened(),
             other_refusals=tuple(opened for each in self.other_refusals if (opened := each.opened())),

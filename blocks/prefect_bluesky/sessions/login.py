@@ -17,7 +17,7 @@ _LOGIN = "com.atproto.server.createSession"
 
 
 @dataclass(frozen=True)
-class Renewed:
+class LoginResult:
     """What a server gave.
 
     Args:
@@ -29,7 +29,7 @@ class Renewed:
     problem: AuthProblem | None
 
 
-def refresh_session(session: Session, *, received_at: datetime) -> Renewed:
+def refresh_session(session: Session, *, received_at: datetime) -> LoginResult:
     """A new session for a session's refresh token.
 
     Raises:
@@ -42,7 +42,7 @@ def refresh_session(session: Session, *, received_at: datetime) -> Renewed:
     except RequestRefused as refused:
         problem = classify(error=refused.error, message=refused.message)
         if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
-            raise AuthError(problem, session.handle) from refused
+            raise AuthError(problem, session.handle, answer=refused) from refused
         if not _ends_session(refused):
             # Only the server's explicit word ends a session; a proxy's page or a firewall's 403 does not.
             raise ServiceUnavailable(
@@ -51,10 +51,10 @@ def refresh_session(session: Session, *, received_at: datetime) -> Renewed:
         raise
     if "accessJwt" not in answer:
         raise ServiceUnavailable(session.pds_url, _REFRESH, 200, message="an answer without a session")
-    return _renewed(answer, session.pds_url, received_at)
+    return _login_result(answer, session.pds_url, received_at)
 
 
-def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> Renewed:
+def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> LoginResult:
     """Sign in.
 
     Raises:
@@ -68,8 +68,8 @@ def create_session(service_url: str, account: str, app_password: str, *, receive
         problem = _problem_of_login(refused)
         if problem is None:
             raise
-        raise AuthError(problem, account) from refused
-    return _renewed(answer, service_url, received_at)
+        raise AuthError(problem, account, answer=refused) from refused
+    return _login_result(answer, service_url, received_at)
 
 
 def _problem_of_login(refused: RequestRefused) -> AuthProblem | None:
@@ -79,12 +79,12 @@ def _problem_of_login(refused: RequestRefused) -> AuthProblem | None:
     return classify(error=refused.error, message=refused.message)
 
 
-def _renewed(answer: Mapping[str, Any], server_url: str, received_at: datetime) -> Renewed:
+def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime) -> LoginResult:
     session = session_from_answer(answer, server_url=server_url, received_at=received_at)
     problem = None
     if answer.get("active") is False:
         problem = problem_of_status(str(answer.get("status")))
-    return Renewed(session, problem)
+    return LoginResult(session, problem)
 
 
 def _ends_session(refused: RequestRefused) -> bool:

@@ -13,7 +13,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 """Before any time."""
 
 
-class Pause:
+class Cooldown:
     """The time for which something that failed is left alone.
 
     Args:
@@ -36,7 +36,7 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Limits:
+class LoginPolicy:
     """What an authenticator may do.
 
     Args:

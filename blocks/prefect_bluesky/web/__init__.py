@@ -3,7 +3,7 @@
 A URL can never reach into a private network unless a setting allows it.
 """
 
-from prefect_bluesky.web.fetch import Fetched, fetch, shown
+from prefect_bluesky.web.fetch import Fetched, fetch, redacted
 from prefect_bluesky.web.page import Page, read_page, text_of
 
 __all__ = [
@@ -11,6 +11,6 @@ __all__ = [
     "Page",
     "fetch",
     "read_page",
-    "shown",
+    "redacted",
     "text_of",
 ]

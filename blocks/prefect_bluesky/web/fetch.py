@@ -85,10 +85,10 @@ def fetch(
         reason, retryable = f"It does not answer in full within {timeout:g} s.", True
     except (httpcore.NetworkError, httpcore.ProtocolError) as trouble:
         reason, retryable = f"The connection fails: {str(trouble)[:200]}", True
-    raise SourceUnavailable(shown(url), reason, retryable=retryable)
+    raise SourceUnavailable(redacted(url), reason, retryable=retryable)
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """A URL as it may stand in a log: without the password, and without the query, which may be a signature."""
     return re.sub(r"\?.*", "?…", _USER_INFO.sub("", url), flags=re.DOTALL)[:200]
 
@@ -137,13 +137,13 @@ def _target(reference: str, base: httpx.URL | None = None) -> httpx.URL:
         url = httpx.URL(reference) if base is None else base.join(reference)
         host = url.host  # decoded here, which fails for some
     except (httpx.InvalidURL, ValueError):
-        raise _Trouble(f"{shown(reference)!r} is not a valid URL.") from None
+        raise _Trouble(f"{redacted(reference)!r} is not a valid URL.") from None
     if url.scheme not in {"http", "https"}:
-        raise _Trouble(f"{shown(reference)!r} is not a URL of the web: it must begin with https:// or http://.")
+        raise _Trouble(f"{redacted(reference)!r} is not a URL of the web: it must begin with https:// or http://.")
     if url.userinfo:
         raise _Trouble("Credentials in a URL are sent nowhere. Give a URL that is readable without signing in.")
     if not host or (url.port is not None and not 0 < url.port < 1 << 16):
-        raise _Trouble(f"{shown(reference)!r} names no host, or no port that there is.")
+        raise _Trouble(f"{redacted(reference)!r} names no host, or no port that there is.")
     return url
 
 

@@ -1,0 +1,97 @@
+"""What Prefect is told of an account's refusals: the beginning and the end of each incident, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from prefect_bluesky.alerts import Incident, Reporter, lost_alert
+from prefect_bluesky.errors import BlueskyError
+from prefect_bluesky.prefect_api import api_at_hand, logger
+from prefect_bluesky.sessions.account_state import AccountState
+from prefect_bluesky.sessions.policy import Cooldown
+from prefect_bluesky.sessions.refusals import incident_of
+
+
+class Reports:
+    """Tells Prefect of one account's incidents. What one worker could not tell, the next one tells.
+
+    Args:
+        state: what is known of the account.
+        reporter: tells Prefect.
+        now: the clock.
+    """
+
+    def __init__(self, state: AccountState, reporter: Reporter, now: Callable[[], datetime]) -> None:
+        self._state = state
+        self._reporter = reporter
+        self._now = now
+        self._cooldown = Cooldown(now)
+        self._unstored: Incident | None = None
+
+    @property
+    def may_alert(self) -> bool:
+        """Whether people are told of what this block meets."""
+        return self._reporter.may_alert(self._state.account, self._state.service_url)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether Prefect is to be told of something now."""
+        refusal = self._state.refusal
+        if refusal is None or not self._cooldown.is_over or not api_at_hand():
+            return False
+        # A script has met it first, and now the saved block has.
+        return refusal.is_news or (not refusal.alerts and self._state.is_refused and self.may_alert)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the account is not refused and nothing is left to tell."""
+        return not self._state.is_refused and self._unstored is None and not self.is_due
+
+    def send(self) -> None:
+        """Send the pending event. If this worker fails to send it, the next one will."""
+        refusal = self._state.refusal
+        if refusal is None or not self.is_due:
+            return
+        report = self._reporter.failed if refusal.is_open else self._reporter.recovered
+        if self._sent(report, incident_of(self._state, refusal)):
+            self._state.mark_reported()
+        else:
+            self._cooldown.begin()
+
+    def repeat_lost_alert(self) -> None:
+        """Tell again what stops the account, if the alert about it has reached nobody."""
+        refusal = self._state.refusal
+        if refusal is None or not (refusal.is_open and refusal.is_told and api_at_hand()):
+            return
+        incident = incident_of(self._state, refusal)
+        attempt = lost_alert(incident, self._now())
+        if attempt is not None:
+            self._sent(self._reporter.failed, incident, attempt=attempt)
+
+    def report_unstored(self, error: BlueskyError) -> None:
+        """Tell of what stops the account and cannot be stored, as the store itself fails."""
+        problem, state = error.problem, self._state
+        if problem is None or not error.stops_account or not self._cooldown.is_over or not api_at_hand():
+            return
+        known = {state.refusal and state.refusal.problem, self._unstored and self._unstored.problem}
+        if problem in known or not self.may_alert:
+            return
+        incident = Incident(state.account, state.service_url, problem, self._now(), is_stored=False)
+        if self._sent(self._reporter.failed, incident):
+            self._unstored = incident
+        else:
+            self._cooldown.begin()
+
+    def report_end_of_unstored(self) -> None:
+        """Tell that what `report_unstored` told of is over."""
+        if self._unstored and self._sent(self._reporter.recovered, self._unstored):
+            self._unstored = None
+
+    def _sent(self, report: Callable[..., bool], incident: Incident, **more: int) -> bool:
+        try:
+            return report(incident, did=self._state.did, handle=self._state.handle, **more)
+        except Exception as trouble:
+            # A reporter may be another team's. Its failure must stop no account, and its text may hold secrets.
+            logger().warning("An incident of %s could not be reported: %s", self._state.account, type(trouble).__name__)
+            return False
