@@ -9,13 +9,12 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Scheduled
+from prefect.states import Completed
 from pydantic import Field
 
 from prefect_bluesky.compose import Item, read_items
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.planning import deployment_id
-from prefect_bluesky.prefect_api import api_client
+from prefect_bluesky.planning import deployment_id, schedule_run
 
 DEPLOYMENT = "compose/compose"
 
@@ -67,14 +66,12 @@ def _start(item: Item, source: str, options: dict[str, Any]) -> bool:
     """Have an item composed; whether it was not yet."""
     key = sha256(f"{source} {item.name}".encode()).hexdigest()[:40]
     now = datetime.now(UTC)
-    deployment = deployment_id(DEPLOYMENT)
-    with api_client() as client:
-        run = client.create_flow_run_from_deployment(
-            deployment,
-            parameters=item.parameters | options,
-            state=Scheduled(scheduled_time=now),
-            name=f"compose {item.name}"[:200],
-            idempotency_key=f"bluesky-compose-{key}",
-        )
+    run = schedule_run(
+        deployment_id(DEPLOYMENT),
+        item.parameters | options,
+        key=f"bluesky-compose-{key}",
+        name=f"compose {item.name}"[:200],
+        at=now,
+    )
     # Prefect returns the run of an earlier time under the same key.
     return run.expected_start_time is not None and run.expected_start_time >= now

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
-from publish import publish
 from rich.console import Console
 
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, Post, PublishedPost, sandbox
@@ -32,6 +34,7 @@ class Demo:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.publish: Flow[..., Any] = load_flow_from_entrypoint(f"{Path(__file__).with_name('publish.py')}:publish")
         self.seen: list[tuple[str, int | None]] = []
         self.replays = 0
         self.failed_steps = 0
@@ -105,7 +108,7 @@ class Demo:
 
     def _publish(self, credentials: BlueskyCredentials, text: str) -> None:
         try:
-            published = publish(credentials, Post(text=text))
+            published = self.publish(credentials, Post(text=text))
         except AuthError as failure:
             self.problem = failure.problem
             self.console.print(f"  [yellow]{failure.problem.value}[/]: {failure.problem.explanation}")

@@ -12,19 +12,16 @@ import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from prefect_bluesky import (
     BlueskyCredentials,
     BlueskyError,
-    PlannedPost,
     Post,
     Preview,
     PublishedPost,
@@ -32,9 +29,8 @@ from prefect_bluesky import (
     hold,
     publish_post,
 )
-from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import PlannedRuns, find_saved
+from prefect_bluesky.planning import ScriptHolder
 from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown
 from prefect_bluesky.validation import explain_validation_error
 
@@ -107,33 +103,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class _Holder:
-    """Hands a post that cannot go out now to the deployment `publish`, to be held there.
-
-    Raises:
-        InvalidInput: no Prefect server, no deployment or no saved block could send it later.
-    """
-
-    def __init__(self, credentials: BlueskyCredentials) -> None:
-        if not PREFECT_API_URL.value():
-            raise InvalidInput("--hold", "PREFECT_API_URL is not set, so nothing could send the post later.", "Set it.")
-        self._runs = PlannedRuns()
-        saved = find_saved(credentials.handle, credentials.service_url)
-        if saved is None:
-            what = f"no saved block is for {credentials.handle} at {credentials.service_url}."
-            raise InvalidInput("--hold", what, "Save a Bluesky Credentials block for the account first.")
-        self._saved = saved
-
-    def hold(self, post: Post, key: str, error: BlueskyError) -> str:
-        """Hold the post; what to tell the person."""
-        planned = PlannedPost(account=str(self._saved._block_document_name), post=post, key=key)  # noqa: SLF001
-        run = self._runs.hold(planned, self._saved, error)
-        return (
-            f"{error}\nThe post is held. publish-held sends it once this is fixed."
-            f" To discard it: uv run flows/held.py drop {run.id}"
-        )
-
-
 def _post(arguments: argparse.Namespace) -> Post:
     files = arguments.image
     if arguments.hold:
@@ -153,21 +122,18 @@ def _post(arguments: argparse.Namespace) -> Post:
 
 def _main() -> None:
     arguments = _arguments()
-    # A post whose answer was lost may be out: whoever sends it later must find_saved it under the same key.
-    key = arguments.key or (f"script-{uuid4().hex}" if arguments.hold else None)
     try:
         credentials, post = BlueskyCredentials.from_environment(), _post(arguments)
-        holder = _Holder(credentials) if arguments.hold else None
+        holder = ScriptHolder(credentials, arguments.key) if arguments.hold else None
     except ValidationError as unusable:
         sys.exit(explain_validation_error(unusable))
     except BlueskyError as problem:
         sys.exit(str(problem))
     try:
-        done = publish(credentials, post, key, arguments.dry_run)
+        done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:
-        if holder is None or key is None or arguments.dry_run or not problem.is_temporary:
-            sys.exit(str(problem))
-        sys.exit(holder.hold(post, key, problem))
+        is_held = holder is not None and problem.is_temporary and not arguments.dry_run
+        sys.exit(holder.hold(post, problem) if holder and is_held else str(problem))
     print(done.url if isinstance(done, PublishedPost) else done)
 
 

@@ -21,15 +21,21 @@ def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> 
     return state.name == "TimedOut" or (isinstance(state.data, BlueskyError) and state.data.retryable)
 
 
+RETRIES: dict[str, Any] = {
+    # A credential is no part of a cache key, and a gate that is not asked is no gate.
+    "cache_policy": NO_CACHE,
+    "retries": 3,
+    "retry_delay_seconds": [2, 10, 30],
+    "retry_condition_fn": is_retryable,
+}
+"""How each task of this package is retried: three times, after 2, 10 and 30 seconds, if its error says so."""
+
+
 @task(
     name="ensure-bluesky-session",
     task_run_name="session of {credentials.handle}",
     description="Have a valid Bluesky session: reuse it, else refresh it, else sign in.",
-    # A credential is no part of a cache key, and a gate that is not asked is no gate.
-    cache_policy=NO_CACHE,
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=is_retryable,
+    **RETRIES,
 )
 def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
     """Have a valid session before anything is published.
@@ -54,10 +60,7 @@ def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
     name="publish-bluesky-post",
     task_run_name="post as {credentials.handle}",
     description="Publish a post to Bluesky exactly once.",
-    cache_policy=NO_CACHE,
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=is_retryable,
+    **RETRIES,
 )
 def publish_post(credentials: BlueskyCredentials, post: Publishable, key: str | None = None) -> PublishedPost:
     """Publish a post or a thread exactly once, gated by the same check as `ensure_session`.

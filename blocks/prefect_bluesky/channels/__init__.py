@@ -11,6 +11,7 @@ from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.channels.load import NoAccount, load_channel
 from prefect_bluesky.channels.mastodon import MastodonChannel
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
+from prefect_bluesky.channels.publish_once import publish_once
 
 __all__ = [
     "AppriseChannel",
@@ -29,4 +30,5 @@ __all__ = [
     "channel_of",
     "fit",
     "load_channel",
+    "publish_once",
 ]

@@ -12,6 +12,10 @@ from uuid import UUID, uuid4
 from prefect import pause_flow_run
 from prefect.input import RunInput
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from rich.console import Group
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
 
 from prefect_bluesky.channels import Channel, Draft
 from prefect_bluesky.compose.plan import PLANNED_VARIANTS, PlannedVariant, Timing
@@ -93,6 +97,16 @@ def shown(composed: PlannedVariant, channel: Channel, at: datetime) -> str:
     quoted = ["\n".join(f"> {line}" for line in literal_markdown(text).splitlines()) for text in composed.variant.posts]
     said = [literal_markdown(remark) for remark in remarks(composed, channel)]
     return "\n\n".join([f"#### {heading(composed, channel)}, {_when(at)}", *quoted, ". ".join(said)])
+
+
+def panel(composed: PlannedVariant, channel: Channel) -> Panel:
+    """Return a variant as a terminal shows it."""
+    variant = composed.variant
+    texts = zip(variant.posts, counts(composed, channel), strict=True)
+    parts = [Group(Text(text), Text(count, style="dim", justify="right")) for text, count in texts]
+    parts += [Group(Text(remark, style="cyan")) for remark in remarks(composed, channel)[len(variant.posts) :]]
+    ruled = [row for part in parts for row in (Rule(style="dim"), part)][1:]
+    return Panel(Group(*ruled), title=f"[bold]{channel.rules.channel}[/] {variant.kind}", title_align="left")
 
 
 def _when(at: datetime) -> str:

@@ -3,70 +3,37 @@
 Accounts are named by their saved blocks here.
 """
 
-from prefect_bluesky.planning.calendar import Unusable, read_calendar
-from prefect_bluesky.planning.held_runs import (
-    HELD,
-    STARTED_AGAIN,
-    account_of,
-    drop,
-    expired,
-    find_held_run,
-    held_state,
-    hold,
-    is_expired,
-    is_for,
-    read_held_runs,
-    service_of,
-    settle,
-    started_again,
-    tags_of,
-    tell_held,
-)
+from prefect_bluesky.planning.batch import Batch, read_entries
+from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
+from prefect_bluesky.planning.held_runs import HELD, account_of, drop, find_held_run, hold, read_held_runs, service_of
+from prefect_bluesky.planning.held_sender import send_held
 from prefect_bluesky.planning.planned_post import PlannedPost
-from prefect_bluesky.planning.progress import Progress
-from prefect_bluesky.planning.saved_accounts import find_saved, load_many, load_parameter, saved_names
-from prefect_bluesky.planning.scheduled_runs import (
-    PlannedRuns,
-    deployment_id,
-    has_failed,
-    known_runs,
-    run_key,
-    run_matches,
-)
+from prefect_bluesky.planning.saved_accounts import load_many, saved_names
+from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, deployment_id, schedule_run
 from prefect_bluesky.planning.times import Time, in_utc, zone_of
 
 __all__ = [
+    "Batch",
+    "Calendar",
     "HELD",
     "PlannedPost",
     "PlannedRuns",
-    "Progress",
-    "STARTED_AGAIN",
+    "ScriptHolder",
     "Time",
     "Unusable",
     "account_of",
     "deployment_id",
     "drop",
-    "expired",
     "find_held_run",
-    "find_saved",
-    "has_failed",
-    "held_state",
     "hold",
     "in_utc",
-    "is_expired",
-    "is_for",
-    "known_runs",
     "load_many",
-    "load_parameter",
     "read_calendar",
+    "read_entries",
     "read_held_runs",
-    "run_key",
-    "run_matches",
     "saved_names",
+    "schedule_run",
+    "send_held",
     "service_of",
-    "settle",
-    "started_again",
-    "tags_of",
-    "tell_held",
     "zone_of",
 ]
