@@ -132,7 +132,6 @@ class TestBad:
             ("c.csv", 'account,text\nalice,"Hi\n', "row 2"),
             ("c.csv", "account,text,text\nalice,Hi,Ho\n", "the column 'text' stands twice"),
             ("c.yaml", "- &a {account: alice, text: Hi}\n- *a\n", "line 2: aliases are not read"),
-            ("c.yaml", "- !!int many", "it is no YAML"),
             ("c.json", '{"timezone": 5, "posts": []}', "timezone: it is no text"),
             ("c.md", "No front matter", "line 1 is no front matter"),
             ("c.md", "---\naccount: alice\n", "does not end"),

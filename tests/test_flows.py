@@ -132,7 +132,7 @@ class TestPublish:
         name = f"account-{uuid4().hex[:8]}"
         credentials = block(pds, account)
         credentials.save(name)
-        credentials.delete(publish(credentials, Post(text="Hello")))
+        credentials.delete_post(publish(credentials, Post(text="Hello")))
         assert texts(pds, account) == []
         BlueskyCredentials.delete(name)
         with pytest.raises(ValueError, match="Unable to find block document"):

@@ -99,18 +99,18 @@ def refused(reason: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it is empty"),
-        (b"hello", "it is no image.* Save it as JPEG or PNG"),
-        (b"<!DOCTYPE html><html><body><svg></svg>", "it is no image"),
+        (b"", "the file is empty"),
+        (b"hello", "the file is no image.* Save it as JPEG or PNG"),
+        (b"<!DOCTYPE html><html><body><svg></svg>", "the file is no image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG cannot be read. Save it as JPEG or PNG"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<SVG/>", "SVG cannot be read"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC cannot be read. Save it as JPEG or PNG"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF cannot be read. Save it as JPEG or PNG"),
-        (encoded(quarters(), "EPS"), "it is no image, or of a kind that cannot be read"),
-        (png(header(20_000, 5_001), (b"IDAT", b"")), "it has more pixels than the 100 million"),
-        (png(header(60_000, 60_000), (b"IDAT", b"")), "it has more pixels than the 100 million"),
-        (png(header(10_000, 10_000), (b"IDAT", b"")), "it is damaged or cut off"),
-        (png(header(1, 1, colour_type=3), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")), "it is damaged"),
+        (encoded(quarters(), "EPS"), "the file is no image, or of a kind that cannot be read"),
+        (png(header(20_000, 5_001), (b"IDAT", b"")), "the image has more than 100 million pixels"),
+        (png(header(60_000, 60_000), (b"IDAT", b"")), "the image has more than 100 million pixels"),
+        (png(header(10_000, 10_000), (b"IDAT", b"")), "the file is damaged or cut off"),
+        (png(header(1, 1, colour_type=3), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")), "the file is damaged"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(data: bytes, reason: str) -> None:
@@ -124,12 +124,12 @@ def test_what_cannot_be_used_is_refused_with_the_reason(data: bytes, reason: str
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
 def test_a_file_that_ends_early_is_refused(format_: str) -> None:
     data = encoded(noise(64, 64), format_)
-    with refused("it is damaged or cut off"):
+    with refused("the file is damaged or cut off"):
         fit_image(data[: len(data) // 2], max_bytes=ROOMY)
 
 
 def test_an_image_that_fits_at_no_size_is_refused() -> None:
-    with refused("it cannot be made to fit into 99 bytes"):
+    with refused("the image cannot be made to fit into 99 bytes"):
         fit_image(encoded(noise(64, 64), "PNG"), max_bytes=99)
 
 

@@ -168,7 +168,7 @@ def test_posts_and_deletions_are_counted(prefect_api: str) -> None:
     with sandbox.run() as pds:
         credentials = block(pds, pds.create_account())
         published = credentials.publish(["one", "two"])
-        credentials.delete(published)
+        credentials.delete_post(published)
         did = credentials.ensure_session().did
     with get_client(sync_client=True) as client:
         limit = client.read_global_concurrency_limit_by_name(f"bluesky-points-{did}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefect_bluesky import Image, LinkCard, Post, sandbox
 from prefect_bluesky.errors import CidMismatch, InvalidInput, KeyConflict, RateLimited, ServiceUnavailable
 from prefect_bluesky.protocol.records import cid
-from prefect_bluesky.publishing.commits import Commits
+from prefect_bluesky.publishing.commits import send
 from prefect_bluesky.publishing.materials import NoMaterials, UploadedMaterials
 from prefect_bluesky.publishing.publication import Publication
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
@@ -98,7 +98,7 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
             is_repeatable=True,
             look_first=False,
         )
-        (outcome,) = Commits(elsewhere, BearerAuth(credentials._authenticator())).send([publication])
+        (outcome,) = send([publication], elsewhere, BearerAuth(credentials._authenticator()))
         assert isinstance(outcome, ServiceUnavailable)
 
 
@@ -163,7 +163,6 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
     credentials = block(pds, account)
     status = credentials.ensure_session()
     auth = BearerAuth(credentials._authenticator())
-    commits = Commits(status, auth)
     options: dict[str, Any] = {
         "key": "k",
         "planned_at": None,
@@ -171,8 +170,10 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
         "is_repeatable": True,
         "look_first": False,
     }
-    commits.send([Publication.of(shown(10), status, UploadedMaterials(status, auth), **options)])
-    (outcome,) = commits.send([Publication.of(shown(11), status, UploadedMaterials(status, auth), **options)])
+    first = Publication.of(shown(10), status, UploadedMaterials(status, auth), **options)
+    second = Publication.of(shown(11), status, UploadedMaterials(status, auth), **options)
+    send([first], status, auth)
+    (outcome,) = send([second], status, auth)
     assert isinstance(outcome, KeyConflict)
 
 
@@ -193,7 +194,7 @@ def test_a_retry_needs_no_quoted_post_that_is_gone(pds: sandbox.Sandbox) -> None
     credentials = block(pds, pds.create_account())
     quoted = credentials.publish("Quote me")
     first = credentials.publish(Post(text="Well said", quote=quoted), key="k")
-    credentials.delete(quoted)
+    credentials.delete_post(quoted)
     assert credentials.publish(Post(text="Well said", quote=quoted), key="k") == first
 
 

@@ -1,4 +1,4 @@
-"""The block: who the account is, its app password, and where its session is kept."""
+"""The block: an account, its app password, and where its session is stored."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, overload
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.settings import PREFECT_API_URL
@@ -55,34 +55,15 @@ if TYPE_CHECKING:
     import atproto
 
 
-class _OfInstances:
-    """A method that instances have, where the class has another by its name.
-
-    `BlueskyCredentials.delete("alice")` is Prefect's: it deletes the saved block. `credentials.delete(post)` is ours.
-    """
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._owner, self._name = owner, name
-
-    def __get__(self, instance: object | None, owner: type) -> Any:
-        if instance is None:
-            return getattr(super(self._owner, owner), self._name)
-        return self._method.__get__(instance, owner)
-
-
 class BlueskyCredentials(CredentialsBlock):
     """
     Signs in to Bluesky social (AT Protocol) and keeps the session alive.
 
-    The session is kept in AWS Secrets Manager if AWS credentials are given; otherwise in an encrypted Prefect Secret
-    where a Prefect API is at hand, and in memory elsewhere.
+    The session is stored in AWS Secrets Manager if AWS credentials are given. Without them it is stored in an encrypted
+    Prefect Secret if a Prefect API is available, and else in memory.
 
     Raises:
-        InvalidInput: a field cannot be used; the message names it and the remedy.
+        InvalidInput: a field cannot be used; the message names the field and the remedy.
 
     Example:
         Load a stored block and publish:
@@ -94,10 +75,8 @@ class BlueskyCredentials(CredentialsBlock):
         ```
     """
 
-    # An error's text must not show what was given: it may be the app password.
-    model_config = ConfigDict(
-        hide_input_in_errors=True, extra="forbid", ignored_types=(_OfInstances,), json_schema_extra=as_block_form
-    )
+    # An error message must not show the input, which may be the app password.
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", json_schema_extra=as_block_form)
 
     _block_type_name = "Bluesky Credentials"
     _block_type_slug = "bluesky-credentials"
@@ -114,25 +93,25 @@ class BlueskyCredentials(CredentialsBlock):
         default=None,
         title="App password",
         description=(
-            "An app password, made in the Bluesky app under Settings > Privacy and security > App passwords. Left out,"
-            " it is read from AWS Secrets Manager."
+            "Create an app password in the Bluesky app under Settings > Privacy and security > App passwords. If left"
+            " out, the app password is read from AWS Secrets Manager."
         ),
         examples=["xxxx-xxxx-xxxx-xxxx"],
     )
     service_url: str = Field(
         default="https://bsky.social",
         title="Service URL",
-        description="Where the account signs in: https://bsky.social, or the account's own PDS.",
+        description="The URL at which the account signs in: https://bsky.social, or the account's own PDS.",
     )
     aws_credentials: AwsCredentials | None = Field(
         default=None,
         title="AWS credentials",
-        description="Only to keep the session in AWS Secrets Manager; it is kept in Prefect otherwise.",
+        description="Stores the session in AWS Secrets Manager. Without AWS credentials, Prefect stores the session.",
     )
     secret_prefix: str = Field(
         default="prefect-bluesky",
         title="Secret prefix",
-        description="Only with AWS: its secrets are PREFIX/ACCOUNT/session and PREFIX/ACCOUNT/app-password.",
+        description="Only with AWS: the secrets are named PREFIX/ACCOUNT/session and PREFIX/ACCOUNT/app-password.",
     )
 
     _authenticators: ClassVar[dict[Hashable, Authenticator]] = {}
@@ -147,7 +126,7 @@ class BlueskyCredentials(CredentialsBlock):
     @field_validator("app_password")
     @classmethod
     def _normal_app_password(cls, password: SecretStr | None) -> SecretStr | None:
-        # A form's empty field is one that was left out.
+        # A form sends an empty text for a field that was left out.
         written = password.get_secret_value() if password else ""
         return SecretStr(normal_app_password(written)) if written else None
 
@@ -166,23 +145,23 @@ class BlueskyCredentials(CredentialsBlock):
         if self.app_password is None and self.aws_credentials is None:
             raise InvalidInput(
                 "app_password",
-                "it is missing, and without AWS credentials it cannot be read from Secrets Manager.",
-                "Fill in the one or the other.",
+                "the app password is missing, and without AWS credentials it cannot be read from Secrets Manager.",
+                "Fill in the app password or the AWS credentials.",
             )
         return self
 
     def ensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
-        """Have a valid session: the gate before a publish.
+        """Ensure a valid session: the gate before a publish.
 
-        A session that is valid for long enough is reused without a request. Otherwise it is refreshed, or the account
-        is signed in, one at a time across workers.
+        A session that is valid for long enough is reused without a request. Otherwise one worker at a time refreshes
+        the session, or signs in.
 
         Args:
-            min_validity: how long the session must still be valid for; by default 10 minutes (a setting). A demand
-                longer than the server's tokens live is read as a third of their life.
+            min_validity: how long the session must still be valid; by default 10 minutes (the setting MIN_VALIDITY). A
+                demand longer than the life of the server's tokens is read as a third of their life.
 
         Raises:
-            AuthError: the account cannot sign in; `problem` says why.
+            AuthError: the account cannot sign in; `problem` names the cause.
             ServiceError: the server refuses, or does not answer and no valid session is left.
             StoreError: the stored session cannot be read.
 
@@ -193,17 +172,17 @@ class BlueskyCredentials(CredentialsBlock):
         return self._authenticator().ensure(min_validity)
 
     async def aensure_session(self, min_validity: timedelta | None = None) -> SessionStatus:
-        """Have a valid session, from async code; see `ensure_session`."""
+        """Ensure a valid session, from async code; see `ensure_session`."""
         return await asyncio.to_thread(self.ensure_session, min_validity)
 
     def keep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
-        """Refresh a session that is older than `max_age`, however long it is still valid for.
+        """Refresh a session that is older than `max_age`, however long it is still valid.
 
-        That an app password was revoked shows at a refresh and no sooner, so this notices it before a publish does. If
-        the account is refused and the alert about it was lost on its way, Prefect is told once more.
+        A server reports a revoked app password only at a refresh, so this finds it before a publish does. If the
+        account is refused and the alert about it reached nobody, Prefect is told once more.
 
         Args:
-            max_age: how long ago the server may have given the session.
+            max_age: the longest time since the server gave the session.
 
         Raises: as `ensure_session`.
 
@@ -224,13 +203,13 @@ class BlueskyCredentials(CredentialsBlock):
 
     @property
     def did(self) -> str | None:
-        """The account's DID, if this process has signed in or has read its session."""
+        """The account's DID, or None if this process has neither signed in nor read the stored session."""
         return self._authenticator().state.did
 
     def get_client(self) -> atproto.Client:
-        """The AT Protocol SDK's own client, signed in.
+        """Return the AT Protocol SDK's own client, signed in.
 
-        Its calls are signed with the session kept here, which outlives expiry. It holds no tokens itself.
+        The client holds no tokens. Each call is signed with the stored session, so the client outlives its expiry.
 
         Raises: as `ensure_session`; a call raises the SDK's errors, or `AuthError` if the account cannot sign in.
 
@@ -241,16 +220,16 @@ class BlueskyCredentials(CredentialsBlock):
         return sdk_client(self._authenticator())
 
     async def aget_client(self) -> atproto.AsyncClient:
-        """The SDK's async client, signed in; see `get_client`."""
+        """Return the SDK's async client, signed in; see `get_client`."""
         return await async_sdk_client(self._authenticator())
 
     def diagnose(self, *, log_in: bool = False) -> Diagnosis:
         """Find out why the account cannot publish, by the checks that a person would make.
 
-        It refreshes the session, which is saved as each refresh is, and writes nothing to the account.
+        The session is refreshed, and saved as after each refresh. Nothing is written to the account.
 
         Args:
-            log_in: whether to sign in too, which spends one of the day's logins.
+            log_in: whether to sign in as well, which uses one of the day's logins.
 
         Example:
             >>> print(credentials.diagnose().problem)
@@ -272,10 +251,10 @@ class BlueskyCredentials(CredentialsBlock):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The account in `BLUESKY_HANDLE`, `BLUESKY_APP_PASSWORD` and, optionally, `BLUESKY_SERVICE_URL`.
+        """Return the account of `BLUESKY_HANDLE`, `BLUESKY_APP_PASSWORD` and, optionally, `BLUESKY_SERVICE_URL`.
 
         Raises:
-            InvalidInput: one is missing or cannot be used.
+            InvalidInput: a variable is missing or cannot be used.
         """
         names = ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD")
         missing = [name for name in names if not os.environ.get(name)]
@@ -298,20 +277,19 @@ class BlueskyCredentials(CredentialsBlock):
         """Publish a post or a thread exactly once.
 
         Args:
-            post: what to publish; a string is a post of that text, a list is a thread.
-            key: what tells this post from all others of the account. Publishing again under the same key, from
-                anywhere and at any time, finds the post instead of making a second one. By default the flow run's id
-                and the post's content, so that a retried run posts once; outside a run, each call is a post of its
-                own.
-            dry_run: send nothing, and return a preview of what would be sent.
+            post: the post. A string is a post with that text, a list is a thread.
+            key: distinguishes this post from all others of the account. A second publish under the same key, from
+                anywhere and at any time, finds the first post. By default the key is the flow run's id and the post's
+                content, so that a retried run posts once. Outside a run, each call is a separate post.
+            dry_run: whether to send nothing and return a preview.
 
         Raises:
-            pydantic.ValidationError: what is given cannot be published; the message names the field.
-            InvalidInput: something that the post attaches or refers to cannot be used.
-            SourceUnavailable: a file that the post attaches cannot be read.
-            KeyConflict: the key is taken by another post.
-            AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again:
-                it posts once. Without a key and outside a run, a post whose answer was lost is not retryable.
+            pydantic.ValidationError: the post cannot be published; the message names the field.
+            InvalidInput: an attachment or a reference cannot be used.
+            SourceUnavailable: an attached file cannot be read.
+            KeyConflict: another post has the key.
+            AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again
+                and posts once. Without a key and outside a run, a post whose answer was lost is not retryable.
 
         Example:
             >>> credentials.publish("Release 2.0 is out", key="release-2.0").url
@@ -338,18 +316,18 @@ class BlueskyCredentials(CredentialsBlock):
         return await asyncio.to_thread(self.publish, post, key, dry_run=dry_run)
 
     def publish_many(self, posts: Sequence[tuple[Publishable, str | None]]) -> list[PublishedPost | BlueskyError]:
-        """Publish several posts, each exactly once, in as few commits as hold them: up to 200 posts in one request.
+        """Publish several posts, each exactly once, in as few commits as possible: up to 200 posts in one request.
 
-        One that cannot be published stops no other. What is in doubt is looked for, as by `publish`.
+        A post that cannot be published stops no other.
 
         Args:
-            posts: what to publish, in the order in which a feed shall show it; each with its key, see `publish`.
+            posts: the posts, in the order in which a feed shows them; each with its key, see `publish`.
 
         Returns:
-            for each, in that order, what it is published as, or the error that `publish` would raise.
+            for each post, in that order, the published post, or the error that `publish` would raise.
 
         Raises:
-            pydantic.ValidationError: one of them cannot be published, and none is.
+            pydantic.ValidationError: one of the posts cannot be published, and none is.
             AuthError, ServiceError, StoreError: as `ensure_session`; none is published.
 
         Example:
@@ -365,29 +343,29 @@ class BlueskyCredentials(CredentialsBlock):
         """Publish several posts, from async code; see `publish_many`."""
         return await asyncio.to_thread(self.publish_many, posts)
 
-    @_OfInstances
-    def delete(self, post: PublishedPost | str) -> None:
-        """Delete a post, or all of a thread, with its gates. What is not there is deleted already.
+    def delete_post(self, post: PublishedPost | str) -> None:
+        """Delete a post, or all of a thread, with its gates. A post that is gone already is no error.
+
+        Prefect's `BlueskyCredentials.delete("NAME")` deletes the saved block instead.
 
         Args:
-            post: what `publish` returned; or the at:// URI of a post, or its address in the Bluesky app.
+            post: the result of `publish`; or the at:// URI of a post, or its address in the Bluesky app.
 
         Raises:
-            InvalidInput: it is no post, or another account's.
-            AuthError, ServiceError, StoreError: it may still be there; the same call may be made again.
+            InvalidInput: this is no post, or another account's.
+            AuthError, ServiceError, StoreError: the post may still be there; the same call may be made again.
 
         Example:
-            >>> credentials.delete(credentials.publish("Never mind"))
+            >>> credentials.delete_post(credentials.publish("Never mind"))
         """
         actions.delete(post, self._authenticator())
 
-    @_OfInstances
-    async def adelete(self, post: PublishedPost | str) -> None:
-        """Delete a post, from async code; see `delete`."""
-        await asyncio.to_thread(self.delete, post)
+    async def adelete_post(self, post: PublishedPost | str) -> None:
+        """Delete a post, from async code; see `delete_post`."""
+        await asyncio.to_thread(self.delete_post, post)
 
     def _authenticator(self) -> Authenticator:
-        """The one of this process for this account, app password and store: blocks come and go, sessions stay."""
+        """Return this process's authenticator for this account, app password and store: it outlives the block."""
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
@@ -396,14 +374,14 @@ class BlueskyCredentials(CredentialsBlock):
         with self._authenticators_lock:
             known = self._authenticators.get(identity)
         if known is None:
-            # Not under the lock: a derived block may ask other accounts for what it makes here.
+            # Not under the lock: a derived block may use other accounts here.
             made = self._new_authenticator(password)
             with self._authenticators_lock:
                 known = self._authenticators.setdefault(identity, made)
         return known
 
     def _own_digest(self) -> bytes:
-        """Tells apart what a derived block has beside: where its store is, perhaps."""
+        """Return a digest of the fields that a derived block adds, such as the place of its store."""
         own = self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
         return hmac.digest(self._digest_key, own.encode(), "sha256")
 
@@ -435,9 +413,9 @@ class BlueskyCredentials(CredentialsBlock):
         return from_block(self.app_password.get_secret_value() if self.app_password else "")
 
     def session_store(self) -> SessionStore:
-        """Where the session is kept; to keep it elsewhere, override this in a subclass.
+        """Return the store of the session. Override this method in a subclass to store sessions elsewhere.
 
-        It is asked for once in a process for each account and what its block says; by threads that meet, more often.
+        Called once per process for each distinct block configuration; concurrent threads may call it more than once.
 
         Example:
             >>> print(credentials.session_store().place)
@@ -450,9 +428,9 @@ class BlueskyCredentials(CredentialsBlock):
         return MemorySessionStore((self.service_url, self.handle))
 
     def reporter(self) -> Reporter:
-        """What tells of an account that cannot sign in, and of its recovery: Prefect, for its automations.
+        """Return the reporter of refusals and recoveries. Override this method in a subclass to tell others too.
 
-        To tell somebody else too, override this in a subclass. It is asked for as `session_store` is.
+        Called as often as `session_store`.
         """
         return Reporter(self._block_document_id)
 
@@ -462,7 +440,7 @@ class BlueskyCredentials(CredentialsBlock):
 
     @property
     def _name(self) -> str:
-        """A name for this account that Prefect takes for a block document and a concurrency limit."""
+        """The account's name as a block document and a concurrency limit of Prefect may have it."""
         # "a-b.test" and "a.b-test" are two accounts with one readable name.
         digest = sha256(f"{self.service_url} {self.handle}".encode()).hexdigest()[:8]
         return f"bluesky-session-{re.sub('[^a-z0-9]+', '-', self.handle.lower())[:60]}-{digest}"

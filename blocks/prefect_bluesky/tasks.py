@@ -1,4 +1,4 @@
-"""The tasks: a gate that refreshes, and a publish behind the same gate."""
+"""The Prefect tasks: a gate that ensures a session, and a publish behind the same gate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from prefect_bluesky.sessions import SessionStatus
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed task may be tried again, as the error itself says; one that timed out always may."""
+    """Return whether a failed task may be retried: if its error says so, or if it timed out."""
     return state.name == "TimedOut" or (isinstance(state.data, BlueskyError) and state.data.retryable)
 
 
 RETRIES: dict[str, Any] = {
-    # A credential is no part of a cache key, and a gate that is not asked is no gate.
+    # A credential must not become part of a cache key, and a cached gate is no gate.
     "cache_policy": NO_CACHE,
     "retries": 3,
     "retry_delay_seconds": [2, 10, 30],
@@ -34,16 +34,16 @@ RETRIES: dict[str, Any] = {
 @task(
     name="ensure-bluesky-session",
     task_run_name="session of {credentials.handle}",
-    description="Have a valid Bluesky session: reuse it, else refresh it, else sign in.",
+    description="Ensure a valid Bluesky session: reuse it, else refresh it, else sign in.",
     **RETRIES,
 )
 def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
-    """Have a valid session before anything is published.
+    """Ensure a valid session before anything is published.
 
     Args:
         credentials: the account.
 
-    Raises: as `BlueskyCredentials.ensure_session`; what is retryable is retried three times before.
+    Raises: as `BlueskyCredentials.ensure_session`; a retryable error is retried three times first.
 
     Example:
         >>> @flow
@@ -67,10 +67,10 @@ def publish_post(credentials: BlueskyCredentials, post: Publishable, key: str | 
 
     Args:
         credentials: the account. To `.map` over posts, wrap it in `prefect.unmapped`.
-        post: what to publish; a string is a post of that text, a list is a thread.
+        post: the post. A string is a post with that text, a list is a thread.
         key: see `BlueskyCredentials.publish`.
 
-    Raises: as `BlueskyCredentials.publish`; what is retryable is retried three times before.
+    Raises: as `BlueskyCredentials.publish`; a retryable error is retried three times first.
 
     Example:
         >>> @flow

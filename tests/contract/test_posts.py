@@ -179,10 +179,10 @@ class TestVideo:
     @pytest.mark.parametrize(
         ("clip", "problem"),
         [
-            (Video(source=b"no video"), "video: it is no MP4 file"),
+            (Video(source=b"no video"), "video: the file is no MP4 file"),
             (
                 Video(source=video(track(1, 1)), captions=(Captions(source=b"no captions", language="en"),)),
-                r"video\.captions\[0\]: it is no WebVTT file",
+                r"video\.captions\[0\]: the file is no WebVTT file",
             ),
         ],
     )
@@ -349,18 +349,18 @@ class TestDelete:
         )
         author.credentials.publish("stays")
         for _ in range(2):
-            author.credentials.delete(published)
+            author.credentials.delete_post(published)
             assert texts(author.pds, author.account) == ["stays"]
         for collection in ("app.bsky.feed.threadgate", "app.bsky.feed.postgate"):
             with pytest.raises(httpx.HTTPStatusError):
                 author.stored(published, collection)
 
     def test_a_post_by_its_address(self, author: Author) -> None:
-        author.credentials.delete(author.credentials.publish("gone").url)
+        author.credentials.delete_post(author.credentials.publish("gone").url)
         assert texts(author.pds, author.account) == []
 
     def test_a_deleted_post_may_be_published_again_under_its_key(self, author: Author) -> None:
-        author.credentials.delete(author.credentials.publish("again", key="k"))
+        author.credentials.delete_post(author.credentials.publish("again", key="k"))
         author.credentials.publish("again", key="k")
         assert texts(author.pds, author.account) == ["again"]
 
@@ -369,4 +369,4 @@ class TestDelete:
     )
     def test_what_is_no_post_of_the_account_is_refused(self, author: Author, uri: str) -> None:
         with pytest.raises(InvalidInput, match="post: "):
-            author.credentials.delete(uri)
+            author.credentials.delete_post(uri)

@@ -8,13 +8,8 @@ from prefect_bluesky.alerts.incidents import Incident, Reporter
 from prefect_bluesky.alerts.lost_alerts import ALERT, lost_alert
 from prefect_bluesky.alerts.status_page import AccountHealth, Past, status_page
 
+# fmt: off
 __all__ = [
-    "ALERT",
-    "AccountHealth",
-    "Incident",
-    "Past",
-    "Reporter",
-    "events",
-    "lost_alert",
-    "status_page",
+    "ALERT", "AccountHealth", "Incident", "Past", "Reporter", "events", "lost_alert", "status_page",
 ]
+# fmt: on

@@ -13,22 +13,10 @@ from prefect_bluesky.channels.mastodon import MastodonChannel
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
 from prefect_bluesky.channels.publish_once import publish_once
 
+# fmt: off
 __all__ = [
-    "AppriseChannel",
-    "AppriseService",
-    "BlueskyChannel",
-    "Channel",
-    "Draft",
-    "Kind",
-    "MastodonChannel",
-    "MastodonCredentials",
-    "NoAccount",
-    "Published",
-    "Rules",
-    "Variant",
-    "as_post",
-    "channel_of",
-    "fit",
-    "load_channel",
+    "AppriseChannel", "AppriseService", "BlueskyChannel", "Channel", "Draft", "Kind", "MastodonChannel",
+    "MastodonCredentials", "NoAccount", "Published", "Rules", "Variant", "as_post", "channel_of", "fit", "load_channel",
     "publish_once",
 ]
+# fmt: on

@@ -11,22 +11,10 @@ from prefect_bluesky.compose.review import panel
 from prefect_bluesky.compose.run import load_channels, load_generator, load_idea, run_compose
 from prefect_bluesky.compose.templates import TemplateGenerator
 
+# fmt: off
 __all__ = [
-    "AIGenerator",
-    "ComposePlan",
-    "Generator",
-    "Idea",
-    "Item",
-    "PlannedVariant",
-    "TemplateGenerator",
-    "Timing",
-    "compose_idea",
-    "load_channels",
-    "load_generator",
-    "load_idea",
-    "panel",
-    "read_idea",
-    "read_idea_file",
-    "read_items",
-    "run_compose",
+    "AIGenerator", "ComposePlan", "Generator", "Idea", "Item", "PlannedVariant", "TemplateGenerator", "Timing",
+    "compose_idea", "load_channels", "load_generator", "load_idea", "panel", "read_idea", "read_idea_file",
+    "read_items", "run_compose",
 ]
+# fmt: on

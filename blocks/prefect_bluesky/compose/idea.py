@@ -12,7 +12,6 @@ from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
 from prefect_bluesky.media import (
     FENCE,
-    MISUSED,
     File,
     plain_text,
     read_file,
@@ -90,7 +89,7 @@ def _from_markdown(text: str, file: File) -> Idea:
         matter, text = parts
         try:
             fields = yaml_content(matter) or {}
-        except (yaml.YAMLError, *MISUSED) as damaged:
+        except yaml.YAMLError as damaged:
             raise InvalidInput("file", f"its front matter is no YAML: {damaged}.", "Correct it.") from None
         if not isinstance(fields, dict):
             raise InvalidInput("file", "its front matter is no list of fields.", "Write title: and link: there.")

@@ -1,4 +1,4 @@
-"""Images made fit for a post: decoded and checked, turned upright, without metadata, and small enough."""
+"""Make images fit for a post: decode and check them, turn them upright, drop metadata, make them small enough."""
 
 from __future__ import annotations
 
@@ -15,33 +15,26 @@ from prefect_bluesky.errors import InvalidInput
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-# No others, though Pillow reads many more: their readers are seldom tried, and the one for EPS runs Ghostscript.
+# Pillow reads many more formats, but their readers are seldom tested, and the one for EPS runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 
-# Decoded, as many take up to 400 MB, and more while they are scaled: a small worker would be killed for it.
+# Decoded, so many pixels take up to 400 MB, and more while they are scaled: a small worker would be killed.
 _MAX_PIXELS = 100_000_000
 
-# What Pillow has been seen to raise for damaged files, when it was fuzzed: its readers take them at their word.
+# Raised by Pillow for damaged files (found by fuzzing).
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, AssertionError, OverflowError)
 
 _QUALITIES = (90, 85, 80, 75, 70, 65, 60)  # of JPEG and WebP; below these, fewer pixels look better
 _THUMBNAIL_QUALITY = 80
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for an image that is not turned
 
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image that can be uploaded as it is.
-
-    Attributes:
-        data: the file.
-        mime_type: "image/jpeg", "image/png" or "image/webp".
-        width: in pixels.
-        height: in pixels.
-    """
+    """An image that can be uploaded as it is: JPEG, PNG or WebP; width and height in pixels."""
 
     data: bytes = field(repr=False)
     mime_type: str
@@ -52,15 +45,15 @@ class FittedImage:
 def fit_image(data: bytes, *, max_bytes: int, max_side: int = 4000) -> FittedImage:
     """Decode, check, turn upright, strip and re-encode an image so that it fits.
 
-    The same input makes the same bytes each time, so that another attempt at a post finds the blob of the first.
+    The same input gives the same bytes each time, so that another attempt at a post finds the blob of the first.
 
     Args:
-        data: a JPEG, PNG, WebP, GIF, TIFF or BMP file; of several frames the first counts.
-        max_bytes: what the result is to fit into.
-        max_side: the longest side of the result in pixels; at most 16383, as WebP holds no more.
+        data: a JPEG, PNG, WebP, GIF, TIFF or BMP file; of several frames the first is taken.
+        max_bytes: bytes of the result at most.
+        max_side: the longest side of the result in pixels; at most 16383, the maximum of WebP.
 
     Raises:
-        InvalidInput: it is no such file, damaged, too large to decode, or cannot be made to fit.
+        InvalidInput: the file is no such image, is damaged, is too large to decode, or cannot be made to fit.
 
     Example:
         >>> from io import BytesIO
@@ -86,15 +79,7 @@ def fit_image(data: bytes, *, max_bytes: int, max_side: int = 4000) -> FittedIma
 
 
 def thumbnail(data: bytes, *, max_side: int = 320) -> bytes:
-    """A small JPEG for previews, with white where the image is transparent.
-
-    Args:
-        data: as `fit_image`.
-        max_side: the longest side of the result in pixels.
-
-    Raises:
-        InvalidInput: as `fit_image`.
-    """
+    """Return a small JPEG for previews, white where the image is transparent; raises as `fit_image`."""
     import PIL.Image
 
     with _reading(data):
@@ -107,28 +92,28 @@ def thumbnail(data: bytes, *, max_side: int = 320) -> bytes:
 
 @contextmanager
 def _reading(data: bytes) -> Iterator[None]:
-    """Whatever Pillow has to say about a file it reads, as an error of ours."""
+    """Turn each error of Pillow's about a file into an InvalidInput."""
     import PIL.Image
 
     if not data:
-        raise InvalidInput("image", "it is empty.", "Give the content of a JPEG or PNG file.")
+        raise InvalidInput("image", "the file is empty.", "Give the content of a JPEG or PNG file.")
     with warnings.catch_warnings():
-        # Narrow, as filters are the whole process's: two threads that cross here may leave this one behind.
+        # A narrow filter: filters are process-wide, and two threads that meet here may leave this one behind.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
             yield
         except PIL.UnidentifiedImageError:
             kind = _foreign_kind(data)
-            reason = f"{kind} cannot be read." if kind else "it is no image, or of a kind that cannot be read."
+            reason = f"{kind} cannot be read." if kind else "the file is no image, or of a kind that cannot be read."
             raise InvalidInput("image", reason, "Save it as JPEG or PNG.") from None
         except PIL.Image.DecompressionBombError:
             raise _too_large() from None
         except _DAMAGE:
-            raise InvalidInput("image", "it is damaged or cut off.", "Get the file again, or save it anew.") from None
+            raise InvalidInput("image", "the file is damaged or cut off.", "Save it again.") from None
 
 
 def _foreign_kind(data: bytes) -> str | None:
-    """What people take for a usable image all the same, by its name."""
+    """Return the name of a known but unsupported format, or None."""
     head = data[:4096].lower()
     if head[4:8] == b"ftyp":
         brands = {head[start : start + 4] for start in range(8, 64, 4)}
@@ -143,43 +128,47 @@ def _foreign_kind(data: bytes) -> str | None:
 
 def _too_large() -> InvalidInput:
     limit = _MAX_PIXELS // 1_000_000
-    return InvalidInput("image", f"it has more pixels than the {limit} million that are decoded.", "Scale it down.")
+    return InvalidInput("image", f"the image has more than {limit} million pixels.", "Scale it down.")
 
 
 def _decoded(data: bytes, max_side: int) -> tuple[ImageFile, tuple[int, int]]:
-    """The image as it is stored, and the size it is to have."""
+    """Return the image as it is stored, and the size that it shall have."""
     import PIL.Image
 
     source = PIL.Image.open(BytesIO(data), formats=_FORMATS)
     if source.width * source.height > _MAX_PIXELS:
         raise _too_large()
     size = _within(source.size, max_side)
-    source.draft(None, size)  # a JPEG that is at least twice as large is decoded at half its size, or less, right away
-    source.load()  # all of it: a PDS answers 500 to a file that ends early
+    source.draft(None, size)  # a JPEG of at least twice the size is decoded at half its size, or less
+    source.load()  # completely: a PDS answers 500 to a file that ends early
     return source, size
 
 
 def _is_plain_jpeg(source: ImageFile) -> bool:
-    """Whether nothing but its metadata has to change."""
+    """Return whether nothing but the metadata has to change."""
     return (
         source.format == "JPEG"
         and source.mode in {"L", "RGB"}
-        and _turn(source) is None
+        and _orientation(source) == _UPRIGHT
         and "icc_profile" not in source.info
     )
 
 
 def _prepared(source: ImageFile, size: tuple[int, int]) -> Image:
-    """Upright, of this size before it is turned, in sRGB, and transparent (RGBA) only if it shows: else RGB or L."""
+    """Return the image upright, scaled to `size` before it is turned, in sRGB; RGBA only if transparency shows."""
+    from PIL import ImageOps
+
     image = _in_srgb(_scaled(_eight_bits(source), size), source.info.get("icc_profile"))
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
-    turn = _turn(source)
-    return image if turn is None else image.transpose(turn)
+    if (orientation := _orientation(source)) == _UPRIGHT:
+        return image
+    image.getexif()[_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def _eight_bits(image: Image) -> Image:
-    """An image of any mode as L, RGB, RGBA or CMYK."""
+    """Return an image of any mode as L, RGB, RGBA or CMYK."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _grey(image)
     if image.has_transparency_data:
@@ -190,7 +179,7 @@ def _eight_bits(image: Image) -> Image:
 
 
 def _grey(image: Image) -> Image:
-    """Grey of more than 8 bits as L. Numbers without a scale of their own span from black to white."""
+    """Return grey of more than 8 bits as L. Numbers without a scale span from black to white."""
     import PIL.Image
 
     if image.mode.startswith("I;16"):
@@ -198,7 +187,7 @@ def _grey(image: Image) -> Image:
     else:
         low, high = cast(tuple[float, float], image.getextrema())
     if not 0 < high - low < inf:
-        return PIL.Image.new("L", image.size)  # all the same, or not all of them numbers
+        return PIL.Image.new("L", image.size)  # all equal, or not all numbers
     scale = 255 / (high - low)
     return image.point(lambda value: value * scale - low * scale).convert("L")
 
@@ -208,31 +197,20 @@ def _in_srgb(image: Image, profile: object) -> Image:
 
     if isinstance(profile, bytes):  # a damaged TIFF may have a text here
         mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        # A profile that is damaged, or for other colours than the image has, is ignored as viewers do.
+        # Viewers, too, ignore a profile that is damaged or for other colours than the image has.
         with suppress(ImageCms.PyCMSError):
             srgb = ImageCms.createProfile("sRGB")
             return cast("Image", ImageCms.profileToProfile(image, BytesIO(profile), srgb, outputMode=mode))
     return image.convert("RGB") if image.mode == "CMYK" else image
 
 
-def _turn(source: ImageFile) -> Transpose | None:
-    """What turns the image upright, by its EXIF data; None if it is."""
-    from PIL.Image import Transpose
-
+def _orientation(source: ImageFile) -> int:
+    """Return the EXIF orientation, upright if the EXIF data is damaged: viewers show such an image as it is."""
     try:
-        orientation = source.getexif().get(_ORIENTATION)
+        found = source.getexif().get(_ORIENTATION)
     except _DAMAGE:
-        return None  # viewers show an image with damaged EXIF data as it is
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return turns.get(orientation) if isinstance(orientation, int) else None
+        return _UPRIGHT
+    return found if isinstance(found, int) and 1 < found <= 8 else _UPRIGHT
 
 
 def _within(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -246,12 +224,12 @@ def _within(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 def _scaled(image: Image, size: tuple[int, int]) -> Image:
     from PIL.Image import Resampling
 
-    # The gap makes a large reduction fast, and cannot be seen.
+    # The gap makes a large reduction fast and is invisible.
     return image if image.size == size else image.resize(size, Resampling.LANCZOS, reducing_gap=3)
 
 
 def _compressed(image: Image, mime_type: str, max_bytes: int) -> FittedImage:
-    """With the best quality that fits; if none does, scaled down until one does."""
+    """Encode with the best quality that fits; if none does, scale down until one does."""
     encode = {"image/jpeg": _jpeg, "image/webp": _webp}[mime_type]
     scaled = image
     while True:
@@ -259,16 +237,16 @@ def _compressed(image: Image, mime_type: str, max_bytes: int) -> FittedImage:
         if len(smallest) <= max_bytes:
             best = _best(partial(encode, scaled), max_bytes) or smallest
             return FittedImage(best, mime_type, *scaled.size)
-        # Bytes grow with pixels: aim at some more than the least quality. Each round takes a tenth off at least.
+        # Bytes grow with pixels: aim a little above the least quality. Each round removes at least a tenth.
         factor = min(0.9, 0.9 * sqrt(max_bytes / len(smallest)))
         side = int(max(scaled.size) * factor)
         if side < 1:
-            raise InvalidInput("image", f"it cannot be made to fit into {max_bytes} bytes.", "Allow more of them.")
+            raise InvalidInput("image", f"the image cannot be made to fit into {max_bytes} bytes.", "Allow more bytes.")
         scaled = _scaled(image, _within(image.size, side))
 
 
 def _best(encode: Callable[[int], bytes], max_bytes: int) -> bytes | None:
-    """The result of the highest quality above the least that fits, by halving."""
+    """Return the result of the highest quality above the least that fits, found by halving."""
     best = None
     first, last = 0, len(_QUALITIES) - 1
     while first < last:
@@ -287,7 +265,7 @@ def _jpeg(image: Image, quality: int | str) -> bytes:
     try:
         image.save(file, "JPEG", quality=quality, optimize=True, progressive=True)
     except OSError:
-        file = BytesIO()  # pure noise at a high quality: it outgrows the buffer that Pillow reserves for these options
+        file = BytesIO()  # pure noise at a high quality outgrows the buffer that Pillow reserves for these options
         image.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
@@ -310,11 +288,11 @@ def _png(image: Image, max_bytes: int) -> bytes | None:
 
 
 class _TooMuchError(Exception):
-    """A file would grow beyond its limit."""
+    """A file that would grow beyond its limit."""
 
 
 class _SmallFile(BytesIO):
-    """A file with a limit, which spares the time to compress the rest of a large image."""
+    """A file with a limit, which saves the time of compressing the rest of a large image."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__()

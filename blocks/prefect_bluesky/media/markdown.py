@@ -1,4 +1,4 @@
-"""Markdown as plain text, for places that show none."""
+"""Read Markdown: front matter in YAML, images on lines of their own, and the text without its markup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IMAGE = re.compile(r"^[ \t]*!\[([^\]\n]*)\]\(([^()\s]+)\)[ \t]*\r?$\n?", re.MUL
 
 
 def without_images(body: str) -> tuple[str, list[dict[str, str]]]:
-    r"""A text without the images that stand on lines of their own, and these, each with its source and its alt text.
+    r"""Take the images on lines of their own out of a text; return the text and each image's source and alt text.
 
     Example:
         >>> without_images("Look:\n![A cat](cat.jpg)")
@@ -29,43 +29,34 @@ def without_images(body: str) -> tuple[str, list[dict[str, str]]]:
     return _IMAGE.sub("", body).strip(), images
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a scalar is the text that stands there, and nothing else: `no` is Norwegian, `08:00` no number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few lines of them may stand for gigabytes.
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not read", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
+class _Loader(yaml.BaseLoader):
+    """YAML without types: `no` is Norwegian and `08:00` is no number. Only an empty value, or null, is None."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-MISUSED = (AttributeError, RecursionError, TypeError, ValueError)
-"""What the parser raises where a tag such as `!!int` stands before something else, or lists are nested deeply."""
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
 
 
 def yaml_content(text: str) -> Any:
-    """What a YAML document holds: lists, mappings and texts.
+    """Return the content of a YAML document: lists, mappings and texts.
 
     Raises:
-        yaml.YAMLError: it is none; or one of `MISUSED`.
+        yaml.YAMLError: it is no YAML, is nested too deeply, or has aliases: a few lines could expand to gigabytes.
     """
-    return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    try:
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=event.start_mark)  # type: ignore[arg-type]
+        return yaml.load(text, _Loader)  # noqa: S506 (it makes no objects)
+    except RecursionError:
+        raise yaml.YAMLError("its lists are nested too deeply") from None
 
 
 def plain_text(markdown: str) -> tuple[str, str]:
-    r"""The title of a Markdown text, and the rest of it as paragraphs.
+    r"""Return the title of a Markdown text, and the rest of the text as paragraphs.
 
-    The title is its first heading, if nothing stands before that. Headings, list items and quotations become
-    paragraphs, and of a link its text remains. Code and tables are left out: nobody reads them in a post.
-
-    Args:
-        markdown: the text.
+    The title is the first heading, if nothing precedes it. Headings, list items and quotations become paragraphs. Of a
+    link only its text remains. Code and tables are left out, as nobody reads them in a post.
 
     Example:
         >>> plain_text("# Release 2.0\n\nIt is **twice** as [fast](https://example.com).")

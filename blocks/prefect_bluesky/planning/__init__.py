@@ -12,28 +12,10 @@ from prefect_bluesky.planning.saved_accounts import load_many, saved_names
 from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, deployment_id, schedule_run
 from prefect_bluesky.planning.times import Time, in_utc, zone_of
 
+# fmt: off
 __all__ = [
-    "Batch",
-    "Calendar",
-    "HELD",
-    "PlannedPost",
-    "PlannedRuns",
-    "ScriptHolder",
-    "Time",
-    "Unusable",
-    "account_of",
-    "deployment_id",
-    "drop",
-    "find_held_run",
-    "hold",
-    "in_utc",
-    "load_many",
-    "read_calendar",
-    "read_entries",
-    "read_held_runs",
-    "saved_names",
-    "schedule_run",
-    "send_held",
-    "service_of",
-    "zone_of",
+    "Batch", "Calendar", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Time", "Unusable", "account_of",
+    "deployment_id", "drop", "find_held_run", "hold", "in_utc", "load_many", "read_calendar", "read_entries",
+    "read_held_runs", "saved_names", "schedule_run", "send_held", "service_of", "zone_of",
 ]
+# fmt: on

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.media import FENCE, MISUSED, File, read_file, resolve_files, without_images, yaml_content
+from prefect_bluesky.media import FENCE, File, read_file, resolve_files, without_images, yaml_content
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.validation import explain_validation_error
 
@@ -118,7 +118,7 @@ def _from_yaml(text: str) -> _Written:
     except yaml.MarkedYAMLError as damaged:
         line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
         raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "It is no YAML there.") from None
-    except (yaml.YAMLError, *MISUSED) as damaged:
+    except yaml.YAMLError as damaged:
         raise InvalidInput("calendar", f"it is no YAML: {damaged}.", "Check it with a YAML editor.") from None
 
 
@@ -228,7 +228,7 @@ def _from_markdown(text: str) -> _Written:
 def _from_document(matter: str, body: str, place: str) -> Any:
     try:
         fields = yaml_content(matter)
-    except (yaml.YAMLError, *MISUSED):
+    except yaml.YAMLError:
         fields = None
     if not isinstance(fields, dict):
         return Unusable(place, "", "its front matter is no YAML with account:, at: and the like. Correct it.")

@@ -20,32 +20,11 @@ from prefect_bluesky.posts.richtext import (
 )
 from prefect_bluesky.posts.split import PARAGRAPHS, SENTENCES, split_text
 
+# fmt: off
 __all__ = [
-    "Captions",
-    "Entity",
-    "Image",
-    "LinkCard",
-    "MAX_BYTES",
-    "MAX_GRAPHEMES",
-    "MAX_IMAGES",
-    "MAX_POSTS",
-    "Measure",
-    "NOBODY",
-    "PARAGRAPHS",
-    "Post",
-    "Preview",
-    "REPLY_RULES",
-    "SENTENCES",
-    "SHOWN",
-    "ThreadPost",
-    "Video",
-    "WRITTEN",
-    "count_graphemes",
-    "find_entities",
-    "is_web_address",
-    "normal_language",
-    "preview_without_account",
-    "rich_text",
-    "split_text",
-    "tidy",
+    "Captions", "Entity", "Image", "LinkCard", "MAX_BYTES", "MAX_GRAPHEMES", "MAX_IMAGES", "MAX_POSTS", "Measure",
+    "NOBODY", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SENTENCES", "SHOWN", "ThreadPost", "Video", "WRITTEN",
+    "count_graphemes", "find_entities", "is_web_address", "normal_language", "preview_without_account", "rich_text",
+    "split_text", "tidy",
 ]
+# fmt: on

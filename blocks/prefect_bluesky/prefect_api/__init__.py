@@ -11,25 +11,10 @@ from prefect_bluesky.prefect_api.forms import as_block_form, as_form
 from prefect_bluesky.prefect_api.run_names import run_name
 from prefect_bluesky.prefect_api.run_notes import can_keep_notes, load_note, load_notes, pause_answer, run_id, save_note
 
+# fmt: off
 __all__ = [
-    "API_TROUBLE",
-    "api_at_hand",
-    "api_client",
-    "as_block_form",
-    "as_form",
-    "can_keep_notes",
-    "escape_markdown",
-    "ignoring_api_trouble",
-    "in_run",
-    "literal_markdown",
-    "load_block",
-    "load_note",
-    "load_notes",
-    "logger",
-    "markdown_paragraph",
-    "pause_answer",
-    "run_id",
-    "run_name",
-    "save_note",
-    "table_cell",
+    "API_TROUBLE", "api_at_hand", "api_client", "as_block_form", "as_form", "can_keep_notes", "escape_markdown",
+    "ignoring_api_trouble", "in_run", "literal_markdown", "load_block", "load_note", "load_notes", "logger",
+    "markdown_paragraph", "pause_answer", "run_id", "run_name", "save_note", "table_cell",
 ]
+# fmt: on

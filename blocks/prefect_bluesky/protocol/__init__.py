@@ -18,22 +18,10 @@ from prefect_bluesky.protocol.records import (
 )
 from prefect_bluesky.protocol.references import KINDS, Reference, StrongRef, parse_reference
 
+# fmt: off
 __all__ = [
-    "KINDS",
-    "LIST_COLLECTION",
-    "POSTGATE_COLLECTION",
-    "POST_COLLECTION",
-    "Record",
-    "Reference",
-    "StrongRef",
-    "THREADGATE_COLLECTION",
-    "blob_reference",
-    "cid",
-    "did_document",
-    "image_items",
-    "parse_reference",
-    "pds_in",
-    "record_keys",
-    "resolve_handle",
-    "xrpc",
+    "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "StrongRef",
+    "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "image_items", "parse_reference", "pds_in",
+    "record_keys", "resolve_handle", "xrpc",
 ]
+# fmt: on

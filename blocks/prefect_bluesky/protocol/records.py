@@ -1,8 +1,7 @@
-"""How the AT Protocol names records: record keys (TIDs) and CIDs, both known before anything is sent."""
+"""Name records as the AT Protocol does: collections, record keys (TIDs) and CIDs, known before anything is sent."""
 
 from __future__ import annotations
 
-from base64 import b32decode, b32encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -12,12 +11,17 @@ import libipld
 
 Json = dict[str, Any]
 
+POST_COLLECTION = "app.bsky.feed.post"
+LIST_COLLECTION = "app.bsky.graph.list"
+THREADGATE_COLLECTION = "app.bsky.feed.threadgate"
+POSTGATE_COLLECTION = "app.bsky.feed.postgate"
+
 _ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"  # https://atproto.com/specs/tid
 _CLOCK_IDS = 1 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# Without a planned time, keys are spread over the year that app.bsky.feed.post was young in: any past TID is accepted.
+# Without a planned time, keys are spread over the first year of app.bsky.feed.post: a PDS accepts any past TID.
 _TIMELESS_END = datetime(2024, 1, 1, tzinfo=UTC)
 _TIMELESS_SPAN = timedelta(days=365)
 _PLANNED_SPAN = timedelta(minutes=1)
@@ -25,18 +29,39 @@ _PLANNED_SPAN = timedelta(minutes=1)
 _DAG_CBOR, _RAW = b"\x71", b"\x55"  # https://atproto.com/specs/data-model#link-and-cid-formats
 
 
+@dataclass(frozen=True)
+class Record:
+    """A record as it is sent and stored.
+
+    Args:
+        collection: the kind of record, such as `app.bsky.feed.post`.
+        rkey: the record key.
+        value: the record's JSON.
+        cid: the CID that the server will give the record.
+    """
+
+    collection: str
+    rkey: str
+    value: Json
+    cid: str
+
+    def uri(self, did: str) -> str:
+        """Return the record's at:// URI in an account's repository."""
+        return f"at://{did}/{self.collection}/{self.rkey}"
+
+
 def record_keys(did: str, key: str, planned_at: datetime | None = None, *, count: int = 1) -> list[str]:
-    """The record keys of a thread's posts: always the same for the same account, key and planned time.
+    """Return the record keys of a thread's posts: always the same for the same account, key and planned time.
 
     Args:
         did: the account's DID.
-        key: what tells this thread from all others of the account.
-        planned_at: when it is to appear, if that is fixed: the TID then lies in the minute before, and keeps the order
+        key: distinguishes this thread from all others of the account.
+        planned_at: the planned time, if it is fixed. The TIDs are then in the minute before it, which keeps the order
             of the repository. Two keys of that minute collide once in 6e10 pairs, without a time once in 3e16.
-        count: how many posts it has; their keys follow each other as the posts do.
+        count: the number of posts; their keys follow each other as the posts do.
 
     Returns:
-        TIDs: 13 characters each.
+        TIDs, 13 characters each.
 
     Example:
         >>> record_keys("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "launch-2026")
@@ -54,74 +79,31 @@ def _tid(microseconds: int, clock_id: int) -> str:
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
 
 
-def cid(record: dict[str, Any]) -> str:
-    """The CID under which a PDS stores a record (DAG-CBOR, SHA-256, CIDv1 in base 32).
-
-    Args:
-        record: the record's JSON, `$type` included.
-    """
+def cid(record: Json) -> str:
+    """Return the CID under which a PDS stores a record's JSON, `$type` included (DAG-CBOR, SHA-256, CIDv1)."""
     return _cid(_DAG_CBOR, libipld.encode_dag_cbor(_linked(record)))
 
 
-def blob_reference(data: bytes, mime_type: str) -> dict[str, Any]:
-    """What a PDS answers to an upload, and what then stands in a record (the lexicons' type `blob`).
-
-    Args:
-        data: the bytes.
-        mime_type: such as `image/jpeg`.
-    """
+def blob_reference(data: bytes, mime_type: str) -> Json:
+    """Return a PDS's answer to an upload, which is also the value in a record (the lexicons' type `blob`)."""
     return {"$type": "blob", "ref": {"$link": _cid(_RAW, data)}, "mimeType": mime_type, "size": len(data)}
 
 
 def _cid(codec: bytes, data: bytes) -> str:
-    return "b" + b32encode(b"\x01" + codec + b"\x12\x20" + sha256(data).digest()).decode().lower().rstrip("=")
+    return str(libipld.encode_multibase("b", b"\x01" + codec + b"\x12\x20" + sha256(data).digest()))
 
 
 def _linked(value: Any) -> Any:
-    """JSON whose links are what the encoder takes for links: the bytes of a CID."""
+    """Return JSON with each link as the bytes of its CID, which the encoder takes for a link."""
     if isinstance(value, list):
         return [_linked(item) for item in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"$link"}:
-        text = value["$link"].removeprefix("b").upper()
-        return b32decode(text + "=" * (-len(text) % 8))
+        return libipld.decode_multibase(value["$link"])[1]
     return {name: _linked(item) for name, item in value.items()}
 
 
-THREADGATE_COLLECTION = "app.bsky.feed.threadgate"
-
-
-POSTGATE_COLLECTION = "app.bsky.feed.postgate"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record as it is sent and stored.
-
-    Args:
-        collection: its kind, such as `app.bsky.feed.post`.
-        rkey: its record key.
-        value: its JSON.
-        cid: the CID that the server will give it.
-    """
-
-    collection: str
-    rkey: str
-    value: Json
-    cid: str
-
-    def uri(self, did: str) -> str:
-        """Its at:// URI in an account's repository."""
-        return f"at://{did}/{self.collection}/{self.rkey}"
-
-
 def image_items(embed: Json) -> list[Json]:
-    """The images of an embed, whether it shows them beside each other or as a gallery."""
+    """Return the images of an embed, shown side by side or as a gallery."""
     return embed.get("images") or embed.get("items") or []
-
-
-POST_COLLECTION = "app.bsky.feed.post"
-
-
-LIST_COLLECTION = "app.bsky.graph.list"

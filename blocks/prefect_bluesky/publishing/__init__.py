@@ -8,10 +8,8 @@ from prefect_bluesky.publishing.actions import Publishable
 from prefect_bluesky.publishing.attempt import current_attempt, in_place_of
 from prefect_bluesky.publishing.publication import PublishedPost
 
+# fmt: off
 __all__ = [
-    "Publishable",
-    "PublishedPost",
-    "actions",
-    "current_attempt",
-    "in_place_of",
+    "Publishable", "PublishedPost", "actions", "current_attempt", "in_place_of",
 ]
+# fmt: on

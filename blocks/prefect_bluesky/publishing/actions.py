@@ -1,4 +1,4 @@
-"""What is done in an account's name: publish, preview and delete, as the block's methods of these names say."""
+"""Publish, preview and delete in an account's name, as the block's methods of these names say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect_bluesky.protocol import (
 )
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
-from prefect_bluesky.publishing.commits import Commits, Outcome
+from prefect_bluesky.publishing.commits import Outcome, send
 from prefect_bluesky.publishing.materials import LocalMaterials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import Materials, compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -31,13 +31,7 @@ Publishable = Post | str | Sequence[ThreadPost | str]
 
 
 def publish(given: Publishable, key: str | None, authenticator: Authenticator) -> PublishedPost:
-    """Publish a post exactly once; see `BlueskyCredentials.publish`.
-
-    Args:
-        given: what to publish.
-        key: what tells it from all others, if the caller says so.
-        authenticator: keeps the account signed in.
-    """
+    """Publish a post exactly once; see `BlueskyCredentials.publish`."""
     (outcome,) = publish_many([(given, key)], authenticator)
     if isinstance(outcome, BlueskyError):
         raise outcome
@@ -45,12 +39,7 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
 
 
 def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
-    """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`.
-
-    Args:
-        given: what to publish, and what tells each from all others, if the caller says so.
-        authenticator: keeps the account signed in.
-    """
+    """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`."""
     posts = [(_post(each), key) for each, key in given]
     attempt, account = current_attempt(), authenticator.ensure()
     auth = BearerAuth(authenticator)
@@ -58,12 +47,12 @@ def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator:
     publications: list[Publication] = []
     for post, key in posts:
         publications.append(_publication(post, key, attempt, account, materials))
-        # A feed shows them in this order.
+        # A feed shows the posts in this order.
         attempt = replace(attempt, created_at=attempt.created_at + len(publications[-1].rkeys) * _A_MOMENT)
     unique: dict[str, Publication] = {}
     for publication in publications:
         unique.setdefault(publication.rkeys[0], publication)
-    outcomes = dict(zip(unique, Commits(account, auth).send(list(unique.values())), strict=True))
+    outcomes = dict(zip(unique, send(list(unique.values()), account, auth), strict=True))
     for outcome in outcomes.values():
         if isinstance(outcome, PublishedPost):
             events.emit(events.POST_PUBLISHED, account, uri=outcome.uri, cid=outcome.cid)
@@ -74,28 +63,18 @@ def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator:
 
 
 def preview(given: Publishable, key: str | None, authenticator: Authenticator) -> Preview:
-    """What `publish` would send; inside a run, shown among its artifacts.
-
-    Args:
-        given: what to publish.
-        key: as for `publish`.
-        authenticator: keeps the account signed in.
-    """
+    """Return what `publish` would send; inside a run, also show it among the run's artifacts."""
     account = authenticator.ensure()
     materials = ResolvedMaterials(account)
     publication = _publication(_post(given), key, current_attempt(), account, materials)
-    seen = Preview.of(publication.records, materials.kept, account.did)
+    seen = Preview.of(publication.prepare_records(), materials.kept, account.did)
     seen.show()
     return seen
 
 
 @preview_without_account.register
 def _preview_without_account(post: Post) -> Preview:
-    """What would be sent, but for what only an account and its server can say.
-
-    Args:
-        post: what the person wrote.
-    """
+    """Return what would be sent, except for what only an account and its server can say."""
     materials, did = LocalMaterials(), "did:web:example.com"
     rkeys = record_keys(did, "preview", count=len(post.posts()))
     records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
@@ -103,17 +82,12 @@ def _preview_without_account(post: Post) -> Preview:
 
 
 def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
-    """Delete a post, or a thread, with its gates; see `BlueskyCredentials.delete`.
-
-    Args:
-        post: what was published, or where it lies.
-        authenticator: keeps the account signed in.
-    """
+    """Delete a post, or a thread, with its gates; see `BlueskyCredentials.delete_post`."""
     account = authenticator.ensure()
     uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
     rkeys = [_own_post(uri, account) for uri in uris]
     auth = BearerAuth(authenticator)
-    # The first post goes last: as long as it is there, the same call can be made again.
+    # The first post is deleted last: as long as it is there, the same call can be repeated.
     method = "com.atproto.repo.deleteRecord"
     for rkey in reversed(rkeys):
         for collection in (POSTGATE_COLLECTION, THREADGATE_COLLECTION, POST_COLLECTION):
@@ -130,7 +104,7 @@ def _post(given: Publishable) -> Post:
     post = given if isinstance(given, Post) else Post.model_validate(given)
     for field, attached in post.attachments():
         if isinstance(attached, Image | Video) and not attached.alt:
-            logger().warning("%s has no alt text: people who do not see it will not know what it shows", field)
+            logger().warning("%s has no alt text: people who cannot see it will not know what it shows", field)
     return post
 
 
@@ -138,23 +112,23 @@ def _publication(
     post: Post, key: str | None, attempt: Attempt, account: SessionStatus, materials: Materials
 ) -> Publication:
     if key and not key.isprintable():
-        raise InvalidInput("key", "it holds what cannot be printed.", "A key is a line of text.")
+        raise InvalidInput("key", "it holds a character that cannot be printed.", "Write a line of text.")
     return Publication.of(
         post,
         account,
         materials,
         key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
-        # A key of the caller's own stands for the same post in a later run, which has another planned time.
+        # A caller's own key means the same post in a later run, which has another planned time.
         planned_at=None if key else attempt.planned_at,
         created_at=attempt.created_at,
         is_repeatable=bool(key) or attempt.is_repeatable,
-        # Under a key of the caller's own it may be out since long, and what it needs may be gone.
+        # Under a caller's own key the post may be long out, and its attachments may be gone.
         look_first=not attempt.is_first or (bool(key) and not post.stands_alone()),
     )
 
 
 def _own_post(uri: str, account: SessionStatus) -> str:
-    """The record key of one of the account's posts."""
+    """Return the record key of one of the account's posts."""
     try:
         place = parse_reference(uri)
     except ValueError as unreadable:

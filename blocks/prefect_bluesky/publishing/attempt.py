@@ -15,14 +15,14 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 @dataclass(frozen=True)
 class Attempt:
-    """What makes a publish the same one when it is tried again.
+    """The attempt that is under way, by which a repeated publish is recognised.
 
     Args:
         key: the same for each attempt of one run, another for another run.
-        planned_at: when the run was to start; the same for each attempt. None where only the key stays the same.
-        created_at: when this post's turn came: a run may publish many over hours, and a feed shows a post at this time.
+        planned_at: the planned start of the run, the same for each attempt; None if only the key stays the same.
+        created_at: the time that the post states: a run may publish many posts over hours.
         is_first: whether nothing can have been sent under this key yet.
-        is_repeatable: whether another attempt would have the same key.
+        is_repeatable: whether another attempt has the same key.
     """
 
     key: str
@@ -37,7 +37,7 @@ _predecessor: ContextVar[FlowRun | None] = ContextVar("prefect_bluesky_predecess
 
 @contextmanager
 def in_place_of(flow_run: FlowRun) -> Iterator[None]:
-    """Do what another run was to do: what is published is that run's, under that run's keys."""
+    """Publish under the keys of another run, whose post it was."""
     token = _predecessor.set(flow_run)
     try:
         yield
@@ -46,7 +46,7 @@ def in_place_of(flow_run: FlowRun) -> Iterator[None]:
 
 
 def current_attempt() -> Attempt:
-    """The attempt that is under way; outside a run each call is an attempt of its own."""
+    """Return the attempt that is under way. Outside a run, each call is a separate attempt."""
     flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
     predecessor = _predecessor.get()
     flow_run = predecessor or (flow_context.flow_run if flow_context else None)
@@ -58,7 +58,7 @@ def current_attempt() -> Attempt:
     parent = _parent_of(run)
     tries = max(run.run_count, task_run.run_count if task_run else 0)
     return Attempt(
-        # A parent that is retried starts its subflows and subtasks anew, as other runs.
+        # A retried parent starts its subflows and subtasks again, as new runs.
         key=str(parent or run.id),
         planned_at=None if parent else _start_of(run),
         created_at=_start_of(task_run) or now,
@@ -76,5 +76,5 @@ def _parent_of(run: FlowRun | TaskRun) -> UUID | None:
 def _start_of(run: FlowRun | TaskRun | None) -> datetime | None:
     if run is None or run.expected_start_time is None:
         return None
-    # Prefect's datetimes are pendulum's, whose arithmetic does not go with the standard library's.
+    # Prefect's datetimes are pendulum's, whose arithmetic differs from the standard library's.
     return datetime.fromisoformat(run.expected_start_time.isoformat())

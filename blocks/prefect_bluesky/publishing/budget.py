@@ -1,4 +1,4 @@
-"""Bluesky's limits of writes, kept so that nothing is refused: a budget for each account, shared by all workers."""
+"""Keep within Bluesky's limits of writes: a budget for each account, shared by all workers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _HOUR = 3600
 
 @dataclass(frozen=True)
 class Allowance:
-    """A bucket of points that fills up slowly: whoever takes no more than it holds is never refused.
+    """A bucket of points that refills slowly.
 
-    A server counts by windows whose beginnings nobody knows. In no hour and in no day, whenever they begin, more is
-    taken than what it holds and what runs in meanwhile.
+    A server counts in windows whose beginnings nobody knows. In no hour and no day, whenever it begins, are more points
+    taken than the bucket holds and refills in that time.
 
     Args:
-        capacity: how many points it holds.
-        per_second: how many run in.
+        capacity: points that the bucket holds.
+        per_second: points that it refills in a second.
     """
 
     capacity: int
@@ -41,7 +41,7 @@ class Allowance:
 
     @classmethod
     def of(cls, per_hour: int, per_day: int) -> Allowance:
-        """The largest for what may be taken in an hour and in a day.
+        """Return the largest allowance for the points that may be taken in an hour and in a day.
 
         Example:
             >>> Allowance.of(5_000, 35_000)
@@ -55,16 +55,11 @@ class Allowance:
 def spend(account: SessionStatus, points: int, *, method: str) -> None:
     """Take points for writes that are about to be sent.
 
-    Where a Prefect API is at hand, all workers share the account's budget: a global concurrency limit whose slots
-    decay. Elsewhere this process has one of its own. Where the API fails, the work goes on.
-
-    Args:
-        account: whose.
-        points: how many.
-        method: what for.
+    With a Prefect API all workers share the account's budget: a global concurrency limit whose slots decay. Without
+    one, each process has its own. If the API fails, the writes go on.
 
     Raises:
-        BudgetSpent: there are not as many now.
+        BudgetSpent: fewer points are left.
 
     Example:
         >>> spend(credentials.ensure_session(), 200 * CREATE, method="com.atproto.repo.applyWrites")
@@ -78,16 +73,16 @@ def spend(account: SessionStatus, points: int, *, method: str) -> None:
 
 
 _short: set[str] = set()
-"""The limits that have once refused: of these is asked first what they hold."""
+"""Limits that have refused us before. Their free slots are read before any are taken."""
 
 
 def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
-    """Take points; how many are missing, if there are not as many."""
+    """Take points; return how many are missing."""
     name = f"bluesky-points-{did.replace('%', '=')}"
     try:
         with api_client() as client:
             if name in _short:
-                # Prefect forgets what has run in since the last request when it refuses one (3.8.8): who asks again
+                # When Prefect refuses a request, it forgets what has refilled since the last one (3.8.8): asking again
                 # and again would wait for ever.
                 with suppress(ObjectNotFound):
                     limit = client.read_global_concurrency_limit_by_name(name)
@@ -110,7 +105,7 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
             except ObjectAlreadyExists:
                 _increment(client, name, points)
     except PrefectHTTPStatusError as refusal:
-        # Of more than its limit Prefect says that it cannot be.
+        # Prefect answers 422 if more slots are requested than the limit has.
         if refusal.response.status_code in {HTTPStatus.LOCKED, HTTPStatus.UNPROCESSABLE_ENTITY}:
             _short.add(name)
             return points
@@ -121,12 +116,12 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
 
 
 def _increment(client: SyncPrefectClient, name: str, points: int) -> bool:
-    """Take slots; False if there is no such limit."""
+    """Take slots; return False if there is no such limit."""
     return bool(client.increment_concurrency_slots([name], points, "rate_limit").json())
 
 
 _taken: dict[str, tuple[float, float]] = {}
-"""For each account what was in use of its budget, and when that was."""
+"""The points in use of each account, and when that was."""
 
 _taken_lock = Lock()
 

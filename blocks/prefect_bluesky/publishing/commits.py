@@ -1,4 +1,4 @@
-"""Publications sent so that each exists exactly once; those that fit share a commit."""
+"""Send publications so that each exists exactly once; those that fit share a commit."""
 
 from __future__ import annotations
 
@@ -27,33 +27,47 @@ from prefect_bluesky.publishing.publication import Publication, PublishedPost
 from prefect_bluesky.sessions import BearerAuth, SessionStatus
 
 MAX_WRITES = 200
-"""Writes that a PDS takes in a commit (measured; it answers `Too many writes` to more)."""
+"""Writes in a commit at most (measured: a PDS answers `Too many writes` to more)."""
 
 _MAX_BYTES = 997_500
-"""Bytes of JSON that writes may take. A PDS takes 1,000,000 in one request (measured; it answers 413 to more); a DID of
-up to 2,048 (https://atproto.com/specs/did) surrounds the writes, and little else."""
+"""Bytes of JSON that writes may take. A PDS takes 1,000,000 in one request (measured: it answers 413 to more). A DID of
+up to 2,048 bytes (https://atproto.com/specs/did) and little else surrounds the writes."""
 
 _MOST_ATTEMPTS = 4
-"""How often a commit is sent at most: each time that its answer is lost, some of its posts may be found out."""
+"""How often a commit is sent at most. Each time its answer is lost, some of its posts may be found published."""
 
 _WRITE = "com.atproto.repo.applyWrites"
 
 Outcome = PublishedPost | BlueskyError
-"""What became of one post: how it is published, or why it is not."""
+"""The published post, or the error that stopped it."""
 
 
-class Commits:
-    """Sends publications of one account.
+def send(publications: Sequence[Publication], account: SessionStatus, auth: BearerAuth) -> list[Outcome]:
+    """Publish posts of one account in order, unless they are published already.
+
+    A post that cannot be published stops no other. Trouble of the account or its server stops all that remain.
 
     Args:
-        account: whose they are.
+        publications: the posts, each with record keys of its own.
+        account: their account.
         auth: signs the writes.
 
-    Example:
-        >>> Commits(credentials.ensure_session(), BearerAuth(authenticator)).send([])
-        []
-    """
+    Returns:
+        the outcome of each post. The errors are
 
+        - `KeyConflict`: another post has the key.
+        - `CidMismatch`: the post is published, but the server computed another CID.
+        - `AuthError`, `StoreError`: the account cannot sign in, or may not write.
+        - `RequestRefused`: the server refuses the post.
+        - `RateLimited`: the post is not out.
+        - `ServiceUnavailable`: it is unknown whether the post is out; if `retryable`, the same publication may be sent
+          again.
+        - `InvalidInput`, `SourceUnavailable`: as `Publication.prepare_records`.
+    """
+    return _Sender(account, auth).send(publications)
+
+
+class _Sender:
     def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
         self._account = account
         self._auth = auth
@@ -61,25 +75,6 @@ class Commits:
         self._failed_alone = 0
 
     def send(self, publications: Sequence[Publication]) -> list[Outcome]:
-        """Publish them in order, unless they are published already.
-
-        One that cannot be published stops no other; what stops the account or its server stops all that remain.
-
-        Args:
-            publications: those of one account, each with record keys of its own.
-
-        Returns:
-            what became of each. The errors are
-
-            - `KeyConflict`: the key is taken by another post.
-            - `CidMismatch`: published, but the server computed another CID.
-            - `AuthError`, `StoreError`: the account cannot sign in, or may not write.
-            - `RequestRefused`: the server refuses the post.
-            - `RateLimited`: it is not out.
-            - `ServiceUnavailable`: it is not known whether it is out; if `retryable`, the same publication may be sent
-              again.
-            - `InvalidInput`, `SourceUnavailable`: as `Publication.records`.
-        """
         rest: Outcome | None = None
         try:
             for commit in self._commits(publications):
@@ -90,15 +85,15 @@ class Commits:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _commits(self, publications: Sequence[Publication]) -> Iterator[list[Publication]]:
-        """The publications as they share commits; those that are out, or cannot be composed, are settled."""
+        """Yield the publications as they share commits. Those that are out or unusable get their outcome."""
         commit: list[Publication] = []
         writes = size = 0
         for publication in publications:
             try:
-                if publication.look_first and (found := publication.find()):
+                if publication.look_first and (found := publication.find_earlier()):
                     self._outcomes[id(publication)] = found
                     continue
-                own_writes, own_size = len(publication.records), _size(publication)
+                own_writes, own_size = len(publication.prepare_records()), _size(publication)
             except (AuthError, StoreError):
                 yield commit
                 raise
@@ -113,10 +108,10 @@ class Commits:
         yield commit
 
     def _settle(self, commit: Sequence[Publication]) -> None:
-        """Send a commit until it is known what became of each of its posts.
+        """Send a commit until the outcome of each of its posts is known.
 
         Raises:
-            AuthError, StoreError, RateLimited, ServiceUnavailable: no other post can be sent now either.
+            AuthError, StoreError, RateLimited, ServiceUnavailable: no other post can be sent now.
         """
         pending = list(commit)
         for attempt in range(_MOST_ATTEMPTS):
@@ -125,14 +120,14 @@ class Commits:
             try:
                 self._write(pending)
             except (RequestRefused, BudgetSpent) as refused:
-                # What was sent before may be out yet.
+                # An earlier attempt may still succeed.
                 may_repeat = refused.retryable and (attempt == 0 or _all_repeatable(pending))
                 self._settle_halves(pending, refused.with_retryable(may_repeat))
                 return
             except (ServiceUnavailable, RateLimited) as unclear:
                 if attempt == 0 and isinstance(unclear, RateLimited):
                     raise
-                # A broken connection says nothing, and an existing key is answered with 500 too.
+                # A broken connection says nothing, and a server answers an existing key with 500 too.
                 trouble = unclear
             else:
                 return
@@ -149,12 +144,12 @@ class Commits:
             return
         self._outcomes.update((id(each), trouble) for each in pending)
         self._failed_alone += 1
-        # With this a server may mean one post, but hardly several.
+        # A 500 may concern one post, but hardly several.
         if not is_of_one or self._failed_alone > 1:
             raise trouble
 
     def _settle_halves(self, commit: Sequence[Publication], refused: ServiceError) -> None:
-        """Send a commit in halves: it may be refused for one of its posts, and the budget may do for some of them."""
+        """Send a commit in halves: one post may cause the refusal, and the budget may suffice for some posts."""
         if len(commit) == 1:
             if isinstance(refused, BudgetSpent):
                 raise refused
@@ -178,18 +173,18 @@ class Commits:
             raise ServiceUnavailable(self._account.pds_url, _WRITE, HTTPStatus.OK, message="no results")
         given = iter(cids)
         for publication in commit:
-            own = list(islice(given, len(publication.records)))
+            own = list(islice(given, len(publication.prepare_records())))
             try:
-                self._outcomes[id(publication)] = publication.published(own)
+                self._outcomes[id(publication)] = publication.confirm(own)
             except CidMismatch as mismatch:
                 self._outcomes[id(publication)] = mismatch
 
     def _not_out(self, commit: Sequence[Publication], *, look_for_remains: bool) -> list[Publication]:
-        """Those of a commit that are not out, although they were sent."""
+        """Return the publications of a commit that are not out although they were sent."""
         missing = []
         for publication in commit:
             try:
-                found = publication.written()
+                found = publication.find_after_write()
                 if found is None and look_for_remains:
                     publication.check_for_remains()
             except (KeyConflict, RequestRefused) as refused:
@@ -212,16 +207,12 @@ def _writes(publication: Publication) -> list[dict[str, Any]]:
             "rkey": record.rkey,
             "value": record.value,
         }
-        for record in publication.records
+        for record in publication.prepare_records()
     ]
 
 
 def _size(publication: Publication) -> int:
-    """The bytes that it takes as JSON.
-
-    Raises:
-        InvalidInput: more than a commit may have.
-    """
+    """Return the bytes that a publication takes as JSON, or raise InvalidInput if a commit cannot hold them."""
     size = len(json.dumps(_writes(publication), ensure_ascii=False).encode())
     if size > _MAX_BYTES:
         over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BYTES:,}."

@@ -1,4 +1,4 @@
-"""What a post needs from the disk and the network: files made to fit and uploaded, handles, records and pages read."""
+"""Load what a post needs from disk and network: files made to fit and uploaded, handles, records and pages."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from prefect_bluesky.settings import current_settings
 from prefect_bluesky.web import Page, read_page
 
 MAX_IMAGE_SOURCE = 50_000_000
-"""Bytes that an image may have before it is made to fit."""
+"""Bytes of an image at most, before it is made to fit."""
 
 MAX_VIDEO = 300_000_000
 MAX_CAPTIONS = 20_000
 """Both from lexicons/app/bsky/embed/video.json."""
 
 _MAX_PAGE = 1_000_000
-"""Bytes of a page that are read for its card: what it says of itself stands at its beginning."""
+"""Bytes of a page that are read for its link card: a page describes itself at its beginning."""
 
 _MAX_THUMBNAIL_SIDE = 2000
 
@@ -44,7 +44,7 @@ Json = dict[str, Any]
 
 
 class NoMaterials:
-    """Stand-ins where nothing may be loaded: enough to know a post again by what the person wrote."""
+    """Stand-ins, with nothing loaded: enough to recognise a post by what the person wrote."""
 
     def did_of(self, handle: str) -> str | None:
         return None
@@ -69,13 +69,13 @@ class NoMaterials:
 
 
 class LocalMaterials(NoMaterials):
-    """Files and pages are loaded, and nothing is asked of or sent to a PDS."""
+    """Files and pages, loaded without asking a PDS anything or sending it anything."""
 
     def __init__(self) -> None:
         self._settings = current_settings()
         self._images: dict[File, tuple[Json, int, int]] = {}
         self.kept: dict[str, bytes] = {}
-        """Images and captions as they would be sent, by the CID of their blob. What is sent is not kept."""
+        """Images and captions as they would be sent, by the CID of their blob."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
         if file not in self._images:
@@ -85,20 +85,20 @@ class LocalMaterials(NoMaterials):
     def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
         data = read_file(video, field, max_bytes=MAX_VIDEO)
         if not is_mp4(data):
-            raise InvalidInput(field, "it is no MP4 file.", "Convert it to MP4 (H.264).")
+            raise InvalidInput(field, "the file is no MP4 file.", "Convert the video to MP4 (H.264).")
         return self._processed(data), picture_size(data)
 
     def captions(self, captions: Captions, field: str) -> Json:
         data = read_file(captions, field, max_bytes=MAX_CAPTIONS)
         if not data.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT"):
-            raise InvalidInput(field, "it is no WebVTT file.", "Its first line is WEBVTT.")
+            raise InvalidInput(field, "the file is no WebVTT file.", "The first line of such a file is WEBVTT.")
         return self._stored(data, "text/vtt")
 
     def page(self, url: str) -> Page:
         try:
             return read_page(read_url(url, max_bytes=_MAX_PAGE, keep_truncated=True))
         except SourceUnavailable as trouble:
-            logger().warning("The link card goes without what its page says. %s", trouble)
+            logger().warning("The link card is sent without the page's own title, description and picture. %s", trouble)
             return super().page(url)
 
     def picture(self, url: str) -> Json | None:
@@ -106,7 +106,7 @@ class LocalMaterials(NoMaterials):
             data = read_url(url, max_bytes=MAX_IMAGE_SOURCE).data
             blob, *_ = self._fitted(data, url, max_side=_MAX_THUMBNAIL_SIDE)
         except (SourceUnavailable, InvalidInput) as trouble:
-            logger().warning("The link card goes without its picture. %s", trouble)
+            logger().warning("The link card is sent without its picture. %s", trouble)
             return None
         return blob
 
@@ -127,11 +127,7 @@ class LocalMaterials(NoMaterials):
 
 
 class ResolvedMaterials(LocalMaterials):
-    """Handles and records are looked up too, as an account sees them; nothing is sent.
-
-    Args:
-        account: whose post it will be.
-    """
+    """Local materials, and handles and records as an account sees them; nothing is sent."""
 
     def __init__(self, account: SessionStatus) -> None:
         super().__init__()
@@ -147,14 +143,14 @@ class ResolvedMaterials(LocalMaterials):
         wanted = parse_reference(text)
         did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
         if did is None:
-            raise InvalidInput(field, f"nobody has the handle of {text}.", "Give its at:// URI with the DID.")
+            raise InvalidInput(field, f"nobody has the handle of {text}.", "Write the at:// URI with the DID instead.")
         place = Reference(did, wanted.collection, wanted.rkey)
         params = {"repo": did, "collection": place.collection, "rkey": place.rkey}
-        # Most PDSs answer for the whole network; behind one that does not, the record is looked for at its home.
+        # Most PDSs answer for the whole network. If this one does not, the record's own PDS is asked.
         found = self._answer_of_ours(params) or self._answer_of_its_home(did, params)
         cid, value = found.get("cid"), found.get("value")
         if not isinstance(cid, str) or not isinstance(value, dict):
-            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Look whether it is there.")
+            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Check that it exists.")
         return StrongRef(str(place), cid, value)
 
     def _answer_of_ours(self, params: dict[str, str]) -> Json:
@@ -166,7 +162,7 @@ class ResolvedMaterials(LocalMaterials):
     def _answer_of_its_home(self, did: str, params: dict[str, str]) -> Json:
         if did == self._account.did:
             return {}
-        # Anybody may name any server in a DID document: it is asked with the caution that any given URL is.
+        # Anybody may name any server in a DID document: it is asked with the caution that any stranger's URL needs.
         if did.startswith("did:web:"):
             document = self._json(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
         else:
@@ -187,12 +183,7 @@ class ResolvedMaterials(LocalMaterials):
 
 
 class UploadedMaterials(ResolvedMaterials):
-    """Everything, with what is attached uploaded to the account's PDS. An upload that no record uses is dropped there.
-
-    Args:
-        account: whose post it will be.
-        auth: signs the uploads.
-    """
+    """Resolved materials, uploaded to the account's PDS, which drops an upload that no record uses."""
 
     def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
         super().__init__(account)
@@ -211,7 +202,7 @@ class UploadedMaterials(ResolvedMaterials):
         with self._auth.problems():
             return upload_video(
                 data,
-                name="video.mp4",  # not the person's own: it may be a path or a signed URL
+                name="video.mp4",  # not the file's own name: it may be a path or a signed URL
                 account=self._account,
                 auth=self._auth,
                 service_url=self._settings.video_service_url,

@@ -1,4 +1,4 @@
-"""A post as the records that the server will store, complete with record keys and CIDs before anything is sent."""
+"""Make the records of a post that the server will store, with record keys and CIDs, before anything is sent."""
 
 from __future__ import annotations
 
@@ -21,47 +21,42 @@ from prefect_bluesky.protocol import (
 from prefect_bluesky.web import Page
 
 _GALLERY_FROM = 5
-"""lexicons/app/bsky/embed/images.json takes four images; a gallery more."""
+"""More than four images are a gallery (lexicons/app/bsky/embed/images.json takes four)."""
 
 Json = dict[str, Any]
 
 
 class Materials(Protocol):
-    """What a record needs from outside the post."""
+    """The source of everything that a record needs from outside the post."""
 
     def did_of(self, handle: str) -> str | None:
-        """The DID of a mentioned handle, or None if nobody has it."""
+        """Return the DID of a mentioned handle, or None if nobody has the handle."""
 
     def reference(self, text: str, field: str) -> StrongRef:
-        """The record that a URI or an address stands for."""
+        """Return the record that a URI or an address names."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
-        """An image's blob, width and height; `field` is its name in an error."""
+        """Return an image's blob, width and height in pixels; errors name `field`."""
 
     def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
-        """A video's blob, and its width and height if they are known."""
+        """Return a video's blob, and its width and height in pixels if they are known."""
 
     def captions(self, captions: Captions, field: str) -> Json:
-        """A caption file's blob."""
+        """Return the blob of a caption file."""
 
     def page(self, url: str) -> Page:
-        """What a page says of itself; nothing, where it cannot be read."""
+        """Return what a page says about itself: nothing if the page cannot be read."""
 
     def picture(self, url: str) -> Json | None:
-        """The blob of a page's picture, or None where it cannot be had."""
+        """Return the blob of a page's picture, or None if it cannot be loaded."""
 
 
 def compose(
     post: Post, materials: Materials, *, did: str, rkeys: Sequence[str], created_at: datetime
 ) -> tuple[Record, ...]:
-    """The records of a post or thread: its posts in order, then its gates.
+    """Return the records of a post or thread: its posts in order, then its gates.
 
-    Args:
-        post: what the person wrote.
-        materials: what the records need from outside.
-        did: whose they will be.
-        rkeys: the record keys of its posts.
-        created_at: what the first post will say of its time; each further one says a millisecond more.
+    The first post states the time `created_at`; each further post states a millisecond more.
 
     Raises: as `materials`.
     """
@@ -88,9 +83,9 @@ def compose(
 
 
 def outline(record: Json) -> Json:
-    """What the person wrote of a post's record, without what may come out otherwise on another attempt.
+    """Return the parts of a record that are the same on every attempt, to recognise our own post by.
 
-    That is the time, whom a mention leads to, what a page says of itself, and how an image was made to fit.
+    Left out are the time, the DIDs of mentions, what a page says about itself, and the encoding of images.
     """
     reply = record.get("reply")
     features = [feature for facet in record.get("facets", []) for feature in facet.get("features", [])]
@@ -118,7 +113,7 @@ def _outline_of_embed(embed: Any) -> Any:
 
 
 def images_in(record: Json) -> list[str]:
-    """The CIDs of the images that a post's record shows."""
+    """Return the CIDs of the images in a post's record."""
     embed = record.get("embed") or {}
     embed = embed.get("media") or embed
     blobs = (item.get("image", {}) for item in image_items(embed))
@@ -126,7 +121,7 @@ def images_in(record: Json) -> list[str]:
 
 
 def _place(reference: Any) -> Any:
-    """A record's collection and key: its authority may be written as a handle or as a DID."""
+    """Return a reference's collection and record key: its authority may be a handle or a DID."""
     return reference.get("uri", "").rsplit("/", 2)[1:] if isinstance(reference, dict) else None
 
 
@@ -185,7 +180,7 @@ def _images(images: Sequence[Image], materials: Materials, field: str) -> Json:
 
 
 def _video(video: Video, materials: Materials, field: str) -> Json:
-    # The small files first: what is wrong with them shows before hundreds of megabytes are sent.
+    # The small files first: their errors show before hundreds of megabytes are sent.
     captions = [
         {"lang": each.language, "file": materials.captions(each, f"{field}.captions[{number}]")}
         for number, each in enumerate(video.captions)

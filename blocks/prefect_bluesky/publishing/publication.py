@@ -1,7 +1,4 @@
-"""A `Post` made final, and the look whether it is out.
-
-The account's own repository is the ledger: that is decided by looking under its record key.
-"""
+"""A post made final, and the search for it in the account's own repository, which alone decides whether it is out."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from prefect_bluesky.sessions import SessionStatus
 
 
 class PublishedPost(BaseModel):
-    """A post that is out.
+    """A published post.
 
     Example:
         >>> credentials.publish("Hello").url
@@ -32,11 +29,11 @@ class PublishedPost(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    uri: str = Field(description="Its at:// URI.")
-    cid: str = Field(description="The CID of this version of it.")
-    url: str = Field(description="Its page in the Bluesky app.")
+    uri: str = Field(description="The post's at:// URI.")
+    cid: str = Field(description="The CID of this version of the post.")
+    url: str = Field(description="The post's page in the Bluesky app.")
     posts: tuple[PublishedPost, ...] = Field(
-        default=(), description="The posts of a thread in order, this one first; empty if it is none."
+        default=(), description="All posts of a thread in order, this one first; empty for a single post."
     )
 
 
@@ -45,14 +42,14 @@ class Publication:
     """A post with everything fixed that the server will store.
 
     Args:
-        post: what the person wrote.
-        account: whose repository it goes to.
+        post: the post, as a person wrote it.
+        account: the account whose repository the post goes to.
         rkeys: the record keys of its posts.
-        next_rkey: the one that a post after the last would have.
-        created_at: what it will say of its time.
-        materials: what its records need from outside; asked once, and not before they are needed.
-        is_repeatable: whether another attempt would have the same record keys.
-        look_first: whether it may be out already.
+        next_rkey: the record key that a post after the last would have.
+        created_at: the time that the post states.
+        materials: everything that the records need from outside; loaded once, when it is needed.
+        is_repeatable: whether another attempt has the same record keys.
+        look_first: whether the post may be out already.
     """
 
     post: Post
@@ -77,79 +74,64 @@ class Publication:
         is_repeatable: bool,
         look_first: bool,
     ) -> Publication:
-        """Make a post final.
-
-        Args:
-            post: what the person wrote.
-            account: whose repository it goes to.
-            materials: what its records need from outside.
-            key: what tells this post from all others of the account, on each attempt the same.
-            planned_at: the planned time, if it is the same on each attempt.
-            created_at: what the post will say of its time.
-            is_repeatable: whether another attempt would have the same key.
-            look_first: whether it may be out already.
-        """
+        """Fix the record keys of a post: the same for each attempt with this key and planned time."""
         *rkeys, next_rkey = record_keys(account.did, key, planned_at, count=len(post.posts()) + 1)
         return cls(post, account, rkeys, next_rkey, created_at, materials, is_repeatable, look_first)
 
     @property
     def uri(self) -> str:
-        """The at:// URI that it will have."""
+        """The at:// URI that the post will have."""
         return f"at://{self.account.did}/{POST_COLLECTION}/{self.rkeys[0]}"
 
-    @cached_property
-    def records(self) -> tuple[Record, ...]:
-        """Its posts in order, then its gates, as they are sent and stored.
+    def prepare_records(self) -> tuple[Record, ...]:
+        """Load and upload what the post attaches, once, and return its records: the posts in order, then the gates.
 
         Raises:
-            InvalidInput, SourceUnavailable: something that it attaches or refers to cannot be used, or be had.
+            InvalidInput, SourceUnavailable: an attachment or a reference cannot be used, or cannot be loaded.
             AuthError: the account cannot sign in, or may not upload.
-            ServiceError: an upload failed, or something could not be looked up; nothing is out.
+            ServiceError: an upload or a look-up failed; nothing is published.
         """
+        return self._records
+
+    @cached_property
+    def _records(self) -> tuple[Record, ...]:
         return self._composed(self.materials)
 
-    def find(self) -> PublishedPost | None:
-        """The post, if an earlier attempt has published it.
-
-        Nothing is loaded for it: what was published needs its images and pages no more, and they may be gone.
+    def find_earlier(self) -> PublishedPost | None:
+        """Return the post if an earlier attempt has published it; its images and pages, perhaps gone, are not loaded.
 
         Raises:
-            KeyConflict: the key is taken by another post.
-            ServiceUnavailable, RateLimited: it cannot be said now.
+            KeyConflict: another post has the key.
+            ServiceUnavailable, RateLimited: the server cannot be asked now.
         """
         return self._found(self._composed(NoMaterials()))
 
-    def written(self) -> PublishedPost | None:
-        """The post, if a write whose answer was lost has published it.
+    def find_after_write(self) -> PublishedPost | None:
+        """Return the post if a write whose answer was lost has published it.
 
-        Raises: as `find`.
+        Raises: as `find_earlier`.
         """
-        return self._found(self.records)
+        return self._found(self._records)
 
-    def published(self, cids: Sequence[str]) -> PublishedPost:
-        """The post, as the server says that it has stored it.
-
-        Args:
-            cids: the CIDs that it answered, one for each of `records`.
+    def confirm(self, cids: Sequence[str]) -> PublishedPost:
+        """Return the published post, from the CIDs that the server answered, one for each record.
 
         Raises:
-            CidMismatch: published, but the server computed another CID.
+            CidMismatch: the post is published, but the server computed another CID.
         """
-        for record, cid in zip(self.records, cids, strict=True):
+        for record, cid in zip(self._records, cids, strict=True):
             if cid != record.cid:
                 raise CidMismatch(record.uri(self.account.did), record.cid, cid)
-        return self._published(
-            {record.rkey: record.cid for record in self.records if record.collection == POST_COLLECTION}
-        )
+        return self._published({each.rkey: each.cid for each in self._records if each.collection == POST_COLLECTION})
 
     def check_for_remains(self) -> None:
-        """Whether the server refuses to write because something of a thread that was deleted is left under the key.
+        """Fail if the rest of a deleted thread is stored under the key, which makes the server refuse the write.
 
         Raises:
-            KeyConflict: something is.
-            ServiceUnavailable, RateLimited: it cannot be said now.
+            KeyConflict: a later post or a gate is stored.
+            ServiceUnavailable, RateLimited: the server cannot be asked now.
         """
-        for record in self.records[1:]:
+        for record in self._records[1:]:
             if self._stored(record.collection, record.rkey):
                 raise KeyConflict(record.uri(self.account.did))
 
@@ -157,7 +139,7 @@ class Publication:
         return compose(self.post, materials, did=self.account.did, rkeys=self.rkeys, created_at=self.created_at)
 
     def _found(self, wanted: Sequence[Record]) -> PublishedPost | None:
-        """The post, if it is out: all of a thread is, once its first post is."""
+        """Return the post if it is out: all of a thread is out if its first post is."""
         posts = [record for record in wanted if record.collection == POST_COLLECTION]
         if (first := self._stored(POST_COLLECTION, posts[0].rkey)) is None:
             return None
@@ -168,11 +150,11 @@ class Publication:
                 raise KeyConflict(record.uri(self.account.did))
             cids[record.rkey] = found[0]
         if self._stored(POST_COLLECTION, self.next_rkey):
-            raise KeyConflict(posts[0].uri(self.account.did))  # a longer thread that begins alike
+            raise KeyConflict(posts[0].uri(self.account.did))  # a longer thread with the same beginning
         return self._published(cids)
 
     def _stored(self, collection: str, rkey: str) -> tuple[str, dict[str, Any]] | None:
-        """The CID and the JSON of what lies under a record key."""
+        """Return the CID and the JSON of the record under a record key, or None."""
         method = "com.atproto.repo.getRecord"
         params = {"repo": self.account.did, "collection": collection, "rkey": rkey}
         try:
@@ -199,10 +181,10 @@ class Publication:
 
 
 def _is_same(post: ThreadPost, wanted: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether a stored record is this post, published at another time."""
+    """Return whether a stored record is this post, published at another time."""
     if outline(wanted) != outline(found):
         return False
-    # Images of the same source are the same here, where nothing else than this attempt may have loaded them.
+    # The same source gives the same image here, unless only this attempt has loaded it.
     if any(images_in(wanted)) and images_in(wanted) != images_in(found):
         return False
     embed = found.get("embed", {})

@@ -1,6 +1,6 @@
-"""Videos: each goes through Bluesky's video service, which makes it playable and puts it on the account's PDS.
+"""Upload videos through Bluesky's video service, which makes them playable and stores them on the account's PDS.
 
-One that is uploaded to the PDS alone is missing from its post until the service has found and processed it:
+A video that is uploaded to the PDS alone is missing from its post until the service has found and processed it:
 https://docs.bsky.app/docs/tutorials/video
 """
 
@@ -18,15 +18,15 @@ from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.sessions import SessionStatus
 
 PROCESSING_LIMIT = timedelta(minutes=10)
-"""How long the service may work at a video."""
+"""How long the service may process a video."""
 
 _UPLOAD = "app.bsky.video.uploadVideo"
 _STATUS = "app.bsky.video.getJobStatus"
 
-# As long as in Bluesky's own app. It starts with the upload and must last until the service puts the video on the PDS.
+# As in Bluesky's own app. The token must last from the upload until the service stores the video on the PDS.
 _TOKEN_LIFETIME = timedelta(minutes=30)
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 5.0
-# A service that is restarted meanwhile, or does not know its newest job yet, does not cost the upload.
+# The upload is not lost if the service restarts meanwhile, or does not know its newest job yet.
 _UNANSWERED_IN_A_ROW = 5
 
 
@@ -39,35 +39,35 @@ def upload_video(
     service_url: str,
     on_progress: Callable[[str, int | None], None] | None = None,
 ) -> dict[str, Any]:
-    """Have a video processed by the video service; the blob reference to put into a record.
+    """Have a video processed by the video service; return the blob reference for the record.
 
-    Safe to repeat: the service knows a video of the account again and goes on with its job, or gives the result.
+    Safe to repeat: the service recognises a video of the account and continues its job, or returns the result.
 
     Args:
         data: the video, an MP4.
-        name: its file name, such as `launch.mp4`.
-        account: whose video it is.
+        name: a file name, such as `launch.mp4`.
+        account: the video's account.
         auth: signs requests to the account's PDS.
         service_url: the video service.
-        on_progress: called with the job's state, such as `JOB_STATE_ENCODING`, and the percentage of it if known.
+        on_progress: called with the job's state, such as `JOB_STATE_ENCODING`, and its percentage if known.
 
     Raises:
         ServiceUnavailable: the PDS or the service does not answer, or is not done after `PROCESSING_LIMIT`.
         RateLimited: one of them asks to slow down.
-        RequestRefused: the service does not take the video or cannot process it, or the PDS gives no token for it.
+        RequestRefused: the service refuses the video or cannot process it, or the PDS gives no token for it.
     """
     report = on_progress or (lambda state, progress: None)
     job = _uploaded(data, name, account, _service_token(account, auth), service_url)
     report(*_progress_of(job))
-    # Whatever else is said: a video that was processed before comes with an error and its blob.
+    # A video that was processed before is answered with an error and its blob.
     return _blob_of(job) or _processed(str(job["jobId"]), service_url, report)
 
 
 def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken:
-    """With it, the video service may upload blobs to the account's PDS."""
+    """Return a token with which the video service may upload blobs to the account's PDS."""
     describe, method = "com.atproto.server.describeServer", "com.atproto.server.getServiceAuth"
-    # The PDS takes tokens for the DID that it gives itself. Bluesky's app makes one up from the PDS's address, which
-    # fails where the PDS has another name as well: https://github.com/bluesky-social/pds/issues/298
+    # The PDS takes tokens for its own DID. Bluesky's app derives a DID from the PDS's address, which fails if the PDS
+    # has another name as well: https://github.com/bluesky-social/pds/issues/298
     pds_did = xrpc.query(account.pds_url, describe, {}).get("did")
     if not isinstance(pds_did, str):
         raise ServiceUnavailable(account.pds_url, describe, 200, message="no DID")
@@ -83,7 +83,7 @@ def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken
 def _uploaded(
     data: bytes, name: str, account: SessionStatus, token: xrpc.BearerToken, service_url: str
 ) -> dict[str, Any]:
-    """The job of an upload, of an earlier one if the service knows the video."""
+    """Upload a video; return its job, or the earlier job if the service knows the video."""
     params = {"did": account.did, "name": name}
     already_exists = 409
     answer = xrpc.upload(service_url, _UPLOAD, data, "video/mp4", params=params, auth=token, accept={already_exists})
@@ -96,7 +96,7 @@ def _uploaded(
 
 
 def _processed(job_id: str, service_url: str, report: Callable[[str, int | None], None]) -> dict[str, Any]:
-    """The blob of a job, once it is completed."""
+    """Wait for a job; return its blob."""
     state, unanswered = "unknown", 0
     for pause in _pauses():
         try:
@@ -127,7 +127,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _job_in(answer: dict[str, Any]) -> dict[str, Any]:
-    # The lexicon has it under jobStatus, and so has getJobStatus; uploadVideo answers with the job itself:
+    # By the lexicon, and in getJobStatus, the job is under jobStatus; uploadVideo answers with the job itself:
     # https://github.com/bluesky-social/atproto/issues/3097
     job = answer.get("jobStatus")
     return job if isinstance(job, dict) else answer

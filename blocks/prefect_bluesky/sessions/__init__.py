@@ -18,25 +18,10 @@ from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from prefect_bluesky.sessions.stores.prefect import PrefectSessionStore
 
+# fmt: off
 __all__ = [
-    "AppPassword",
-    "Authenticator",
-    "AwsSecret",
-    "AwsSessionStore",
-    "BearerAuth",
-    "Diagnosis",
-    "Examination",
-    "LoginPolicy",
-    "MemorySessionStore",
-    "PrefectSessionStore",
-    "Saved",
-    "Session",
-    "SessionDocument",
-    "SessionStatus",
-    "SessionStore",
-    "async_sdk_client",
-    "from_block",
-    "from_secret",
-    "sdk_client",
-    "worker_lock",
+    "AppPassword", "Authenticator", "AwsSecret", "AwsSessionStore", "BearerAuth", "Diagnosis", "Examination",
+    "LoginPolicy", "MemorySessionStore", "PrefectSessionStore", "Saved", "Session", "SessionDocument", "SessionStatus",
+    "SessionStore", "async_sdk_client", "from_block", "from_secret", "sdk_client", "worker_lock",
 ]
+# fmt: on
