@@ -1,7 +1,7 @@
 """See a session expire and heal: `uv run flows/demo.py`.
 
-Runs the `publish` flow on a Prefect server and a PDS of its own, both on loopback and gone afterwards. Exits with 0
-only if every step did what it should.
+Runs the `publish` flow on a temporary Prefect server and a temporary PDS, both on loopback. Exits with 0 only if every
+step did what it should.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WRITE = "applyWrites"
 
 
 class Demo:
-    """The story, step by step, with what the PDS really saw."""
+    """The steps of the demo, with the requests that the PDS received."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -41,7 +41,7 @@ class Demo:
         self.problem: AuthProblem | None = None
 
     def on_request(self, request: sandbox.Request) -> None:
-        """Print a request as the PDS answers it."""
+        """Print a request and the answer of the PDS."""
         name = request.nsid.rsplit(".", 1)[1]
         self.seen.append((name, request.status))
         colour = "green" if request.status == 200 else "red"
@@ -49,7 +49,7 @@ class Demo:
 
     @contextmanager
     def step(self, title: str, expected: list[tuple[str, int]], meaning: str) -> Iterator[None]:
-        """Tell a step, and whether exactly the expected requests arrived."""
+        """Print a step, and whether exactly the expected requests arrived."""
         self.console.print(f"\n[bold]{title}[/]")
         before = len(self.seen)
         yield
@@ -63,7 +63,7 @@ class Demo:
         self.replays += writes - 1 if seen and seen[-1] == (WRITE, 200) else 0
 
     def run(self) -> dict[str, object]:
-        """Tell the whole story and count what happened."""
+        """Run all steps, and return the counts."""
         self.console.print("Starting a Prefect server and a PDS on loopback; nothing leaves this machine.", style="dim")
         with (
             temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
@@ -72,11 +72,8 @@ class Demo:
         ):
             alice = pds.create_account("alice.test")
             credentials = BlueskyCredentials(handle=alice.handle, app_password=alice.app_password, service_url=pds.url)
-            with self.step(
-                "1. Publish a first post",
-                [(LOGIN, 200), (WRITE, 200)],
-                "signed in once, published; the session is kept",
-            ):
+            meaning = "signed in once, published; the session is kept"
+            with self.step("1. Publish a first post", [(LOGIN, 200), (WRITE, 200)], meaning):
                 self._publish(credentials, "Hello from Prefect")
             with self.step("2. Publish another", [(WRITE, 200)], "the gate reused the session: no login, no refresh"):
                 self._publish(credentials, "The same session, a second post")
@@ -120,9 +117,9 @@ class Demo:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON that counts what happened")
+    parser.add_argument("--json", action="store_true", help="end with the counts in one line of JSON")
     arguments = parser.parse_args()
-    logging.disable(logging.CRITICAL)  # the story is told here; Prefect's own log of it would drown it
+    logging.disable(logging.CRITICAL)  # Prefect's log would hide the demo's own output
     console = Console(highlight=False)
     demo = Demo(console)
     counts = demo.run()
@@ -137,8 +134,7 @@ def _main() -> None:
     if arguments.json:
         print(json.dumps(counts))
     else:
-        told = ", ".join(f"{name} {value}" for name, value in counts.items())
-        console.print(f"\n[bold]{told}[/]")
+        console.print(f"\n[bold]{', '.join(f'{name} {value}' for name, value in counts.items())}[/]")
     sys.exit(0 if counts == expected and not demo.failed_steps else 1)
 
 

@@ -1,6 +1,6 @@
 """Find out why an account cannot publish: `uv run flows/diagnose.py`.
 
-As a deployment it takes a saved `BlueskyCredentials` block. As a script it takes the account from the environment.
+A deployment takes a saved `BlueskyCredentials` block. The script takes the account from the environment.
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -25,11 +25,11 @@ from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
 def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
     """Check an account as a person would.
 
-    It refreshes the session, which is saved as each refresh is, and writes nothing to the account.
+    The check refreshes the session, stores the new session, and writes nothing to the account.
 
     Args:
-        account: the account; pick a saved block.
-        log_in: whether to sign in too, which spends one of the day's logins.
+        account: The account. Pick a saved block.
+        log_in: Also sign in, which uses one of the logins allowed per day.
     """
     diagnosis = account.diagnose(log_in=log_in)
     problem = diagnosis.problem
@@ -39,12 +39,10 @@ def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="diagnose.py",
-        description="Find out why a Bluesky account cannot publish, and what to do about it.",
-        epilog="The account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally, BLUESKY_SERVICE_URL.",
-    )
-    parser.add_argument("--log-in", action="store_true", help="sign in too, which spends one of the day's logins")
+    description = "Find out why a Bluesky account cannot publish, and what to do about it."
+    epilog = "The account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally, BLUESKY_SERVICE_URL."
+    parser = argparse.ArgumentParser(prog="diagnose.py", description=description, epilog=epilog)
+    parser.add_argument("--log-in", action="store_true", help="also sign in, which uses one of the day's logins")
     arguments = parser.parse_args()
     try:
         diagnosis = diagnose(BlueskyCredentials.from_environment(), arguments.log_in)

@@ -1,10 +1,10 @@
-"""List, show and discard the posts that are held: `uv run flows/held.py list`.
+"""List, show and discard held posts: `uv run flows/held.py list`.
 
     uv run flows/held.py list --account alice.test
     uv run flows/held.py show 0198c5f2
     uv run flows/held.py drop 0198c5f2
 
-The Prefect server is the one of PREFECT_API_URL.
+PREFECT_API_URL names the Prefect server.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from rich.table import Table
 from prefect_bluesky import BlueskyError
 from prefect_bluesky.planning import account_of, drop, find_held_run, read_held_runs, service_of
 
-_SHORT = 13
-"""Characters of a run's id in the list."""
-
-_CHARACTERS = 60
-"""Characters of a post's text in the list."""
+_ID_CHARACTERS, _TEXT_CHARACTERS = 13, 60
+"""The lengths of a run's id and of a post's text in the list."""
 
 
 def _list(account: str | None, console: Console) -> None:
@@ -35,9 +32,8 @@ def _list(account: str | None, console: Console) -> None:
         return
     table = Table("run", "account", "held since (UTC)", "planned for (UTC)", "post")
     for run in runs:
-        table.add_row(
-            str(run.id)[:_SHORT], account_of(run) or "?", _held_since(run), _planned_for(run), escape(_beginning(run))
-        )
+        times = _held_since(run), _planned_for(run)
+        table.add_row(str(run.id)[:_ID_CHARACTERS], account_of(run) or "?", *times, escape(_beginning(run)))
     console.print(table)
 
 
@@ -48,7 +44,7 @@ def _show(run: FlowRun, console: Console) -> None:
         "held since": f"{_held_since(run)} UTC",
         "planned for": f"{_planned_for(run)} UTC",
         "why": (run.state.message if run.state else "") or "",
-        "sent by publish-held": "yes" if run.deployment_id else "no: no deployment has started it",
+        "sent by publish-held": "yes" if run.deployment_id else "no: the run has no deployment",
     }
     for name, fact in facts.items():
         console.print(f"[bold]{name}:[/] {escape(fact)}")
@@ -56,17 +52,14 @@ def _show(run: FlowRun, console: Console) -> None:
     console.print(json.dumps(parameters, ensure_ascii=False, indent=2), markup=False)
 
 
-def _drop(runs: list[FlowRun], console: Console) -> None:
-    for run in runs:
-        dropped = drop(run.id)
-        console.print(f"Dropped {run.id}." if dropped else f"{run.id} is held no more: see its page in Prefect.")
+def _drop(run: FlowRun, console: Console) -> None:
+    console.print(f"Dropped {run.id}." if drop(run.id) else f"{run.id} is no longer held: see its page in Prefect.")
 
 
 def _beginning(run: FlowRun) -> str:
     post = run.parameters.get("post")
-    text = post.get("text", "") if isinstance(post, dict) else str(post or run.name)
-    text = " ".join(text.split())
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…"
+    text = " ".join((post.get("text", "") if isinstance(post, dict) else str(post or run.name)).split())
+    return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]}…"
 
 
 def _held_since(run: FlowRun) -> str:
@@ -78,16 +71,16 @@ def _planned_for(run: FlowRun) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="held.py",
-        description="List, show and discard the posts that are held on the Prefect server of PREFECT_API_URL.",
-    )
+    description = "List, show and discard the posts that are held on the Prefect server of PREFECT_API_URL."
+    parser = argparse.ArgumentParser(prog="held.py", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="list the held posts, the oldest first")
-    listing.add_argument("--account", metavar="HANDLE", help="of this account only: the handle or DID in its block")
-    whats = {"show": "show held posts, and why each is held", "drop": "discard held posts: never send them"}
-    for name, what in whats.items():
-        command = commands.add_parser(name, help=what)
+    listing = commands.add_parser("list", help="list the held posts, oldest first")
+    listing.add_argument(
+        "--account", metavar="HANDLE", help="only posts of this account: handle or DID as in its block"
+    )
+    helps = {"show": "show held posts, and why each is held", "drop": "discard held posts: never send them"}
+    for name, text in helps.items():
+        command = commands.add_parser(name, help=text)
         command.add_argument("run", nargs="+", help="the id of the run, or the beginning of the id")
     return parser.parse_args()
 
@@ -102,11 +95,9 @@ def _main() -> None:
         runs = [find_held_run(each) for each in arguments.run]
     except BlueskyError as problem:
         sys.exit(str(problem))
-    if arguments.command == "drop":
-        _drop(runs, console)
-        return
+    act = _drop if arguments.command == "drop" else _show
     for run in runs:
-        _show(run, console)
+        act(run, console)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Publish a post or a thread to Bluesky: gate, then publish.
+"""Publish a post or a thread to Bluesky: ensure a session, then publish.
 
-As a deployment it takes a saved `BlueskyCredentials` block and a post. As a script it takes the account from the
-environment: `uv run flows/publish.py "Hello"`.
+A deployment takes a saved `BlueskyCredentials` block and a post. The script takes the account from the environment:
+`uv run flows/publish.py "Hello"`.
 """
 
-# No `from __future__ import annotations`: `publish.serve()` pickles the flow by value, and a parameter's type that is
-# only a string is not found where it runs (Prefect 3.8.8).
+# No `from __future__ import annotations`: `publish.serve()` pickles the flow by value. A parameter type that is only a
+# string cannot be resolved in the process that runs the flow (Prefect 3.8.8).
 
 import argparse
 import sys
@@ -43,24 +43,24 @@ from prefect_bluesky.validation import explain_validation_error
 def publish(
     credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False
 ) -> PublishedPost | Preview | State[Any]:
-    """Publish one post, or a thread.
+    """Publish one post or a thread.
 
-    If the account cannot sign in, or its server does not answer for long, a deployment's run ends in the state `Held`,
+    If the account cannot sign in or its server does not answer for long, a deployment's run ends in the state `Held`,
     and `publish-held` sends the post later. Any other run fails.
 
     Args:
         credentials: The account. Pick a saved block, so that the run can be repeated.
-        post: What to publish. A text is enough.
-        key: What tells this post from all others of the account: under the same key it is never published twice. Left
-            out, a retry of this run does not publish twice, and another run does.
-        dry_run: Send nothing, and show a preview among the run's artifacts.
+        post: The post to publish. A text is enough.
+        key: A name for this post, unique within the account: each key is published once. If it is left out, a retry
+            of this run does not publish twice, but a new run does.
+        dry_run: Send nothing. Show a preview among the run's artifacts.
     """
     logger = get_run_logger()
     try:
         session = ensure_session(credentials)
         if dry_run:
             preview = credentials.publish(post, key, dry_run=True)
-            logger.info("Nothing was sent. It would be:\n%s", preview)
+            logger.info("Nothing was sent. Preview:\n%s", preview)
             return preview
         published = publish_post(credentials, post, key)
     except BlueskyError as error:
@@ -69,54 +69,39 @@ def publish(
         return hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
     with ignoring_api_trouble("The artifact with the link could not be made"):
-        create_link_artifact(
-            published.url,
-            link_text="See the post",
-            description=f"Published as {session.handle}.\n\n{literal_markdown(post.text)}",
-        )
+        description = f"Published as {session.handle}.\n\n{literal_markdown(post.text)}"
+        create_link_artifact(published.url, link_text="See the post", description=description)
     return published
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="publish.py",
-        description="Publish one post to Bluesky.",
-        epilog=(
-            "The account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social), BLUESKY_APP_PASSWORD"
-            " (made in the Bluesky app under Settings > Privacy and security > App passwords) and, if it is not"
-            " https://bsky.social, BLUESKY_SERVICE_URL. The session is kept in Prefect, encrypted, so that the next"
-            " call need not sign in again."
-        ),
+    epilog = (
+        "The account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social), BLUESKY_APP_PASSWORD"
+        " (created in the Bluesky app under Settings > Privacy and security > App passwords) and, if the service is not"
+        " https://bsky.social, BLUESKY_SERVICE_URL. Prefect stores the session, encrypted, for the next call."
     )
-    parser.add_argument("text", help="what the post says; links, @mentions and #hashtags become clickable")
-    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="attach an image; up to ten times")
-    parser.add_argument("--alt", action="append", default=[], metavar="TEXT", help="what it shows; once for each image")
+    parser = argparse.ArgumentParser(prog="publish.py", description="Publish one post to Bluesky.", epilog=epilog)
+    parser.add_argument("text", help="the text of the post; links, @mentions and #hashtags become clickable")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="attach an image, up to ten times")
+    parser.add_argument("--alt", action="append", default=[], metavar="TEXT", help="describe an image, once per image")
     parser.add_argument("--link-card", metavar="URL", help="show a card of this page")
-    parser.add_argument("--split", action="store_true", help="make a thread of a text that is too long for a post")
-    parser.add_argument("--key", help="publish under this key at most once, however often this is called")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing, and print what would be sent")
-    parser.add_argument(
-        "--hold",
-        action="store_true",
-        help="if the post cannot go out now, let publish-held send it later, from the account's saved block",
-    )
+    parser.add_argument("--split", action="store_true", help="make a thread if the text is too long for one post")
+    parser.add_argument("--key", help="publish under this key at most once, however often the script runs")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing, and print a preview")
+    hold_help = "if the post cannot be published now, let publish-held send it later, from the account's saved block"
+    parser.add_argument("--hold", action="store_true", help=hold_help)
     return parser.parse_args()
 
 
 def _post(arguments: argparse.Namespace) -> Post:
     files = arguments.image
     if arguments.hold:
-        # The worker that sends it later has another working directory.
+        # The worker that sends the post later has another working directory.
         files = [file if is_url(file) else str(Path(file).expanduser().resolve()) for file in files]
     images = [{"source": file, "alt": alt or ""} for file, alt in zip_longest(files, arguments.alt)]
+    card, split = arguments.link_card, arguments.split
     return Post.model_validate(
-        {
-            "text": arguments.text,
-            "images": images,
-            "link_card": arguments.link_card,
-            "split_long_text": arguments.split,
-            "numbered": arguments.split,
-        }
+        {"text": arguments.text, "images": images, "link_card": card, "split_long_text": split, "numbered": split}
     )
 
 

@@ -1,4 +1,4 @@
-"""Publish for many accounts at once: what is due now goes out now, what is due later is scheduled.
+"""Publish posts of many accounts: publish due posts now, and schedule later posts.
 
 uv run flows/publish_batch.py calendars/december.yaml
 """
@@ -27,7 +27,7 @@ def _run_name() -> str:
 @flow(
     name="publish-batch",
     flow_run_name=_run_name,
-    description="Publish many posts of many accounts: those that are due now, and the others when they are.",
+    description="Publish many posts of many accounts: publish due posts now, and schedule later posts.",
 )
 def publish_batch(
     items: tuple[PlannedPost, ...] = (),
@@ -37,18 +37,18 @@ def publish_batch(
     dry_run: bool = False,
     at_once: Annotated[int, Field(ge=1, le=64)] = 32,
 ) -> State[Any]:
-    """Publish what is due, and schedule the rest as runs of `publish`.
+    """Publish due posts, and schedule later posts as runs of `publish`.
 
-    An account that cannot sign in stops no other; its posts are held. The same calendar may be given again and again:
-    what it has published or scheduled before is left as it is.
+    An account that cannot sign in does not stop the others, and its posts are held. The same calendar may be passed
+    repeatedly: posts that were published or scheduled before are left unchanged.
 
     Args:
-        items: The posts. Or give a calendar.
+        items: The posts. Leave empty to read a calendar.
         calendar: A YAML, JSON, CSV or Markdown file: its path or URL.
-        storage: The Prefect block that the calendar lies in, such as s3-bucket/calendars. Left out, no block.
-        timezone: Where times hold that name no offset, if the calendar does not say it.
-        dry_run: Publish and schedule nothing, and show what would be.
-        at_once: How many accounts are served at a time.
+        storage: The Prefect block that stores the calendar, such as s3-bucket/calendars. Leave empty for no block.
+        timezone: The time zone of times without an offset, if the calendar does not name one.
+        dry_run: Publish and schedule nothing. Show a preview.
+        at_once: The number of accounts to serve at the same time.
     """
     batch = Batch(read_entries(items, calendar, storage, timezone), dry_run=dry_run)
     batch.work(at_once)
@@ -56,12 +56,10 @@ def publish_batch(
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="publish_batch.py",
-        description="Publish a calendar: what is due now goes out now, what is due later is scheduled.",
-    )
+    description = "Publish a calendar: publish due posts now, and schedule later posts."
+    parser = argparse.ArgumentParser(prog="publish_batch.py", description=description)
     parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
-    parser.add_argument("--timezone", default="UTC", help="where times hold that name no offset, such as Europe/Berlin")
+    parser.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
     parser.add_argument("--dry-run", action="store_true", help="publish and schedule nothing")
     arguments = parser.parse_args()
     try:

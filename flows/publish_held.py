@@ -1,7 +1,6 @@
 """Send the posts that were held while their account could not sign in.
 
-An automation runs it as soon as an account has recovered, and a schedule now and then, so that no post waits for an
-event that got lost.
+An automation starts this flow as soon as an account recovers. A schedule also starts it, in case an event is lost.
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -20,10 +19,10 @@ from prefect_bluesky.planning import send_held
     description="Send the posts that were held while their account could not sign in, oldest first, each exactly once.",
 )
 def publish_held(account: str | None = None) -> State[Any]:
-    """Send what was held, under the keys of the runs that were to send it.
+    """Send held posts under the keys of their own runs.
 
     Args:
-        account: Only this account's posts: its handle or DID, as its block has it. Left out, those of all accounts.
+        account: Send only this account's posts. Write the handle or DID as in its block. Leave empty for all accounts.
     """
     return send_held(account)
 

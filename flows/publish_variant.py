@@ -1,4 +1,4 @@
-"""Publish one post to a channel: what `compose` has planned for later is a run of this, to be seen and cancelled."""
+"""Publish one post to a channel. `compose` schedules later posts as runs of this flow, which people can cancel."""
 
 # No `from __future__ import annotations`: see publish.py.
 
@@ -17,7 +17,7 @@ def publish_variant(channel: str, variant: Variant, key: str) -> Published:
 
     Args:
         channel: The block of the channel, such as mastodon-credentials/alice.
-        variant: What goes out.
-        key: What tells it from all others of the channel.
+        variant: The post to publish.
+        key: A name for this post, unique within the channel: each key is published once.
     """
     return publish_once(channel, variant, key)

@@ -1,7 +1,7 @@
-"""Keep every saved account's session warm, and notice a dead app password before the next publish does.
+"""Refresh the sessions of all saved accounts, to detect a revoked app password before the next post.
 
-A revoked app password shows only at a refresh: its access tokens work on for up to two hours. So this flow, on a
-schedule and whenever a worker starts, refreshes what has not been refreshed for a while.
+A revoked app password is detected only at a refresh, as its access tokens work for up to two more hours. This flow
+refreshes older sessions on a schedule and whenever a worker starts.
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -33,26 +33,26 @@ _CHECKS_SHOWN = 24
 @flow(
     name="refresh-sessions",
     flow_run_name="refresh sessions",
-    description="Keep every saved account's session warm, and say which account needs somebody.",
+    description="Refresh the sessions of all saved accounts, and report which accounts need attention.",
 )
 def refresh_sessions(max_age: timedelta = timedelta(minutes=30), at_once: int = 8) -> State[Any]:
     """Check all saved accounts.
 
-    It does not fail because of an account: the alert on `bluesky.auth.failed` has told of that.
+    A failing account does not fail the run: the alert on `bluesky.auth.failed` has reported the account.
 
     Args:
-        max_age: Refresh what was refreshed longer ago than this.
-        at_once: How many accounts are asked at a time.
+        max_age: Refresh sessions whose last refresh is older than this.
+        at_once: The number of accounts to check at the same time.
     """
     blocks = load_many(saved_names())
-    # No tasks: a thousand accounts every ten minutes would be a thousand rows in Prefect's database each time.
+    # Threads, not tasks: a thousand accounts would add a thousand rows to Prefect's database every ten minutes.
     with ThreadPoolExecutor(at_once) as threads:
         checks = [threads.submit(copy_context().run, _check, name, block, max_age) for name, block in blocks.items()]
         accounts = [check.result() for check in checks]
     counts = Counter(account.state for account in accounts)
-    told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "No account is saved."
-    _show(accounts, told)
-    return Completed(message=told)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "No account is saved."
+    _show(accounts, summary)
+    return Completed(message=summary)
 
 
 def _check(name: str, credentials: BlueskyCredentials | BlueskyError | ValueError, max_age: timedelta) -> AccountHealth:
@@ -65,32 +65,25 @@ def _check(name: str, credentials: BlueskyCredentials | BlueskyError | ValueErro
         status = credentials.keep_alive(max_age)
     except BlueskyError as error:
         log.warning("%s: %s", credentials.handle, error)
-        return AccountHealth(
-            **about,
-            did=credentials.did,
-            state="stopped" if error.stops_account else "not reached",
-            problem=error.problem,
-            remark=error.problem.remedy if error.problem else str(error),
-        )
+        state, problem = "stopped" if error.stops_account else "not reached", error.problem
+        remark = problem.remedy if problem else str(error)
+        return AccountHealth(**about, did=credentials.did, state=state, problem=problem, remark=remark)
     log.info("%s", status)
     return AccountHealth(**about, did=status.did, expires_at=status.expires_at, state="well")
 
 
-def _show(accounts: list[AccountHealth], told: str) -> None:
+def _show(accounts: list[AccountHealth], summary: str) -> None:
     with ignoring_api_trouble("The artifacts could not be made"):
         page = status_page(accounts, _past_checks(), datetime.now(UTC))
-        create_table_artifact([account.row() for account in accounts], key=TABLE, description=told)
-        create_markdown_artifact(page, key=PAGE, description="The accounts that publish to Bluesky, and how they are.")
+        create_table_artifact([account.row() for account in accounts], key=TABLE, description=summary)
+        create_markdown_artifact(page, key=PAGE, description="The accounts that publish to Bluesky, and their health.")
 
 
 def _past_checks() -> list[Past]:
-    """What the last runs found, read from their tables."""
+    """Return the results of the last runs, read from their tables."""
     with api_client() as client:
-        tables = client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[TABLE])),
-            sort=ArtifactSort.CREATED_DESC,
-            limit=_CHECKS_SHOWN - 1,
-        )
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[TABLE]))
+        tables = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=_CHECKS_SHOWN - 1)
     return [{row["block"]: row["state"] for row in json.loads(str(table.data))} for table in reversed(tables)]
 
 

@@ -105,7 +105,7 @@ def test_the_exact_overflow_goes_back_to_the_model() -> None:
 
 def test_a_model_that_never_learns_is_asked_no_more_than_was_allowed() -> None:
     with serving(LONG) as server:
-        with pytest.raises(GeneratorFailed, match="not usable when it had been asked 3 times"):
+        with pytest.raises(GeneratorFailed, match="not usable after 3 attempts"):
             generator(server, attempts=3).generate(IDEA, RULES, 5)
         assert len(server.asked) == 3
 

@@ -81,7 +81,7 @@ def test_it_counts_code_points_as_apprise_cuts_them() -> None:
 
 
 def test_a_url_of_no_service_is_refused_by_its_field() -> None:
-    with pytest.raises(InvalidInput, match=r"^url: Apprise knows no service by it"):
+    with pytest.raises(InvalidInput, match=r"^url: Apprise does not recognise it"):
         AppriseChannel(AppriseService(url=SecretStr("nobody://here")))
 
 

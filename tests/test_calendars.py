@@ -111,7 +111,7 @@ def test_a_calendar_from_elsewhere_reads_no_file_of_the_worker(prefect_api: str,
     (tmp_path / "c.json").write_text(json.dumps([{**ONE, "images": [{"source": "/etc/hostname"}]}]))
     ((_, unusable),) = read_calendar(File(source="c.json", storage="local-file-system/elsewhere")).entries
     assert isinstance(unusable, Unusable)
-    assert "leads out of where" in unusable.reason
+    assert "is outside the storage of" in unusable.reason
 
 
 class TestBad:
@@ -121,19 +121,19 @@ class TestBad:
         ("name", "text", "said"),
         [
             ("c.txt", "", "'.txt' is none of .yaml"),
-            ("calendar", "", "'no ending' is none of"),
+            ("calendar", "", "'no suffix' is none of"),
             ("c.yaml", "posts: [", "line 1"),
-            ("c.yaml", "a: b", "nothing is known of a"),
+            ("c.yaml", "a: b", "unknown fields: a"),
             ("c.yaml", "timezone: UTC", "posts: is missing"),
-            ("c.yaml", "just text", "no list of posts"),
+            ("c.yaml", "just text", "not a list of posts"),
             ("c.json", '[{"text": }]', "line 1: Expecting value"),
             ("c.json", "[" * 100_000, "nested too deeply"),
             ("c.csv", "account,txet\nalice,Hi\n", "there is no column 'txet'"),
             ("c.csv", 'account,text\nalice,"Hi\n', "row 2"),
-            ("c.csv", "account,text,text\nalice,Hi,Ho\n", "the column 'text' stands twice"),
+            ("c.csv", "account,text,text\nalice,Hi,Ho\n", "the column 'text' appears twice"),
             ("c.yaml", "- &a {account: alice, text: Hi}\n- *a\n", "line 2: aliases are not read"),
-            ("c.json", '{"timezone": 5, "posts": []}', "timezone: it is no text"),
-            ("c.md", "No front matter", "line 1 is no front matter"),
+            ("c.json", '{"timezone": 5, "posts": []}', "timezone: the value is not a text"),
+            ("c.md", "No front matter", "line 1 does not start a front matter"),
             ("c.md", "---\naccount: alice\n", "does not end"),
             ("c.md", "---\naccount: alice\n---\nHi\n---\nmore\n", "line 5"),
         ],
@@ -154,17 +154,22 @@ class TestBad:
             ("c.yaml", "- text: Hi", "post 1", "account: Field required"),
             ("c.yaml", "- account: a\n  text: ''", "post 1", "text: the post is empty"),
             ("c.yaml", "- account: a\n  text: Hi\n  at: tomorrow", "post 1", "at: "),
-            ("c.yaml", "- account: a\n  text: Hi\n  at: 20261201", "post 1", "'20261201' is no time"),
-            ("c.json", '[{"account": "a", "text": "Hi", "at": 2026}]', "post 1", "2026 is no time"),
-            ("c.yaml", "- account: a\n  text: Hi\n  at: 9999-12-31", "post 1", "the year 9999"),
-            ("c.yaml", "- account: a?b\n  text: Hi", "post 1", "'a?b' names no saved block"),
+            ("c.yaml", "- account: a\n  text: Hi\n  at: 20261201", "post 1", "'20261201' is not a time"),
+            ("c.json", '[{"account": "a", "text": "Hi", "at": 2026}]', "post 1", "2026 is not a time"),
+            (
+                "c.yaml",
+                "- account: a\n  text: Hi\n  at: 9999-12-31",
+                "post 1",
+                "the year 9999 is out of range (2000 to 2199).",
+            ),
+            ("c.yaml", "- account: a?b\n  text: Hi", "post 1", "'a?b' is not a block's name"),
             ("c.yaml", "- account: a\n  txet: Hi", "post 1", "txet: Extra inputs"),
-            ("c.yaml", "- account: a\n  text: Hi\n  post: Ho", "post 1", "text stand beside it"),
+            ("c.yaml", "- account: a\n  text: Hi\n  post: Ho", "post 1", "text given beside post"),
             ("c.yaml", "- just text", "post 1", "valid dictionary"),
             ("c.csv", "account,text\na,Hi,Ho\n", "row 2", "3 cells under 2 columns"),
             ("c.csv", "account,text,image\na,Hi,\n,Ho,x.png\n", "row 3", "account: Field required"),
-            ("c.md", "---\nnothing\n---\nHi\n", "post 1", "front matter is no YAML"),
-            ("c.md", "---\naccount: a\ntext: Hi\n---\nHo\n", "post 1", "text: it stands in the front matter too"),
+            ("c.md", "---\nnothing\n---\nHi\n", "post 1", "front matter is not YAML"),
+            ("c.md", "---\naccount: a\ntext: Hi\n---\nHo\n", "post 1", "text: the front matter has it too"),
         ],
     )
     def test_one_bad_post_is_told_alone(self, tmp_path: Path, name: str, text: str, place: str, said: str) -> None:

@@ -207,8 +207,8 @@ def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> Non
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({}, "idea: either it or a file is needed"),
-        ({"idea": "Hi", "file": "a.md"}, "idea: either it or a file is needed"),
+        ({}, "idea: give either an idea or a file. Leave the other one out."),
+        ({"idea": "Hi", "file": "a.md"}, "idea: give either an idea or a file. Leave the other one out."),
         ({"idea": "Hi", "generator": "ai-generator/nobody"}, "generator: there is no block ai-generator/nobody"),
     ],
 )

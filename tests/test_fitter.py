@@ -91,7 +91,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n ", "\x00"])
 def test_nothing_is_refused(text: str) -> None:
-    with pytest.raises(DoesNotFit, match="there is nothing in them"):
+    with pytest.raises(DoesNotFit, match="there is no text, image or link"):
         fit(hook(text), PAGER)
 
 

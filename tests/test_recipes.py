@@ -196,4 +196,4 @@ class TestAnotherPlace:
         made.save("ours", overwrite=True)
         compose: Any = load_flow_from_entrypoint(f"{pages.ROOT}/flows/compose.py:compose")
         state = compose(idea="Hello", channels=("our-bluesky-credentials/ours",), review=False, return_state=True)
-        assert "its type is one of your own" in state.message
+        assert "its block type is a custom one" in state.message

@@ -278,7 +278,7 @@ def test_the_date_header_follows_the_clock() -> None:
 
 
 def test_the_clock_does_not_go_back(pds: Sandbox) -> None:
-    with pytest.raises(ValueError, match="only moves on"):
+    with pytest.raises(ValueError, match="only moves forward"):
         pds.advance(timedelta(seconds=-1))
 
 

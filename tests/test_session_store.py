@@ -187,7 +187,7 @@ def test_a_damaged_document_is_named_with_its_field_and_the_remedy(text: str, fi
         SessionDocument.from_json(text, place="AWS secret x")
     said = str(damage.value)
     assert said.startswith("AWS secret x: ")
-    assert "signs in anew" in said or "Upgrade" in said
+    assert "signs in again" in said or "Upgrade" in said
     assert "eyJ" not in said
     assert "hunter2" not in said
 

@@ -88,10 +88,10 @@ class TestBlocks:
     ("source", "error", "reason"),
     [
         ("/no/such/file", SourceUnavailable, "No such file or directory, on the machine that publishes"),
-        ("/", SourceUnavailable, "it is no file"),
-        ("/dev/zero", SourceUnavailable, "it is no file"),
+        ("/", SourceUnavailable, "it is not a file"),
+        ("/dev/zero", SourceUnavailable, "it is not a file"),
         ("~nobodyatall/a.png", SourceUnavailable, "home directory"),
-        ("ftp://me:secret@x.test/a.png", InvalidInput, "'ftp://x.test/a.png' is no path"),
+        ("ftp://me:secret@x.test/a.png", InvalidInput, "'ftp://x.test/a.png' is neither a path"),
         ("a\0b", SourceUnavailable, "null byte"),
         ("x" * 5000, SourceUnavailable, "File name too long"),
         ("data:image/png,raw", InvalidInput, r"images\[0\]: the data URL holds no base64"),

@@ -238,7 +238,7 @@ def test_five_redirects_are_followed_and_no_sixth(site: Site) -> None:
     site.answers["/6"] = answer(b"here")
     assert fetched("http://public.test/1").data == b"here"
     refused = refusal("http://public.test/0")
-    assert refused.reason == "It redirects more than 5 times."
+    assert refused.reason == "The server redirects more than 5 times."
     assert not refused.retryable
 
 
@@ -246,14 +246,14 @@ def test_five_redirects_are_followed_and_no_sixth(site: Site) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("file:///etc/passwd", "is not a URL of the web"),
-        ("http://:81/", "names no host"),
+        ("file:///etc/passwd", "is not a web URL"),
+        ("http://:81/", "has no host"),
         ("https://xn--0/", "is not a valid URL"),
-        ("http://example.com:65536/", "no port"),
+        ("http://example.com:65536/", "invalid port"),
         ("http://[::1/", "is not a valid URL"),
         ("http://example.com/" + "a" * 70_000, "is not a valid URL"),
         ("http://a..b/", "is not the name of a host"),
-        ("http://alice:pass-word@example.com/", "sent nowhere"),
+        ("http://alice:pass-word@example.com/", "never sent"),
     ],
 )
 def test_what_is_no_url_of_the_web_is_refused(site: Site, url: str, reason: str, redirected: bool) -> None:
@@ -359,7 +359,7 @@ def test_a_server_that_drips_is_cut_off_at_the_deadline(site: Site, slow: Answer
     site.answers["/"] = slow
     started = monotonic()
     refused = refusal(timeout=0.3)
-    assert refused.reason == "It does not answer in full within 0.3 s."
+    assert refused.reason == "The server does not answer in full within 0.3 s."
     assert refused.retryable
     assert monotonic() - started < 20
 
@@ -377,7 +377,7 @@ LARGE: dict[str, Answer] = {
 def test_what_is_too_large_is_refused_or_cut(site: Site, large: Answer) -> None:
     site.answers["/"] = large
     refused = refusal()
-    assert refused.reason == "It is larger than 1,000 bytes."
+    assert refused.reason == "The content is larger than 1,000 bytes."
     assert not refused.retryable
     assert fetched(keep_truncated=True).data == b"0123456789" * 100
 
@@ -388,7 +388,7 @@ def test_a_bomb_does_not_go_off(site: Site) -> None:
     refused, beginning = refusal(max_bytes=200_000), fetched(max_bytes=200_000, keep_truncated=True)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert refused.reason == "It is larger than 200,000 bytes."
+    assert refused.reason == "The content is larger than 200,000 bytes."
     assert beginning.data == bytes(200_000)
     assert peak < 5_000_000
 

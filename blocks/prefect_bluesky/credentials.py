@@ -118,10 +118,9 @@ class BlueskyCredentials(CredentialsBlock):
     _authenticators_lock: ClassVar[Lock] = Lock()
     _digest_key: ClassVar[bytes] = secrets.token_bytes(16)
 
-    @field_validator("handle")
-    @classmethod
-    def _normal_handle(cls, handle: str) -> str:
-        return normal_account(handle)
+    _normal_handle = field_validator("handle")(normal_account)
+    _normal_service_url = field_validator("service_url")(normal_service_url)
+    _normal_secret_prefix = field_validator("secret_prefix")(normal_secret_prefix)
 
     @field_validator("app_password")
     @classmethod
@@ -129,16 +128,6 @@ class BlueskyCredentials(CredentialsBlock):
         # A form sends an empty text for a field that was left out.
         written = password.get_secret_value() if password else ""
         return SecretStr(normal_app_password(written)) if written else None
-
-    @field_validator("service_url")
-    @classmethod
-    def _normal_service_url(cls, url: str) -> str:
-        return normal_service_url(url)
-
-    @field_validator("secret_prefix")
-    @classmethod
-    def _normal_secret_prefix(cls, prefix: str) -> str:
-        return normal_secret_prefix(prefix)
 
     @model_validator(mode="after")
     def _has_an_app_password(self) -> Self:
@@ -265,13 +254,11 @@ class BlueskyCredentials(CredentialsBlock):
         return cls.model_validate({**fields, "service_url": service_url} if service_url else fields)
 
     @overload
-    def publish(
-        self, post: Publishable, key: str | None = None, *, dry_run: Literal[False] = False
-    ) -> PublishedPost: ...
+    def publish(self, post: Publishable, key: str | None = ..., *, dry_run: Literal[False] = ...) -> PublishedPost: ...
     @overload
-    def publish(self, post: Publishable, key: str | None = None, *, dry_run: Literal[True]) -> Preview: ...
+    def publish(self, post: Publishable, key: str | None = ..., *, dry_run: Literal[True]) -> Preview: ...
     @overload
-    def publish(self, post: Publishable, key: str | None = None, *, dry_run: bool) -> PublishedPost | Preview: ...
+    def publish(self, post: Publishable, key: str | None = ..., *, dry_run: bool) -> PublishedPost | Preview: ...
 
     def publish(self, post: Publishable, key: str | None = None, *, dry_run: bool = False) -> PublishedPost | Preview:
         """Publish a post or a thread exactly once.
@@ -297,8 +284,7 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
             18
         """
-        act = actions.preview if dry_run else actions.publish
-        return act(post, key, self._authenticator())
+        return (actions.preview if dry_run else actions.publish)(post, key, self._authenticator())
 
     @overload
     async def apublish(

@@ -1,28 +1,28 @@
-"""Everything that this package raises on purpose.
+"""The errors that this package raises.
 
     BlueskyError
-    ├── InvalidInput               what a person gave cannot be used; names the field and the remedy
-    │   └── DoesNotFit             a channel does not take it; names each post and by how much it is over
-    ├── AuthError                  the account cannot sign in; `problem` says why
-    ├── ServiceError               what a server answered, or that it did not
+    ├── InvalidInput               a value that cannot be used; names the field and the remedy
+    │   └── DoesNotFit             a draft that a channel does not accept; names each post and its excess
+    ├── AuthError                  the account cannot sign in; `problem` is the cause
+    ├── ServiceError               an error answer of a server, or no answer
     │   ├── ServiceUnavailable     retryable: no answer, or 5xx
     │   ├── RateLimited            retryable: 429
-    │   │   └── BudgetSpent        it would be: the account's own budget of writes is spent
-    │   └── RequestRefused         a definite no
-    ├── StoreError                 the place where sessions are kept
+    │   │   └── BudgetSpent        retryable: the account's write budget is spent, so no request was sent
+    │   └── RequestRefused         a final refusal: the same request will be refused again
+    ├── StoreError                 an error of the session store
     │   ├── StoreUnavailable       retryable: no answer, throttled, or failing
-    │   ├── StoreConflict          retryable: somebody else saved first
-    │   ├── StoreDenied            no access
+    │   ├── StoreConflict          retryable: another worker saved first
+    │   ├── StoreDenied            access denied
     │   ├── StorePendingDeletion   the secret is scheduled for deletion
-    │   └── StoreDamaged           what lies there is not a session of ours
-    ├── GeneratorFailed            no drafts came of an idea; retryable where a model's provider may answer later
+    │   └── StoreDamaged           the stored data is damaged, or is not a session of this package
+    ├── GeneratorFailed            a generator produced no usable drafts; retryable if a later call may succeed
     └── PublishError
-        ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if that may pass
-        ├── KeyConflict            the record key is taken by another post
-        ├── Unconfirmed            a channel did not say that it has it, and cannot be asked
-        └── CidMismatch            the server stored something else than was computed
+        ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if it may be later
+        ├── KeyConflict            the record key belongs to another post
+        ├── Unconfirmed            a channel did not confirm the post, and cannot be asked
+        └── CidMismatch            the server stored the post under another CID than the computed one
 
-Retry rules read `retryable` and nothing else.
+Retry rules read only `retryable`.
 """
 
 from __future__ import annotations
@@ -35,59 +35,52 @@ from prefect_bluesky.problems import AuthProblem
 
 
 class BlueskyError(Exception):
-    """The root of the tree."""
+    """The base class of this package's errors."""
 
     retryable: bool = False
-    """Whether the same call may succeed a little later with nothing changed."""
+    """True if the same call may succeed later with nothing changed."""
 
     problem: AuthProblem | None = None
-    """Why the account cannot sign in or be used, if that is what happened."""
+    """The cause, if the account cannot sign in or be used."""
 
     def with_retryable(self, retryable: bool) -> Self:
-        """Return this error with another word on whether the same call may be made again."""
+        """Return a copy of this error with another value of `retryable`."""
         other = copy(self)
         other.retryable = retryable
         return other
 
     @property
     def stops_account(self) -> bool:
-        """Whether the account can publish nothing until a person has mended something."""
+        """True if the account cannot publish until a person has fixed the problem."""
         return self.problem is not None and not self.retryable
 
     @property
     def is_temporary(self) -> bool:
-        """Whether a post can go out as it is, once its account or a server is well again: so it is worth holding."""
+        """True if the unchanged post can be published once its account or a server works again, so it is worth holding."""
         return self.stops_account or self.retryable
 
 
 class InvalidInput(BlueskyError):
     """A value that cannot be used.
 
-    Deliberately no `ValueError`: pydantic would wrap that one together with the value, which may be secret.
+    The base class is not `ValueError`, because pydantic would show a ValueError with the value, which may be secret.
 
     Args:
         field: the name of the field.
-        reason: what is wrong with it; never the value of a secret field.
-        remedy: what to write instead.
+        reason: the fault; never the value of a secret field.
+        remedy: the way to correct the value.
     """
 
     def __init__(self, field: str, reason: str, remedy: str) -> None:
         super().__init__(field, reason, remedy)
-        self.field = field
-        self.reason = reason
-        self.remedy = remedy
+        self.field, self.reason, self.remedy = field, reason, remedy
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason} {self.remedy}"
 
 
 class DoesNotFit(InvalidInput):
-    """A draft that a channel does not take.
-
-    Args:
-        channel: what a person calls it.
-        problems: what is wrong, each with its field and its remedy.
-    """
+    """A draft that a channel does not accept. Each problem is a sentence with its field and its remedy."""
 
     def __init__(self, channel: str, problems: list[str]) -> None:
         super().__init__(channel, " ".join(problems), "")
@@ -98,16 +91,17 @@ class DoesNotFit(InvalidInput):
 
 
 class AuthError(BlueskyError):
-    """The account cannot sign in.
-
-    Attributes:
-        problem: the cause; never None.
+    """An account cannot sign in.
 
     Args:
         problem: the cause, with its explanation and remedy.
-        account: the handle or DID that it concerns.
-        retryable: whether another attempt may succeed all the same.
-        answer: what the server answered, if a server refused.
+        account: the account's handle or DID.
+        retryable: True if another attempt may succeed with nothing changed.
+        answer: the server's answer, if a server refused.
+
+    Example:
+        >>> print(AuthError(AuthProblem.ACCOUNT_DELETED, "alice.bsky.social"))
+        alice.bsky.social: The account has been deleted. Delete the block, or put another account into it. (account_deleted)
     """
 
     problem: AuthProblem
@@ -116,26 +110,24 @@ class AuthError(BlueskyError):
         self, problem: AuthProblem, account: str, *, retryable: bool = False, answer: ServiceError | None = None
     ) -> None:
         super().__init__(problem, account)
-        self.retryable = retryable
+        self.problem, self.account, self.retryable = problem, account, retryable
         self.http_status = answer.status if answer else None
         self.xrpc_error = answer.error if answer else None
-        self.problem = problem
-        self.account = account
 
     def __str__(self) -> str:
         return f"{self.account}: {self.problem.explanation} {self.problem.remedy} ({self.problem.value})"
 
 
 class ServiceError(BlueskyError):
-    """What a server answered.
+    """An error answer of a server, or no answer.
 
     Args:
-        server_url: the server that was asked.
+        server_url: the server that received the request.
         method: the XRPC method, such as `com.atproto.repo.applyWrites`.
         status: the HTTP status, or None if there was no answer.
         error: the answer's `error`, such as `InvalidRequest`.
         message: the answer's `message`.
-        retry_after: how long the server asks to wait, if it says so.
+        retry_after: the wait that the server asks for, if any.
     """
 
     def __init__(
@@ -148,12 +140,8 @@ class ServiceError(BlueskyError):
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(server_url, method, status, error, message, retry_after)
-        self.server_url = server_url
-        self.method = method
-        self.status = status
-        self.error = error
-        self.message = message
-        self.retry_after = retry_after
+        self.server_url, self.method, self.status = server_url, method, status
+        self.error, self.message, self.retry_after = error, message, retry_after
 
     def __str__(self) -> str:
         said = ": ".join(part for part in (self.error, self.message) if part)
@@ -161,7 +149,7 @@ class ServiceError(BlueskyError):
 
 
 class ServiceUnavailable(ServiceError):
-    """No answer, or an answer of the 500 kind. What was asked may or may not have happened."""
+    """No answer, or a 5xx answer. The request may or may not have been carried out."""
 
     retryable = True
     problem = AuthProblem.SERVICE_UNAVAILABLE
@@ -183,12 +171,9 @@ class RateLimited(ServiceError):
 
 
 class BudgetSpent(RateLimited):
-    """The account has spent what it may on writes for now. The server was not asked, as it would refuse.
+    """The account's write budget is spent for now. No request was sent, because the server would refuse it.
 
-    Args:
-        server_url: the server that was not asked.
-        method: what for.
-        retry_after: when the budget suffices again, if nobody else spends it.
+    `retry_after` is the time until the budget suffices again, if nobody else spends it.
     """
 
     def __init__(self, server_url: str, method: str, retry_after: timedelta) -> None:
@@ -197,25 +182,24 @@ class BudgetSpent(RateLimited):
 
     def __str__(self) -> str:
         seconds = self.retry_after.total_seconds() if self.retry_after else 0
-        return f"The account's budget of writes is spent for now; the next may go out in {seconds:.0f} s."
+        return f"The account's write budget is spent for now. The next write is possible in {seconds:.0f} s."
 
 
 class RequestRefused(ServiceError):
-    """A definite no: the same request will be refused again."""
+    """A final refusal: the same request will be refused again."""
 
 
 class StoreError(BlueskyError):
-    """The place where sessions are kept answered with an error.
+    """An error of the session store.
 
     Args:
-        place: which one, such as `AWS secret prefect-bluesky/alice.bsky.social/session`.
-        reason: what happened.
+        place: the store, such as `AWS secret prefect-bluesky/alice.bsky.social/session`.
+        reason: the error.
     """
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(place, reason)
-        self.place = place
-        self.reason = reason
+        self.place, self.reason = place, reason
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
@@ -229,7 +213,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreConflict(StoreError):
-    """Somebody else saved between our reading and our saving."""
+    """Another worker saved the document after we had read it."""
 
     retryable = True
 
@@ -247,13 +231,7 @@ class StorePendingDeletion(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """What lies in the store is not a session of ours, or is damaged. It is left as it is.
-
-    Args:
-        place: as `StoreError`.
-        reason: as `StoreError`.
-        problem: what is wrong with it, if it is known better than that it cannot be read.
-    """
+    """The stored data is damaged, or is not a session of this package. It is left unchanged."""
 
     def __init__(self, place: str, reason: str, problem: AuthProblem = AuthProblem.STORE_UNREADABLE) -> None:
         super().__init__(place, reason)
@@ -261,30 +239,28 @@ class StoreDamaged(StoreError):
 
 
 class GeneratorFailed(BlueskyError):
-    """What was to make drafts of an idea made none that can be used.
+    """A generator produced no usable drafts.
 
     Args:
-        generator: which one, such as a model's name.
-        reason: what happened.
-        retryable: whether it may pass by itself.
+        generator: the generator, such as a model's name.
+        reason: the error.
+        retryable: True if a later call may succeed.
     """
 
     def __init__(self, generator: str, reason: str, *, retryable: bool = False) -> None:
         super().__init__(generator, reason)
-        self.generator = generator
-        self.reason = reason
-        self.retryable = retryable
+        self.generator, self.reason, self.retryable = generator, reason, retryable
 
     def __str__(self) -> str:
         return f"{self.generator}: {self.reason}"
 
 
 class PublishError(BlueskyError):
-    """A post that was not, or not rightly, published."""
+    """A post that was not published, or not correctly."""
 
     @property
     def is_temporary(self) -> bool:
-        """No: what concerns this post alone must not hold up those after it."""
+        """False: an error of this post alone must not delay the posts after it."""
         return False
 
 
@@ -293,41 +269,31 @@ class SourceUnavailable(PublishError):
 
     Args:
         source: the path or URL.
-        reason: what happened, and what to do about it.
-        retryable: whether it may pass by itself, as a server that does not answer.
+        reason: the error and the remedy.
+        retryable: True if a later attempt may succeed, such as after a server did not answer.
     """
 
     def __init__(self, source: str, reason: str, *, retryable: bool = False) -> None:
         super().__init__(source, reason)
-        self.retryable = retryable
-        self.source = source
-        self.reason = reason
+        self.source, self.reason, self.retryable = source, reason, retryable
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
 
 
 class KeyConflict(PublishError):
-    """The record key is taken by another post.
-
-    Args:
-        uri: the at:// URI that is taken.
-    """
+    """The record key belongs to another post, whose at:// URI is `uri`."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.uri = uri
 
     def __str__(self) -> str:
-        return f"{self.uri} is another post. Give this post another key: a key stands for one post for ever."
+        return f"{self.uri} is another post. Give this post another key: each key names one post for ever."
 
 
 class Unconfirmed(PublishError):
-    """A channel did not say that it has a post, and it cannot be asked: the post is not sent again.
-
-    Args:
-        channel: what a person calls it.
-    """
+    """A channel did not confirm a post, and cannot be asked. The post is not sent again."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(channel)
@@ -335,8 +301,8 @@ class Unconfirmed(PublishError):
 
     def __str__(self) -> str:
         return (
-            f"{self.channel} did not confirm a post, which may be out or not. It is not sent again: look there, and if"
-            " it is missing, start a new run for it."
+            f"{self.channel} did not confirm a post, which may be out or not. The post is not sent again. Look for it"
+            " there, and if it is missing, start a new run."
         )
 
 
@@ -344,16 +310,14 @@ class CidMismatch(PublishError):
     """The server stored the post under another CID than was computed from the same record.
 
     Args:
-        uri: the at:// URI of the post, which is published.
+        uri: the at:// URI of the published post.
         expected: the CID computed before sending.
-        found: the CID that the server answered.
+        found: the CID in the server's answer.
     """
 
     def __init__(self, uri: str, expected: str, found: str) -> None:
         super().__init__(uri, expected, found)
-        self.uri = uri
-        self.expected = expected
-        self.found = found
+        self.uri, self.expected, self.found = uri, expected, found
 
     def __str__(self) -> str:
-        return f"{self.uri} is published, but as {self.found} where {self.expected} was expected. Please report this."
+        return f"{self.uri} is published with the CID {self.found}, but {self.expected} was expected. Please report this."

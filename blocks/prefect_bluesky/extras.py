@@ -1,4 +1,4 @@
-"""What a part of this package needs that is installed only with an extra of it."""
+"""Optional dependencies, which are installed with an extra of this package."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from prefect_bluesky.errors import InvalidInput
 
 @contextmanager
 def extra(name: str, field: str) -> Iterator[None]:
-    """Import what comes with an extra.
-
-    Args:
-        name: the extra.
-        field: what a person has chosen that needs it.
+    """Import an extra's packages inside this context. `field` is the input that needs them.
 
     Raises:
-        InvalidInput: it is not installed; the message says how it is.
+        InvalidInput: a package is not installed. The message says how to install it.
     """
     try:
         yield
     except ModuleNotFoundError as missing:
-        raise InvalidInput(
-            field, f"{missing.name} is not installed.", f'Install it: pip install "prefect-bluesky[{name}]".'
-        ) from None
+        remedy = f'Install it: pip install "prefect-bluesky[{name}]".'
+        raise InvalidInput(field, f"{missing.name} is not installed.", remedy) from None

@@ -1,4 +1,4 @@
-"""Why an account cannot sign in: one named cause, what it means, and what a person does about it."""
+"""The causes of a failed sign-in, each with its name, explanation and remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 class AuthProblem(StrEnum):
     """One named cause of a failed authentication.
 
-    The value is the name that stands in events, results and JSON; `explanation` and `remedy` are sentences for people.
+    The value is the name in events, results and JSON. `explanation` and `remedy` are sentences for people.
 
     Example:
         >>> AuthProblem.APP_PASSWORD_REJECTED.value
@@ -30,18 +30,18 @@ class AuthProblem(StrEnum):
 
     ACCESS_TOKEN_EXPIRED = (
         "access_token_expired",
-        "The access token has expired, as it does every two hours.",
+        "The access token has expired. Access tokens expire after two hours.",
         "Nothing to do: the next publish refreshes it.",
     )
     REFRESH_TOKEN_EXPIRED = (
         "refresh_token_expired",
-        "The refresh token has expired, which happens after 90 days without a publish.",
-        "Nothing to do: the next publish signs in anew.",
+        "The refresh token has expired. Refresh tokens expire after 90 days without a publish.",
+        "Nothing to do: the next publish signs in again.",
     )
     SESSION_REVOKED = (
         "session_revoked",
-        "The server has ended this session: the account's password was changed, or somebody signed it out.",
-        "Nothing to do: the next publish signs in anew with the app password.",
+        "The server has ended this session: the account's password was changed, or the session was signed out.",
+        "Nothing to do: the next publish signs in again with the app password.",
     )
     APP_PASSWORD_REJECTED = (
         "app_password_rejected",
@@ -51,123 +51,115 @@ class AuthProblem(StrEnum):
     )
     APP_PASSWORD_REVOKED = (
         "app_password_revoked",
-        "The app password has signed in before and is refused now: somebody revoked it.",
+        "The app password worked before and is now refused: it was revoked.",
         "Create a new app password under Settings > Privacy and security > App passwords and put it into the block.",
     )
     MAIN_PASSWORD_USED = (
         "main_password_used",
-        "The block holds the account's main password, which opens everything and cannot be revoked on its own.",
-        "Create an app password under Settings > Privacy and security > App passwords and put it in its place.",
+        "The block holds the account's main password, which gives full access and cannot be revoked separately.",
+        "Create an app password under Settings > Privacy and security > App passwords and put it into the block instead.",
     )
     SIGN_IN_CODE_REQUIRED = (
         "sign_in_code_required",
-        "The server asks for a sign-in code by e-mail, which it does when the account's main password is used.",
+        "The server asks for the sign-in code that it sent by e-mail, because the block holds the main password.",
         "Put an app password into the block instead of the main password.",
     )
     WRONG_ACCOUNT = (
         "wrong_account",
-        "The handle, the app password or the stored session belongs to another account (another DID) than the one that"
-        " this block has been used for.",
-        "Check the handle and whose app password it is. If the handle was given to a new account on purpose, delete the"
-        " stored session first.",
+        "The handle, the app password or the stored session belongs to a different account (DID) than this block was used"
+        " for before.",
+        "Check the handle and the app password. If the handle was deliberately given to a new account, delete the stored"
+        " session first.",
     )
     HANDLE_NOT_FOUND = (
         "handle_not_found",
-        "Nobody has this handle: it is misspelt, or the account has another one by now.",
-        "Look the handle up in the account's profile and correct it in the block, or give the account's DID.",
+        "No account has this handle: the handle is misspelt, or the account has changed its handle.",
+        "Copy the handle from the account's profile into the block, or use the account's DID.",
     )
     WRONG_SERVICE = (
         "wrong_service",
-        "The service that the block names is not where this account signs in.",
-        "Check service_url: it is https://bsky.social unless the account lives on a PDS of its own.",
+        "The account does not sign in at the service that the block names.",
+        "Check service_url: it is https://bsky.social unless the account is on a self-hosted PDS.",
     )
     ACCOUNT_MOVED = (
         "account_moved",
-        "The account lives on another PDS than the one that its session is for.",
-        "Put the new PDS into service_url, and an app password made there into app_password.",
+        "The account has moved to another PDS than the one of its session.",
+        "Put the new PDS into service_url, and an app password created there into app_password.",
     )
     MALFORMED_HEADER = (
         "malformed_header",
-        "The Authorization header is not of the form 'Bearer TOKEN': it has a quote, a space or a second scheme.",
-        "Delete the stored session; the next run signs in anew and builds the header itself.",
+        "The Authorization header does not have the form 'Bearer TOKEN': it has a quote, a space or a second scheme.",
+        "Delete the stored session. The next run signs in again and builds the header itself.",
     )
     MALFORMED_TOKEN = (
         "malformed_token",
-        "A token of this session is damaged: it is no token, or its signature does not fit.",
-        "Delete the stored session; the next run signs in anew.",
+        "A token of this session is damaged: it is not a token, or its signature is wrong.",
+        "Delete the stored session. The next run signs in again.",
     )
     WRONG_TOKEN_TYPE = (
         "wrong_token_type",
-        "A refresh token stands where the access token belongs, or the other way round.",
-        "Delete the stored session; the next run signs in anew.",
+        "A refresh token was sent in place of the access token, or the other way round.",
+        "Delete the stored session. The next run signs in again.",
     )
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
-        "The session does not have the right to do this.",
-        "Use an app password with the permission for it, or leave this action to a person.",
+        "The session does not have the permission for this action.",
+        "Use an app password with this permission, or let a person do it in the app.",
     )
-    ACCOUNT_DEACTIVATED = (
-        "account_deactivated",
-        "The account is deactivated.",
-        "Reactivate it in the Bluesky app.",
-    )
+    ACCOUNT_DEACTIVATED = ("account_deactivated", "The account is deactivated.", "Reactivate it in the Bluesky app.")
     ACCOUNT_TAKEN_DOWN = (
         "account_taken_down",
-        "The account has been taken down by its server's moderators.",
-        "Sign in to the Bluesky app with the main password to read why and to appeal.",
+        "The moderators of the account's server have taken the account down.",
+        "Sign in to the Bluesky app with the main password to read the reason and to appeal.",
     )
     ACCOUNT_DELETED = (
         "account_deleted",
         "The account has been deleted.",
-        "Remove the block, or put another account into it.",
+        "Delete the block, or put another account into it.",
     )
     LOGIN_LIMIT_REACHED = (
         "login_limit_reached",
-        "The account has signed in as often as it may for now; more would lock its owner out of the app too.",
-        "Wait a day. If it comes again, find out what makes the session die: uv run flows/diagnose.py.",
+        "The account has used up its logins for now. Further logins would lock its owner out of the app too.",
+        "Wait a day. If the problem returns, find out why the session ends: uv run flows/diagnose.py.",
     )
     CLOCK_DRIFT = (
         "clock_drift",
-        "This machine's clock differs from the server's by minutes.",
-        "Set the clock (NTP). Publishing goes on meanwhile: expiry is counted from the moment of receipt.",
+        "This machine's clock differs from the server's clock by minutes.",
+        "Set the clock (NTP). Publishing continues meanwhile: token expiry is counted from the time of receipt.",
     )
     SERVICE_UNAVAILABLE = (
         "service_unavailable",
-        "The server does not answer, or answers with an error of its own.",
-        "Nothing to do: the session is kept, and what failed is tried again.",
+        "The server does not answer, or answers with an internal error.",
+        "Nothing to do: the session is kept, and the request is retried.",
     )
     STORE_UNREADABLE = (
         "store_unreadable",
-        "What lies in the place of the session cannot be read: it is damaged, somebody else's, or of a later version of"
-        " prefect-bluesky.",
-        "Where a later version is in use, upgrade this one. Otherwise point the block somewhere else (secret_prefix),"
-        " or delete what lies there: the next run signs in anew.",
+        "The stored session cannot be read: it is damaged, it is other data, or a later version of prefect-bluesky wrote"
+        " it.",
+        "If a later version is in use, upgrade this one. Otherwise change secret_prefix in the block, or delete the"
+        " stored data: the next run signs in again.",
     )
     STORE_DENIED = (
         "store_denied",
-        "The store of the session refuses access.",
-        "Give the AWS credentials the rights in deployments/iam-policy.json, the KMS key's included.",
+        "The session store refuses access.",
+        "Give the AWS credentials the permissions in deployments/iam-policy.json, including those for the KMS key.",
     )
     STORE_UNAVAILABLE = (
         "store_unavailable",
-        "The store of the session does not answer, or is throttled.",
-        "Nothing to do: what failed is tried again.",
+        "The session store does not answer, or throttles requests.",
+        "Nothing to do: the request is retried.",
     )
     SECRET_PENDING_DELETION = (
         "secret_pending_deletion",
         "The secret that holds the session is scheduled for deletion.",
-        "Restore it (aws secretsmanager restore-secret), or delete it at once without recovery.",
+        "Restore it (aws secretsmanager restore-secret), or delete it immediately (--force-delete-without-recovery).",
     )
 
 
 def classify(*, error: str | None, message: str | None) -> AuthProblem | None:
-    """The problem that a server's refusal names by itself, or None if the refusal is not about authentication.
+    """Return the problem that a server's XRPC `error` and `message` name, or None if they are not about authentication.
 
-    The HTTP status decides nothing: a PDS answers an expired token with 400 and a foreign repository with 401.
-
-    Args:
-        error: the `error` of the XRPC answer, such as `"AccountTakedown"`.
-        message: its `message`, such as `"Bad token scope"`.
+    The HTTP status is useless here: a PDS answers an expired token with 400 and a foreign repository with 401.
 
     Example:
         >>> classify(error="ExpiredToken", message="Token has been revoked").value
@@ -177,16 +169,12 @@ def classify(*, error: str | None, message: str | None) -> AuthProblem | None:
 
 
 def is_token_refusal(*, error: str | None, message: str | None) -> bool:
-    """Whether a refusal is about the token itself, so that another token may be accepted."""
+    """Return whether a refusal is about the token itself, so that another token may be accepted."""
     return error in {"ExpiredToken", "InvalidToken"} and message != "Bad token scope"
 
 
 def problem_of_status(status: str) -> AuthProblem:
-    """Why an account that is not active may not be used.
-
-    Args:
-        status: the `status` that a server gives beside `"active": false`.
-    """
+    """Return the problem of an inactive account from the `status` that a server sends with `"active": false`."""
     return {
         "takendown": AuthProblem.ACCOUNT_TAKEN_DOWN,
         "suspended": AuthProblem.ACCOUNT_TAKEN_DOWN,
@@ -194,7 +182,7 @@ def problem_of_status(status: str) -> AuthProblem:
     }.get(status, AuthProblem.ACCOUNT_DEACTIVATED)
 
 
-# Bodies: tests/contract/test_answers.py. Where both tables have an error, the message decides.
+# tests/contract/test_answers.py checks these bodies on a PDS. If both tables have an error, the message decides.
 _BY_MESSAGE: dict[tuple[str | None, str | None], AuthProblem] = {
     ("ExpiredToken", "Token has been revoked"): AuthProblem.SESSION_REVOKED,
     ("InvalidToken", "Bad token scope"): AuthProblem.INSUFFICIENT_SCOPE,

@@ -1,6 +1,6 @@
-"""Settings that are rarely changed, by Prefect's convention for integrations.
+"""Rarely changed settings, by Prefect's convention for integrations.
 
-Each is read from the environment (`PREFECT_INTEGRATIONS_BLUESKY_REQUEST_TIMEOUT=60`), from `prefect.toml` or from
+Set them in the environment (`PREFECT_INTEGRATIONS_BLUESKY_REQUEST_TIMEOUT=60`), in `prefect.toml` or under
 `[tool.prefect.integrations.bluesky]` in `pyproject.toml`.
 """
 
@@ -15,35 +15,35 @@ from pydantic import Field
 
 
 class BlueskySettings(PrefectBaseSettings):
-    """How the plugin behaves for every account of this process."""
+    """The settings for every account of this process."""
 
     model_config = build_settings_config(("integrations", "bluesky"))
 
     did_directory_url: str = Field(
-        default="https://plc.directory", description="The directory of did:plc accounts; a test network has its own."
+        default="https://plc.directory", description="The directory of did:plc accounts. A test network has its own."
     )
     request_timeout: float = Field(
-        default=30, gt=0, description="Seconds that a server may take to answer. The SDK's own 5 s cut uploads short."
+        default=30, gt=0, description="Seconds that a server may take to answer. The SDK's 5 s would abort uploads."
     )
     min_validity: timedelta = Field(
         default=timedelta(minutes=10),
         ge=timedelta(),
-        description="How long a session must still be valid for to be used without a refresh.",
+        description="A session that expires sooner than this is refreshed before use.",
     )
     lock_lease: float = Field(
         default=60,
         ge=60,
-        description="Seconds until the lock of a worker that died goes to another; Prefect allows no less than 60.",
+        description="Seconds until another worker may take the lock of a worker that died. Prefect's minimum is 60.",
     )
     max_logins_per_day: int = Field(
         default=10,
         ge=1,
-        description="Logins per account and 24 hours; Bluesky has been seen to allow no more than 10 to 100.",
+        description="Logins per account and 24 hours. The measured limits of Bluesky are 10 to 100.",
     )
     points_per_hour: int = Field(
         default=5_000,
         ge=1_000,
-        description="Points that an account may spend on writes in an hour; a post takes 3. Less leaves people some.",
+        description="Points that an account may spend on writes in an hour; a post takes 3. Lower it to leave room for people.",
     )
     points_per_day: int = Field(
         default=35_000, ge=1_000, description="Points that an account may spend on writes in 24 hours."
@@ -51,38 +51,38 @@ class BlueskySettings(PrefectBaseSettings):
     refusal_cool_down: timedelta = Field(
         default=timedelta(hours=6),
         gt=timedelta(),
-        description="How long an app password that was refused is not tried again.",
+        description="The wait before a refused app password is tried again.",
     )
     hold_for: timedelta = Field(
         default=timedelta(days=7),
         gt=timedelta(),
-        description="How long a post is held. After that it is not sent any more.",
+        description="The time for which a post is held. A later post is not sent.",
     )
     aws_kms_key_id: str | None = Field(
         default=None,
-        description="The KMS key that encrypts new secrets; left out, the account's own for Secrets Manager.",
+        description="The KMS key that encrypts new secrets. Default: the AWS account's key for Secrets Manager.",
     )
     aws_tags: dict[str, str] = Field(default={}, description="Tags of new secrets, as JSON.")
     max_image_bytes: int = Field(
         default=976 * 1024,
         ge=50_000,
         le=2_000_000,
-        description="What an image is made to fit into. Bluesky takes 2,000,000 bytes by now, an older PDS 1,000,000.",
+        description="The size limit of images. Bluesky now accepts 2,000,000 bytes, an older PDS 1,000,000.",
     )
     video_service_url: str = Field(
-        default="https://video.bsky.app", description="The service that takes videos and makes them playable."
+        default="https://video.bsky.app", description="The service that receives videos and makes them playable."
     )
     fetch_timeout: float = Field(
-        default=10, gt=0, description="Seconds that the page of a link card, or a file behind a URL, may take in all."
+        default=10, gt=0, description="Seconds to load the page of a link card, or a file behind a URL."
     )
     allow_private_addresses: bool = Field(
         default=False,
-        description="Whether URLs in posts may lead into private networks. Off: nobody reaches those through you.",
+        description="Allow URLs in posts to lead into private networks. If off, nobody can reach those through this process.",
     )
 
 
 def current_settings() -> BlueskySettings:
-    """The settings; read once for as long as the environment stays the same, since reading them takes 3 ms."""
+    """Return the settings. Reading takes 3 ms, so they are read again only if the environment has changed."""
     return _read(frozenset(item for item in os.environ.items() if item[0].startswith("PREFECT_")))
 
 

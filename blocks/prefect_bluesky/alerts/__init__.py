@@ -1,6 +1,7 @@
 """Tell Prefect what happens to accounts: events, incidents with one alert each, and the status page.
 
-Automations on a Prefect server turn the events into messages for people.
+Automations on a Prefect server turn the events into messages for people. Whether an incident is reported at all is
+decided where the account's state is known, in `sessions/alerting`.
 """
 
 from prefect_bluesky.alerts import events

@@ -1,4 +1,4 @@
-"""The events that this package emits, and what they hold."""
+"""The names of this package's events, and functions that send them."""
 
 from __future__ import annotations
 
@@ -37,15 +37,7 @@ class SignedIn(Protocol):
 def resource(
     account: str, *, did: str | None, handle: str, pds_url: str | None = None, expires_at: datetime | None = None
 ) -> dict[str, str]:
-    """An account as the resource of an event, named by its DID as soon as that is known. It holds no token.
-
-    Args:
-        account: what its block names: a handle or a DID.
-        did: its DID, if it is known.
-        handle: its handle as last heard, else as `account`.
-        pds_url: its PDS, or where it signs in.
-        expires_at: when its access token expires.
-    """
+    """Return an account as an event's resource, named by its DID if known, else by its block's handle. No token."""
     return {
         "prefect.resource.id": f"bluesky.account.{did or account}",
         "prefect.resource.name": handle,
@@ -57,37 +49,21 @@ def resource(
 
 
 def emit(event: str, account: SignedIn, *, block_id: UUID | None = None, **payload: str) -> None:
-    """Emit an event about an account that is signed in, where an API is at hand; it is sent behind the caller's back.
+    """Emit an event in the background if a Prefect API is available. `payload` must hold nothing secret.
 
-    Args:
-        event: one of the names above.
-        account: whom the event is about.
-        block_id: the account's saved block, if it is known: what is saved is kept alive, and may be missed.
-        payload: what else to tell; nothing secret.
+    The silence alert watches only accounts with a saved block, so `block_id` must be passed if it is known.
     """
     if not api_at_hand():
         return
-    about = resource(
-        account.did,
-        did=account.did,
-        handle=account.handle,
-        pds_url=account.pds_url,
-        expires_at=account.expires_at,
-    )
+    did, pds_url = account.did, account.pds_url
+    about = resource(did, did=did, handle=account.handle, pds_url=pds_url, expires_at=account.expires_at)
     if block_id:
         about["block"] = str(block_id)
     emit_event(event, resource=about, payload=payload)
 
 
 def deliver(event: Event) -> bool:
-    """Send an event, and wait until the API has taken it: one that must not be lost with this process.
-
-    Args:
-        event: the event; sent twice under one id it counts once.
-
-    Returns:
-        whether it was taken.
-    """
+    """Send an event and wait for the API's answer. Return whether the API accepted it. Ids sent twice count once."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         event.related.append(object_as_related_resource("flow-run", "flow-run", context.flow_run))
@@ -95,6 +71,6 @@ def deliver(event: Event) -> bool:
         with api_client() as client:
             client.request("POST", "/events", json=[event.model_dump(mode="json")])
     except API_TROUBLE as trouble:
-        logger().warning("Prefect could not be told of %s yet: %s", event.event, type(trouble).__name__)
+        logger().warning("The event %s could not be sent to Prefect yet: %s", event.event, type(trouble).__name__)
         return False
     return True

@@ -1,7 +1,7 @@
-"""An incident: an account cannot sign in, and later it can again. Prefect is told of each once.
+"""Incidents: an account cannot sign in, and later it can again. Each is reported to Prefect once.
 
-An incident and its events have ids that follow from what lies in the account's store. So workers that notice the same
-thing, or one that is killed while it tells and another that tells again, send the same event, and it counts once.
+The ids of an incident and its events are computed from the account's stored document. So several workers that notice
+the same incident, or repeat a report after a worker was killed, send the same event, and Prefect counts it once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.events import Event, Resource
 from prefect.utilities.urls import url_for
@@ -19,20 +20,21 @@ from prefect_bluesky.prefect_api import API_TROUBLE, api_client
 from prefect_bluesky.problems import AuthProblem
 
 _APP_PASSWORDS = "https://bsky.app/settings/app-passwords"
+_DEFAULT_SERVICE = "https://bsky.social"
 
 
 @dataclass(frozen=True)
 class Incident:
-    """That an account cannot be used.
+    """A period in which an account cannot be used.
 
     Args:
-        account: what its block names: a handle or a DID.
-        service_url: where it signs in.
+        account: the handle or DID that the block names.
+        service_url: where the account signs in.
         problem: the cause.
-        first_seen: since when.
-        http_status: the server's status, if a server said it.
-        xrpc_error: the server's error name.
-        is_stored: whether all workers know its beginning from the account's store. Otherwise the day tells it apart.
+        first_seen: the time of the first failure.
+        http_status: the server's status, if a server refused.
+        xrpc_error: the server's error name, if a server refused.
+        is_stored: True if `first_seen` is in the account's store, so all workers share it. If not, the id uses the day.
     """
 
     account: str
@@ -45,66 +47,60 @@ class Incident:
 
     @property
     def id(self) -> UUID:
-        """The same for all workers."""
+        """The incident's id, the same for all workers."""
         began = self.first_seen.astimezone(UTC)
         since = began.isoformat() if self.is_stored else began.date().isoformat()
         return uuid5(NAMESPACE_URL, f"{self.service_url} {self.account} {self.problem} {since}")
 
     def event_id(self, event: str, attempt: int = 1) -> UUID:
-        """The id of an event of this incident.
-
-        Args:
-            event: the event's name.
-            attempt: 1, and more where an alert was lost on its way to a person.
-        """
+        """Return the id of this incident's event. `attempt` is 1, and higher if an earlier alert was lost."""
         return uuid5(self.id, f"{event} {attempt}")
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """Tells Prefect of one account's incidents.
+    """A sender of one account's incidents to Prefect.
 
     Args:
-        block_id: the account's saved block, to link to.
+        block_id: the account's saved block, which alerts link to.
     """
 
     block_id: UUID | None
 
     def may_alert(self, account: str, service_url: str) -> bool:
-        """Return whether people are told of a refusal of this block.
+        """Return whether a refusal of this block alerts people.
 
-        They are told of saved blocks, and of an account that has none where a deployment publishes for it. A person who
+        Alerts are sent for saved blocks, and for an account without one if a deployment publishes for it. A person who
         runs a script sees the error, and a wrong app password there says nothing about the account's saved block.
 
         Args:
             account: the handle or DID that the block names.
-            service_url: where it signs in.
+            service_url: where the account signs in.
         """
         if self.block_id is not None:
             return True
-        context = FlowRunContext.get()
-        run = context.flow_run if context else None
+        run = _current_run()
         return run is not None and run.deployment_id is not None and not _is_saved(account, service_url)
 
     def failed(self, incident: Incident, *, did: str | None, handle: str, attempt: int = 1) -> bool:
-        """Tell that the account cannot be used.
+        """Report that the account cannot be used.
 
         Args:
-            incident: what happened.
+            incident: the incident.
             did: the account's DID, if it is known.
-            handle: its handle, as last heard.
-            attempt: counts what is told again because the alert was lost.
+            handle: the account's last known handle.
+            attempt: 1, and higher if an earlier alert was lost.
 
         Returns:
-            whether Prefect has taken it.
+            True if Prefect accepted the event.
         """
-        return self._tell(events.AUTH_FAILED, incident, did, handle, attempt)
+        return self._send(events.AUTH_FAILED, incident, did, handle, attempt)
 
     def recovered(self, incident: Incident, *, did: str | None, handle: str) -> bool:
-        """Tell that the account can be used again; as `failed`."""
-        return self._tell(events.AUTH_RECOVERED, incident, did, handle, attempt=1)
+        """Report that the account can be used again. Arguments and result are as for `failed`."""
+        return self._send(events.AUTH_RECOVERED, incident, did, handle, attempt=1)
 
-    def _tell(self, event: str, incident: Incident, did: str | None, handle: str, attempt: int) -> bool:
+    def _send(self, event: str, incident: Incident, did: str | None, handle: str, attempt: int) -> bool:
         problem = incident.problem
         about = events.resource(incident.account, did=did, handle=handle, pds_url=incident.service_url)
         if self.block_id:
@@ -113,14 +109,9 @@ class Reporter:
             Event(
                 id=incident.event_id(event, attempt),
                 event=event,
-                # What an automation tells incidents apart by, so that the same one alerts once.
+                # Automations alert once for each incident and attempt.
                 resource=Resource(
-                    {
-                        **about,
-                        "account": incident.account,
-                        "incident": str(incident.id),
-                        "attempt": str(attempt),
-                    }
+                    {**about, "account": incident.account, "incident": str(incident.id), "attempt": str(attempt)}
                 ),
                 payload={
                     "account": incident.account,
@@ -136,12 +127,16 @@ class Reporter:
         )
 
     def _link(self) -> str:
-        """Where a person mends it: the saved block, else the run that met it, else where app passwords are made."""
+        """Return the page where a person fixes the account: the saved block, else the run, else Bluesky's settings."""
         if self.block_id:
             return url_for("block-document", obj_id=self.block_id) or _APP_PASSWORDS
-        context = FlowRunContext.get()
-        run = context.flow_run if context else None
+        run = _current_run()
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
+
+
+def _current_run() -> FlowRun | None:
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
 
 
 def _is_saved(account: str, service_url: str) -> bool:
@@ -149,11 +144,8 @@ def _is_saved(account: str, service_url: str) -> bool:
         with api_client() as client:
             saved = client.read_block_documents_by_type("bluesky-credentials", include_secrets=False)
     except API_TROUBLE:
-        return False  # a person who is told in vain is better off than one who is not told
+        return False  # a superfluous alert is better than a missing one
     return any(
         each.data.get("handle") == account and each.data.get("service_url", _DEFAULT_SERVICE) == service_url
         for each in saved
     )
-
-
-_DEFAULT_SERVICE = "https://bsky.social"

@@ -1,4 +1,4 @@
-"""How the accounts are: what a check of each found, and the page that shows it."""
+"""The results of the accounts' checks, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_bluesky.prefect_api import table_cell
 from prefect_bluesky.problems import AuthProblem
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw
 
 State = Literal["well", "stopped", "not reached", "unusable"]
 
@@ -34,20 +36,20 @@ _CELL, _GAP, _MARGIN, _LINE = 16, 4, 16, 24
 
 
 class AccountHealth(BaseModel):
-    """What a check of one account found. Safe to log and to show."""
+    """The result of an account's check. Safe to log and to show."""
 
     model_config = ConfigDict(frozen=True)
 
-    account: str = Field(description="The handle or DID, as the block has it; the block's name if it cannot be read.")
+    account: str = Field(description="The block's handle or DID; the block's name if the block cannot be read.")
     block: str = Field(description="The name of the saved block.")
     did: str | None = Field(default=None, description="The account's DID, if it is known.")
     expires_at: datetime | None = Field(default=None, description="When the access token expires.")
-    state: State = Field(description="Whether it can publish, needs a person, or could not be asked.")
-    problem: AuthProblem | None = Field(default=None, description="What stops it.")
-    remark: str = Field(default="", description="What to do about it.")
+    state: State = Field(description="The account can publish, needs a person, or was not reached.")
+    problem: AuthProblem | None = Field(default=None, description="The cause, if the account cannot publish.")
+    remark: str = Field(default="", description="The remedy.")
 
     def row(self) -> dict[str, str]:
-        """The account as a row of a table."""
+        """Return the account as a table row."""
         return {
             "account": self.account,
             "DID": self.did or "",
@@ -60,30 +62,24 @@ class AccountHealth(BaseModel):
 
 
 Past = dict[str, State]
-"""What an earlier check found, by block."""
+"""The states that an earlier check found, by block name."""
 
 
 def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: datetime) -> str:
-    """The page that people look at, as Markdown.
-
-    Args:
-        accounts: what was found now.
-        past: what earlier checks found, the oldest first.
-        now: the time.
-    """
-    troubled = [account for account in accounts if account.state != "well"]
-    well = len(accounts) - len(troubled)
-    verdict = "All accounts are well" if not troubled else f"{well} of {len(accounts)} accounts are well"
-    lines = ["# Bluesky accounts", f"**{verdict}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
+    """Return the status page as Markdown. `past` holds earlier checks, oldest first."""
     if not accounts:
         return "# Bluesky accounts\n\nNo account is saved yet: save a Bluesky Credentials block.\n"
+    well = [account for account in accounts if account.state == "well"]
+    troubled = [account for account in accounts if account.state != "well"]
+    verdict = f"{len(well)} of {len(accounts)} accounts are well" if troubled else "All accounts are well"
+    lines = ["# Bluesky accounts", f"**{verdict}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
     if troubled:
         rows = [
             f"| {account.account} | {account.state} | {account.problem or ''} | {table_cell(account.remark)} |"
             for account in troubled
         ]
         lines.append("\n".join(["| account | state | problem | what to do |", "|---|---|---|---|", *rows]))
-    shown = (troubled + [account for account in accounts if account.state == "well"])[:_MOST_ROWS]
+    shown = [*troubled, *well][:_MOST_ROWS]
     history = [*past, {account.block: account.state for account in accounts}]
     data = b64encode(picture(shown, history)).decode()
     lines.append(f"![The last {len(history)} checks of {len(shown)} accounts](data:image/png;base64,{data})")
@@ -93,12 +89,9 @@ def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: da
 
 
 def picture(accounts: Sequence[AccountHealth], history: Sequence[Past]) -> bytes:
-    """A PNG with a row for each account and a column for each check, the latest on the right.
+    """Return a PNG with a row for each account and a column for each check, the latest on the right."""
+    from PIL import Image, ImageDraw, ImageFont  # only this page needs it
 
-    Args:
-        accounts: the rows.
-        history: the columns.
-    """
     font, small = ImageFont.load_default(14), ImageFont.load_default(12)
     names = 2 * _MARGIN + max(font.getlength(account.account) for account in accounts)
     legend = sum(_CELL + 8 + small.getlength(text) + 20 for text in _MEANINGS.values())
@@ -123,7 +116,7 @@ def picture(accounts: Sequence[AccountHealth], history: Sequence[Past]) -> bytes
 
 def _square(draw: ImageDraw.ImageDraw, x: float, y: float, state: State | None) -> None:
     draw.rounded_rectangle((x, y, x + _CELL, y + _CELL), radius=3, fill=_COLOURS[state])
-    # Not everybody tells red from green.
+    # Marks help people who cannot distinguish red from green.
     if state in {"stopped", "unusable"}:
         draw.line((x + 5, y + 5, x + _CELL - 5, y + _CELL - 5), fill="white", width=2)
         draw.line((x + 5, y + _CELL - 5, x + _CELL - 5, y + 5), fill="white", width=2)

@@ -1,6 +1,7 @@
 """Publish on several channels, each with its own rules: Bluesky, Mastodon and what Apprise reaches.
 
-A channel is a class with `rules`, `fit` and `publish` (see `Channel`). Users select it by naming a saved block.
+A channel is a class with `rules`, `fit` and `publish` (see `Channel` and docs/adding-a-channel.md). Users select it by
+naming a saved block.
 """
 
 from prefect_bluesky.channels.apprise import AppriseChannel, AppriseService

@@ -1,4 +1,4 @@
-"""Any service that Apprise reaches, as a channel: Telegram, Matrix, Slack, e-mail and over a hundred more."""
+"""A channel for each service that Apprise supports: Telegram, Matrix, Slack, e-mail and over a hundred more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr
 
-from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.base import Published, channel_of
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.errors import InvalidInput, Unconfirmed
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from apprise.plugins.base import NotifyBase
 
 CODE_POINTS = Measure(find_entities, lambda text, entity: text[entity.start : entity.end], length=len)
-"""As Apprise counts, and cuts what is longer."""
+"""Counts code points, as Apprise does. Apprise cuts a text that is too long."""
 
 
 class AppriseService(Block):
     """
-    Publishes texts to a service that Apprise reaches, such as a Telegram channel or a Matrix room.
+    Publishes texts to a service that Apprise supports, such as a Telegram channel or a Matrix room.
 
     Example:
         Load a stored block and publish:
@@ -46,65 +46,57 @@ class AppriseService(Block):
     _block_type_slug = "apprise-service"
     _logo_url = HttpUrl("https://github.com/caronc.png?size=200")
     _documentation_url = HttpUrl("https://github.com/caronc/apprise/wiki")
-    _description = "Publishes texts to any of the services that Apprise reaches."
+    _description = "Publishes texts to any service that Apprise supports."
 
     url: SecretStr = Field(
         title="URL",
-        description="Apprise's URL of the place. It holds its secrets: see Apprise's wiki for each service's form.",
+        description="The service's Apprise URL, with its secrets. Apprise's wiki lists the format of each service.",
         examples=["tgram://BOT_TOKEN/@my_channel", "matrixs://USER:PASSWORD@HOST/#room"],
     )
 
 
 class AppriseChannel:
-    """A place that Apprise reaches.
+    """A service that Apprise supports, as a channel.
 
-    Such a service neither tells what it has already nor takes a key, so a text whose fate is not known is not sent a
-    second time by a run: a person is told to look.
-
-    Args:
-        service: its block.
+    Such a service neither lists its posts nor accepts a key. A run therefore never sends a text again if the first
+    sending may have failed: the error asks a person to check.
 
     Raises:
-        InvalidInput: Apprise knows no service by the block's URL.
-
-    Example:
-        >>> AppriseChannel(AppriseService(url="json://localhost/notices")).rules.channel
-        'JSON'
+        InvalidInput: Apprise does not recognise the block's URL.
     """
 
     def __init__(self, service: AppriseService) -> None:
         with extra("compose", "channels"):
             from apprise import Apprise
 
-        # A block that is made in the UI is not checked when it is saved.
+        # The UI saves a block without validating it.
         plugin = Apprise.instantiate(service.url.get_secret_value())
         if plugin is None:
-            raise InvalidInput("url", "Apprise knows no service by it.", "See https://github.com/caronc/apprise/wiki.")
+            raise InvalidInput("url", "Apprise does not recognise it.", "See https://github.com/caronc/apprise/wiki.")
         self._plugin: NotifyBase = plugin
 
     @cached_property
     def rules(self) -> Rules:
-        """A text, as long as the service takes it."""
+        """The service's own limit for a text."""
         return Rules(channel=str(self._plugin.service_name), max_length=self._plugin.body_maxlen, measure=CODE_POINTS)
 
     def fit(self, draft: Draft) -> Variant:
-        """A draft as it goes out here; see `Channel`."""
         return fit(draft, self.rules)
 
     def publish(self, variant: Variant, key: str) -> Published:
         """Send a text; see `Channel`.
 
         Raises:
-            Unconfirmed: the service did not confirm it, this time or before.
+            Unconfirmed: the service did not confirm the text, now or in an earlier attempt.
         """
         from apprise import Apprise, NotifyFormat
 
         name = self.rules.channel
         digest = sha256(key.encode()).hexdigest()[:32]
         sent, taken = f"sent-{digest}", f"taken-{digest}"
-        # Elsewhere there is no other attempt.
-        repeatable = can_keep_notes()
-        if repeatable and not save_note(sent, name):
+        # Outside a flow run there is no second attempt.
+        in_run = can_keep_notes()
+        if in_run and not save_note(sent, name):
             if load_note(taken):
                 return Published(())
             raise Unconfirmed(name)
@@ -112,11 +104,9 @@ class AppriseChannel:
         sender.add(self._plugin)
         if not sender.notify(body=variant.posts[0], body_format=NotifyFormat.TEXT):
             raise Unconfirmed(name)
-        if repeatable:
+        if in_run:
             save_note(taken, name)
         return Published(())
 
 
-@channel_of.register
-def _(service: AppriseService) -> Channel:
-    return AppriseChannel(service)
+channel_of.register(AppriseService, AppriseChannel)

@@ -1,4 +1,4 @@
-"""What a channel is."""
+"""The interface of a channel."""
 
 from __future__ import annotations
 
@@ -15,51 +15,45 @@ from prefect_bluesky.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Published:
-    """A variant that is out.
-
-    Args:
-        urls: where a person sees its posts; empty where a channel does not say it.
-    """
+    """The public URLs of a published variant's posts; empty if the channel does not report any."""
 
     urls: tuple[str, ...]
 
 
 class Channel(Protocol):
-    """A place where posts go out.
-
-    Another channel is a class with these; nothing else needs to know of it.
-    """
+    """A place to publish posts. To add a channel, write a class with these members; no other code changes."""
 
     @property
     def rules(self) -> Rules:
-        """What it takes."""
+        """The channel's limits."""
 
     def fit(self, draft: Draft) -> Variant:
-        """A draft as it goes out here.
+        """Return the variant of a draft that the channel accepts.
 
         Raises:
-            DoesNotFit: it cannot; the message names each post, by how much it is over, and the remedy.
+            DoesNotFit: the draft breaks a rule; the message names each post, the excess and the remedy.
         """
 
     def publish(self, variant: Variant, key: str) -> Published:
-        """Publish what fits, once under a key, however often and from wherever it is called.
+        """Publish a fitted variant once under a key, however often and from wherever this is called.
 
         Raises:
-            BlueskyError: it is not out, or it is not known; `retryable` says whether the same call may be made again.
+            BlueskyError: the variant is not published, or the result is unknown; `retryable` says whether the same call
+                may be repeated.
         """
 
 
 @singledispatch
 def channel_of(block: Block) -> Channel:
-    """The channel that a block is the key to.
+    """Return the channel that a block gives access to.
 
-    A module that has a channel of its own registers the type of its block.
+    A module that defines a channel registers its block type here.
 
     Args:
-        block: such as `BlueskyCredentials`.
+        block: a saved block, such as `BlueskyCredentials`.
 
     Raises:
-        InvalidInput: it is the key to none.
+        InvalidInput: no channel is registered for this type of block.
 
     Example:
         >>> channel_of(BlueskyCredentials.load("alice")).rules.channel

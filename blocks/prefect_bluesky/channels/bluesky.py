@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.base import Published, channel_of
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.posts import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS, SHOWN, LinkCard, Post, ThreadPost
 
-RULES = Rules(
-    channel="Bluesky",
-    max_length=MAX_GRAPHEMES,
-    max_bytes=MAX_BYTES,
-    max_posts=MAX_POSTS,
-    max_images=MAX_IMAGES,
-    has_cards=True,
-    measure=SHOWN,
-)
+RULES = Rules("Bluesky", MAX_GRAPHEMES, MAX_BYTES, MAX_POSTS, MAX_IMAGES, has_cards=True, measure=SHOWN)
 
 
 class BlueskyChannel:
-    """An account on Bluesky.
-
-    Args:
-        credentials: the account's block.
-
-    Example:
-        >>> channel = BlueskyChannel(BlueskyCredentials.load("alice"))
-        >>> channel.publish(channel.fit(Draft(kind="hook", posts=["Good morning"])), key="morning").urls
-        ('https://bsky.app/profile/alice.test/post/3...',)
-    """
+    """A Bluesky account, as a channel."""
 
     rules = RULES
 
@@ -39,28 +22,22 @@ class BlueskyChannel:
         self._credentials = credentials
 
     def fit(self, draft: Draft) -> Variant:
-        """A draft as it goes out here; see `Channel`."""
         return fit(draft, self.rules)
 
     def publish(self, variant: Variant, key: str) -> Published:
-        """Publish all of its posts in one commit, once; see `BlueskyCredentials.publish`."""
+        """Publish all posts in one commit, once; see `BlueskyCredentials.publish`."""
         published = self._credentials.publish(as_post(variant), key)
         return Published(tuple(each.url for each in published.posts or (published,)))
 
 
-@channel_of.register
-def _(credentials: BlueskyCredentials) -> Channel:
-    return BlueskyChannel(credentials)
+channel_of.register(BlueskyCredentials, BlueskyChannel)
 
 
 def as_post(variant: Variant) -> Post:
-    """A variant as a post or a thread, with its card below the last post.
-
-    Args:
-        variant: what fits Bluesky.
+    """Return the post or thread of a variant, with its link card below the last post.
 
     Raises:
-        pydantic.ValidationError: it does not.
+        pydantic.ValidationError: the variant does not fit Bluesky.
     """
     posts: list[dict[str, Any]] = [{"text": text} for text in variant.posts]
     posts[0] |= {"images": variant.images, "languages": variant.languages}

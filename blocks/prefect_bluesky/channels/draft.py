@@ -1,4 +1,4 @@
-"""What there is to say, before it is made to fit a channel: an idea, and the drafts that a generator makes of it."""
+"""A draft that a generator makes from an idea, before it is fitted to a channel."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_bluesky.posts import Image
 
 Kind = Literal["hook", "link", "thread", "summary"]
-"""What a draft is for: to catch the eye, to lead to a page, to tell all of it, or to tell it in short."""
+"""The purpose of a draft: catch the eye, lead to a page, tell the whole idea, or summarise the idea."""
 
 
 class Draft(BaseModel):
-    """Something to say, in as many posts as it takes.
+    """A text in one or more posts, not yet fitted to a channel.
 
     Args:
-        kind: what it is for.
-        posts: its texts: one, or those of a thread.
-        link: where it leads. A channel shows it as a card, or at the end of the text.
-        images: what stands with the first post.
-        languages: what it is written in.
+        kind: the draft's purpose.
+        posts: the text of the post, or the texts of a thread.
+        link: the page to lead to. A channel shows the link as a card or at the end of the text.
+        images: the images of the first post.
+        languages: the language codes of the texts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""The last word on what goes out: every variant satisfies its channel's rules, or is refused with the reason."""
+"""Fit drafts to channels: every variant satisfies its channel's rules, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from prefect_bluesky.errors import DoesNotFit
 from prefect_bluesky.posts import WRITTEN, Image, Measure, split_text, tidy
 from prefect_bluesky.prefect_api import as_form
 
+_ENDS = (".", "!", "?", "…", "。", "！", "？")
+_PAUSES = " ,;:-"
+
 
 @dataclass(frozen=True)
 class Rules:
-    """What a channel takes.
+    """The limits of a channel.
 
     Args:
-        channel: what a person calls it, for messages.
-        max_length: how many characters a post may have, as `measure` counts them.
-        max_bytes: how many bytes of UTF-8 it may take.
-        max_posts: how many posts a thread may have; 1 where there are no threads.
-        max_images: how many images a post may have.
-        max_alt_length: how many characters the alt text of one may have.
-        has_cards: whether a link is shown as a card; otherwise it stands at the end of the text.
-        measure: how a text is counted.
+        channel: the channel's name in messages.
+        max_length: the largest number of characters of a post, as `measure` counts.
+        max_bytes: the largest number of UTF-8 bytes of a post.
+        max_posts: the largest number of posts of a thread; 1 if the channel has no threads.
+        max_images: the largest number of images of a post.
+        max_alt_length: the largest number of characters of an image's alt text.
+        has_cards: whether a link is shown as a card; if not, the link is put at the end of the text.
+        measure: how to count a text.
 
     Example:
         >>> Rules(channel="a pager", max_length=20).excess("The server is on fire again")
@@ -43,37 +46,27 @@ class Rules:
     measure: Measure = WRITTEN
 
     def length(self, text: str) -> int:
-        """The characters of a text, as the channel counts them."""
+        """Return the length of a text in characters, as the channel counts."""
         return self.measure.length(self.measure.of(text))
 
     def excess(self, text: str) -> list[str]:
-        """What a text has too much of, with the limit; nothing if it fits."""
+        """Return each limit that a text exceeds, and by how much; empty if the text fits."""
         counted = self.measure.of(text)
-        measured = (
-            (self.measure.length(counted), self.max_length, "characters"),
-            (len(counted.encode()), self.max_bytes, "bytes"),
-        )
-        return [
-            f"{count:,} {unit}, {count - limit:,} over the limit of {limit:,}"
-            for count, limit, unit in measured
-            if count > limit
-        ]
+        length, size = self.measure.length(counted), len(counted.encode())
+        measured = ((length, self.max_length, "characters"), (size, self.max_bytes, "bytes"))
+        over = ((count, limit, unit) for count, limit, unit in measured if count > limit)
+        return [f"{count:,} {unit}, {count - limit:,} over the limit of {limit:,}" for count, limit, unit in over]
 
     def with_link(self, text: str, link: str | None) -> str:
-        """A text with the link below it, where the channel has no cards and the text does not hold it."""
+        """Return the text with the link below, if the channel has no cards and the text does not contain the link."""
         return text if self.has_cards else _below(text, link)
 
     def split(self, text: str) -> list[str]:
-        """A text as the posts of a thread."""
+        """Split a text into the posts of a thread."""
         return split_text(text, max_length=self.max_length, max_bytes=self.max_bytes, measure=self.measure)
 
     def shortened(self, text: str, link: str | None = None) -> str:
-        """As much of a text as fits into a post with its link, cut after a sentence, else a word.
-
-        Example:
-            >>> Rules(channel="a pager", max_length=20).shortened("The server is on fire again")
-            'The server is on…'
-        """
+        """Cut a text to fit into a post with its link: after a sentence if possible, else after a word."""
         text = text.strip()
         if not self.excess(self.with_link(text, link)):
             return text
@@ -84,45 +77,33 @@ class Rules:
         narrower = replace(self, max_length=room, max_bytes=self.max_bytes - len("…".encode()) - reserve)
         kept = narrower.split(text)[0]
         short = kept if kept.endswith(_ENDS) else f"{kept.rstrip(_PAUSES)}…"
-        # A link is never cut: where the text begins with one that is too long, nothing of it fits.
+        # Links are never cut. If the text begins with a link that is too long, nothing fits.
         return "" if self.excess(self.with_link(short, link)) else short
 
 
-_ENDS = (".", "!", "?", "…", "。", "！", "？")
-_PAUSES = " ,;:-"
-
-
 class Variant(BaseModel):
-    """A draft as it goes out on one channel.
-
-    Args:
-        kind: what it is for.
-        posts: its texts, as they will appear: one, or those of a thread.
-        link: the page of its card, where the channel has cards.
-        images: what stands with the first post.
-        languages: what it is written in.
-    """
+    """A draft that was fitted to one channel, as it will be published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
-    kind: Kind = Field(title="Kind", description="What it is for.")
-    posts: tuple[str, ...] = Field(title="Posts", description="Its texts, in order.", min_length=1)
-    link: str | None = Field(default=None, title="Link", description="The page of the card below it.")
-    images: tuple[Image, ...] = Field(default=(), title="Images", description="What stands with the first post.")
-    languages: tuple[str, ...] = Field(default=(), title="Languages", description="What it is written in.")
+    kind: Kind = Field(title="Kind", description="The purpose of the post.")
+    posts: tuple[str, ...] = Field(title="Posts", description="The texts as they will appear, in order.", min_length=1)
+    link: str | None = Field(default=None, title="Link", description="The page of the link card.")
+    images: tuple[Image, ...] = Field(default=(), title="Images", description="The images of the first post.")
+    languages: tuple[str, ...] = Field(default=(), title="Languages", description="The language codes of the texts.")
 
 
 def fit(draft: Draft, rules: Rules) -> Variant:
-    r"""A draft as it goes out on a channel. The same draft under the same rules always becomes the same.
+    r"""Fit a draft to a channel. The same draft and rules always give the same variant.
 
-    What is long in a thread is split. No word of a text is ever dropped: what does not fit is refused.
+    Long texts of a thread are split. No word is ever dropped: a draft that does not fit is refused.
 
     Args:
-        draft: what to say.
-        rules: what the channel takes.
+        draft: the draft to fit.
+        rules: the channel's limits.
 
     Raises:
-        DoesNotFit: it cannot go out there; the message names each post, by how much it is over, and the remedy.
+        DoesNotFit: the draft breaks a rule; the message names each post, the excess and the remedy.
 
     Example:
         >>> fit(Draft(kind="hook", posts=["Hi there"], link="https://example.com"), Rules("a pager", 40)).posts
@@ -131,26 +112,19 @@ def fit(draft: Draft, rules: Rules) -> Variant:
     texts = [tidy(text) for text in draft.posts]
     texts = [text for text in texts if text] or ([""] if draft.link or draft.images else [])
     posts = _cut(texts, draft, rules)
-    # A post shows a card or images. A link stands where the reader has got to.
+    # A post shows either a card or images. A link is put below the last post, where the reader ends.
     has_card = rules.has_cards and not (draft.images and len(posts) == 1)
     if not has_card and texts:
         posts = _cut([*texts[:-1], _below(texts[-1], draft.link)], draft, rules)
     problems = list(_problems(posts, draft, rules))
     if problems:
         raise DoesNotFit(rules.channel, problems)
-    return Variant(
-        kind=draft.kind,
-        posts=tuple(posts),
-        link=draft.link if has_card else None,
-        images=draft.images,
-        languages=draft.languages,
-    )
+    link = draft.link if has_card else None
+    return Variant(kind=draft.kind, posts=tuple(posts), link=link, images=draft.images, languages=draft.languages)
 
 
 def _cut(texts: list[str], draft: Draft, rules: Rules) -> list[str]:
-    if draft.kind != "thread":
-        return texts
-    return [piece for text in texts for piece in rules.split(text)]
+    return [piece for text in texts for piece in rules.split(text)] if draft.kind == "thread" else texts
 
 
 def _below(text: str, link: str | None) -> str:
@@ -161,10 +135,10 @@ def _below(text: str, link: str | None) -> str:
 
 def _problems(texts: list[str], draft: Draft, rules: Rules) -> Iterator[str]:
     if not any(texts) and not draft.images and not draft.link:
-        yield "posts: there is nothing in them. Write something."
+        yield "posts: there is no text, image or link. Write something."
     if len(texts) > rules.max_posts:
-        remedy = "Say it in fewer words." if rules.max_posts > 1 else "It has no threads: say it in one post."
-        yield f"posts: it takes {len(texts)} of them, and the limit is {rules.max_posts}. {remedy}"
+        remedy = "Shorten the text." if rules.max_posts > 1 else "The channel has no threads: write one post."
+        yield f"posts: there are {len(texts)}, and the limit is {rules.max_posts}. {remedy}"
     for number, text in enumerate(texts):
         for excess in rules.excess(text):
             yield f"posts[{number}]: it has {excess}. Shorten it."
@@ -172,5 +146,5 @@ def _problems(texts: list[str], draft: Draft, rules: Rules) -> Iterator[str]:
         yield f"images: there are {len(draft.images)}, and the limit is {rules.max_images}. Leave some out."
     for number, image in enumerate(draft.images):
         if len(image.alt) > rules.max_alt_length:
-            limit = f"and the limit is {rules.max_alt_length:,}. Shorten it."
-            yield f"images[{number}].alt: it has {len(image.alt):,} characters, {limit}"
+            excess = f"{len(image.alt):,} characters, and the limit is {rules.max_alt_length:,}"
+            yield f"images[{number}].alt: it has {excess}. Shorten it."

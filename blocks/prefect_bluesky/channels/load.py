@@ -1,4 +1,4 @@
-"""Channels by the names of their saved blocks."""
+"""Load channels by the names of their saved blocks."""
 
 from __future__ import annotations
 
@@ -17,42 +17,27 @@ _RULES = {"bluesky": BLUESKY, "mastodon": MASTODON}
 
 @dataclass(frozen=True)
 class NoAccount:
-    """A channel without an account: it shows what would go out, and publishes nothing.
-
-    Args:
-        rules: the channel's.
-    """
+    """A channel without an account, for dry runs: fits drafts and publishes nothing."""
 
     rules: Rules
 
     def fit(self, draft: Draft) -> Variant:
-        """As the channel does."""
         return fit(draft, self.rules)
 
     def publish(self, variant: Variant, key: str) -> Published:
-        """Refuse: there is no account.
-
-        Raises:
-            InvalidInput: always.
-        """
         raise InvalidInput("channels", f"{self.rules.channel} is no account.", "Name a saved block, such as TYPE/NAME.")
 
 
 def load_channel(name: str) -> Channel:
-    """A channel.
-
-    Args:
-        name: the type and the name of its saved block, such as `mastodon-credentials/alice`; or `bluesky` or `mastodon`
-            for one without an account.
+    """Return the channel of a saved block (`mastodon-credentials/alice`), or of `mastodon` or `bluesky`, a NoAccount.
 
     Raises:
-        InvalidInput: there is no such block, or it cannot be used; the message says why.
+        InvalidInput: the block does not exist or cannot be used; the message gives the reason.
     """
     if name in _RULES:
         return NoAccount(_RULES[name])
     kind, _, block_name = name.partition("/")
     if not kind or not block_name:
-        raise InvalidInput(
-            "channels", f"{name!r} is no channel.", "Name a saved block, such as bluesky-credentials/alice."
-        )
+        remedy = "Name a saved block, such as bluesky-credentials/alice."
+        raise InvalidInput("channels", f"{name!r} is no channel.", remedy)
     return channel_of(load_block(name, "channels"))

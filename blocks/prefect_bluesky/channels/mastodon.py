@@ -14,7 +14,7 @@ from http import HTTPStatus
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from prefect_bluesky.channels.base import Channel, Published, channel_of
+from prefect_bluesky.channels.base import Published, channel_of
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from mastodon import Mastodon
 
 _MAX_IMAGE_BYTES = 100_000_000
-"""What is read of an image; it is made to fit afterwards."""
+"""The largest image file that is read. A large image is scaled down afterwards."""
 
-# What an instance says otherwise counts; these are Mastodon 4's own (app/validators/status_length_validator.rb,
-# app/models/media_attachment.rb).
+# Mastodon 4's defaults (app/validators/status_length_validator.rb, app/models/media_attachment.rb). Limits that an
+# instance reports replace them.
 _LENGTH, _URL_LENGTH, _IMAGES, _ALT = 500, 23, 4, 1500
 _IMAGE_BYTES, _IMAGE_PIXELS = 16 * 1024 * 1024, 33_177_600
 
 _OVERLAP = timedelta(minutes=1)
-"""How far an instance's clock may be behind ours."""
+"""The largest tolerated lag of an instance's clock behind ours."""
 
 _PAGE = 40
-"""How many statuses a request returns at most (docs.joinmastodon.org/methods/accounts)."""
+"""The largest number of statuses in one response (docs.joinmastodon.org/methods/accounts)."""
 
-# After these Mastodon sees no link (its twitter_regex.rb); where it would see one that we do not, we count more.
+# Mastodon finds no link after these characters (its twitter_regex.rb). If Mastodon finds a link that this pattern
+# misses, we count more characters than Mastodon does.
 _URL = r"(?<![A-Za-z0-9@＠$#＃\ufffe\ufeff\uffff])https?://[!-~]+"
 _MENTION = r"(?<![=/\w@])@[A-Za-z0-9_]+@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
 _ENTITY = re.compile(f"(?P<link>{_URL})|(?P<mention>{_MENTION})", re.IGNORECASE)
@@ -57,44 +58,29 @@ def _entities(text: str) -> list[Entity]:
 def _counted(text: str, entity: Entity) -> str:
     follows = text[entity.end : entity.end + 1]
     if entity.kind == "mention":
-        # A letter that follows is part of it there.
+        # Mastodon takes a following letter as part of the mention.
         return entity.value if re.match(r"\w", follows) else f"@{entity.value.split('@')[1]}"
     with extra("compose", "channels"):
         from mastodon import Mastodon
 
     if not follows or follows.isspace():
         return "x" * Mastodon.get_status_length(entity.value)
-    # What follows may belong to it, or keep it from being a link: it counts no more than both.
+    # The next character may belong to the link or break the link. Mastodon never counts more than both lengths.
     return "x" * (_URL_LENGTH + len(entity.value))
 
 
 COUNTED = Measure(_entities, _counted)
-"""As Mastodon counts: each link as 23 characters, and a mention without its server."""
+"""Counts as Mastodon does: each link as 23 characters, and a mention without its server."""
 
-RULES = Rules(
-    channel="Mastodon",
-    max_length=_LENGTH,
-    max_posts=MAX_POSTS,
-    max_images=_IMAGES,
-    max_alt_length=_ALT,
-    measure=COUNTED,
-)
-"""Those of an instance that changes none of Mastodon's limits."""
+RULES = Rules("Mastodon", _LENGTH, max_posts=MAX_POSTS, max_images=_IMAGES, max_alt_length=_ALT, measure=COUNTED)
+"""The rules of an instance with Mastodon's default limits."""
 
 
 class MastodonChannel:
-    """An account on Mastodon.
+    """A Mastodon account, as a channel.
 
-    A server remembers for an hour what was published under a key. A flow run that is tried again, however late, knows
-    what it has published, and looks for what it may have published among the account's own statuses.
-
-    Args:
-        credentials: the account's block.
-
-    Example:
-        >>> channel = MastodonChannel(MastodonCredentials.load("alice"))
-        >>> channel.publish(channel.fit(Draft(kind="hook", posts=["Good morning"])), key="morning").urls
-        ('http.../@alice/115...',)
+    A server remembers an idempotency key for one hour. A flow run notes each status that it sends. A retry, however
+    late, therefore knows the published statuses, and searches the account's own statuses for an unconfirmed one.
     """
 
     def __init__(self, credentials: MastodonCredentials) -> None:
@@ -103,38 +89,28 @@ class MastodonChannel:
 
     @cached_property
     def rules(self) -> Rules:
-        """The limits that the instance has told."""
-        statuses, media = self._limits.get("statuses") or {}, self._media_limits
+        """The limits that the instance reports, else Mastodon's defaults."""
         return replace(
             RULES,
-            max_length=statuses.get("max_characters") or _LENGTH,
-            max_images=statuses.get("max_media_attachments") or _IMAGES,
-            max_alt_length=media.get("description_limit") or _ALT,
+            max_length=self._limit("statuses", "max_characters", _LENGTH),
+            max_images=self._limit("statuses", "max_media_attachments", _IMAGES),
+            max_alt_length=self._limit("media_attachments", "description_limit", _ALT),
         )
 
     @cached_property
     def _limits(self) -> dict[str, Any]:
-        # What an instance does not tell is None.
-        with self._answers("what its limits are"):
+        with self._errors_of("the request for its limits"):
             return dict(self._client.instance_v2().get("configuration") or {})
 
-    @property
-    def _media_limits(self) -> dict[str, Any]:
-        return dict(self._limits.get("media_attachments") or {})
+    def _limit(self, kind: str, name: str, default: int) -> int:
+        # A limit that the instance does not report is None.
+        return (self._limits.get(kind) or {}).get(name) or default
 
     def fit(self, draft: Draft) -> Variant:
-        """A draft as it goes out here; see `Channel`."""
         return fit(draft, self.rules)
 
     def publish(self, variant: Variant, key: str) -> Published:
-        """Publish its posts, each but the first as a reply to the one before; see `Channel`.
-
-        Raises:
-            InvalidInput: the access token is refused, or an image cannot be used.
-            SourceUnavailable: an image cannot be read.
-            ServiceUnavailable, RateLimited: the same call may be made again.
-            RequestRefused: the instance does not take it.
-        """
+        """Publish the posts, each as a reply to the previous post; see `Channel`."""
         urls: list[str] = []
         previous: str | None = None
         for number, text in enumerate(variant.posts):
@@ -147,10 +123,9 @@ class MastodonChannel:
     def _once(
         self, key: str, text: str, reply_to: str | None, post: Callable[[str], tuple[str, str]]
     ) -> tuple[str, str]:
-        """A status under a key: its id and its URL.
+        """Publish a status once under a key, and return its id and URL.
 
-        The run notes when it begins to send one, and what became of it. What has begun and is not known to have ended
-        is looked for first.
+        The run notes the start and the result of each sending. If only the start is noted, search for the status first.
         """
         digest = sha256(key.encode()).hexdigest()[:32]
         if not can_keep_notes():
@@ -160,7 +135,7 @@ class MastodonChannel:
         if known is None:
             began = f"began-{digest}"
             is_new = save_note(began, datetime.now(UTC).isoformat())
-            found = None if is_new else self._found(datetime.fromisoformat(load_note(began)), text, reply_to)
+            found = None if is_new else self._find(datetime.fromisoformat(load_note(began)), text, reply_to)
             save_note(ended, found or post(digest))
             known = load_note(ended)
         return known[0], known[1]
@@ -168,54 +143,53 @@ class MastodonChannel:
     def _post(
         self, text: str, reply_to: str | None, images: tuple[Image, ...], languages: tuple[str, ...], key: str
     ) -> tuple[str, str]:
-        media = [self._uploaded(image, f"images[{number}]") for number, image in enumerate(images)]
-        with self._answers("a status"):
+        media = [self._upload(image, f"images[{number}]") for number, image in enumerate(images)]
+        with self._errors_of("a status"):
             status: Any = self._client.status_post(
                 text,
                 in_reply_to_id=reply_to,
                 media_ids=media or None,
-                # It takes one, and no region.
+                # Mastodon accepts one language, without a region.
                 language=languages[0].partition("-")[0] if languages else None,
                 idempotency_key=key,
             )
-        return _shown(status)
+        return _id_and_url(status)
 
-    def _uploaded(self, image: Image, field: str) -> Any:
-        """An image that stands ready on the server; one that no status takes is deleted there."""
-        limits = self._media_limits
+    def _upload(self, image: Image, field: str) -> Any:
+        """Upload an image, and return its id once the server has processed it. The server deletes unused images."""
         fitted = fit_image(
             read_file(image, field, max_bytes=_MAX_IMAGE_BYTES),
-            max_bytes=limits.get("image_size_limit") or _IMAGE_BYTES,
-            max_side=isqrt(limits.get("image_matrix_limit") or _IMAGE_PIXELS),
+            max_bytes=self._limit("media_attachments", "image_size_limit", _IMAGE_BYTES),
+            max_side=isqrt(self._limit("media_attachments", "image_matrix_limit", _IMAGE_PIXELS)),
         )
-        with self._answers("an image"):
+        with self._errors_of("an image"):
             media = self._client.media_post(fitted.data, fitted.mime_type, description=image.alt or None)
             deadline = time.monotonic() + self._client.request_timeout
-            # Until it has been worked on there, no status can take it.
+            # A status cannot use the image before the server has processed it.
             while media.url is None and time.monotonic() < deadline:
                 time.sleep(0.5)
                 media = self._client.media(media.id)
         if media.url is None:
-            raise ServiceUnavailable(self._url, "an image", None, message="it is still being worked on")
+            raise ServiceUnavailable(self._url, "an image", None, message="the image is still being processed")
         return media.id
 
-    def _found(self, since: datetime, text: str, reply_to: str | None) -> tuple[str, str] | None:
-        """The account's own status of since then that has this text, as it was written, and stands in this place."""
-        # Of two with the same text each is found once.
+    def _find(self, since: datetime, text: str, reply_to: str | None) -> tuple[str, str] | None:
+        """Find the account's own status since then with this source text and this parent."""
+        # Skip statuses that another note names, so that of two posts with the same text each is found once.
         others = {name for name, _ in load_notes("status-")}
-        for status in self._own(since - _OVERLAP):
+        for status in self._statuses_since(since - _OVERLAP):
             in_place = status.in_reply_to_id is None if reply_to is None else str(status.in_reply_to_id) == reply_to
-            if in_place and str(status.id) not in others and self._text(status) == text.strip():
-                return _shown(status)
+            if in_place and str(status.id) not in others and self._source_text(status) == text.strip():
+                return _id_and_url(status)
         return None
 
-    def _own(self, since: datetime) -> Iterator[Any]:
-        """The account's own statuses since then, the newest first."""
-        with self._answers("the account's statuses"):
+    def _statuses_since(self, since: datetime) -> Iterator[Any]:
+        """Yield the account's own statuses, newest first."""
+        with self._errors_of("the account's statuses"):
             account = self._client.account_verify_credentials().id
         last: Any = None
         while True:
-            with self._answers("the account's statuses"):
+            with self._errors_of("the account's statuses"):
                 page = self._client.account_statuses(account, exclude_reblogs=True, limit=_PAGE, max_id=last)
             young = [status for status in page if status.created_at >= since]
             yield from young
@@ -223,52 +197,46 @@ class MastodonChannel:
                 return
             last = page[-1].id
 
-    def _text(self, status: Any) -> str | None:
-        """A status as it was written; None if it is gone."""
+    def _source_text(self, status: Any) -> str | None:
+        """Return the text of a status as it was written; None if the status was deleted."""
         from mastodon import MastodonNotFoundError
 
-        with self._answers("the text of a status"):
+        with self._errors_of("the text of a status"):
             try:
                 return str(self._client.status_source(status.id).text).strip()
             except MastodonNotFoundError:
                 return None
 
     @contextmanager
-    def _answers(self, what: str) -> Iterator[None]:
-        """What an instance says no to, as an error of ours. Of the client's own errors, some would show a header."""
+    def _errors_of(self, request: str) -> Iterator[None]:
+        """Raise our errors instead of the client's, some of which would show a header."""
         from mastodon import MastodonAPIError, MastodonNetworkError, MastodonRatelimitError
 
         try:
             yield
         except MastodonRatelimitError:
-            raise RateLimited(self._url, what, HTTPStatus.TOO_MANY_REQUESTS) from None
+            raise RateLimited(self._url, request, HTTPStatus.TOO_MANY_REQUESTS) from None
         except MastodonNetworkError as trouble:
             reason = type(trouble.__context__ or trouble).__name__
-            raise ServiceUnavailable(self._url, what, None, message=reason) from None
+            raise ServiceUnavailable(self._url, request, None, message=reason) from None
         except MastodonAPIError as refusal:
             status, message = _status_of(refusal), str(refusal.args[-1] or "")
             if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-                raise InvalidInput(
-                    "access_token",
-                    f"{self._url} refuses it: {message}.",
-                    "Make one under Preferences > Development, with the scopes that the block's form names.",
-                ) from None
+                remedy = "Create one under Preferences > Development, with the scopes that the block's form lists."
+                raise InvalidInput("access_token", f"{self._url} refuses it: {message}.", remedy) from None
             if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ServiceUnavailable(self._url, what, status, message=message) from None
-            raise RequestRefused(self._url, what, status, message=message) from None
+                raise ServiceUnavailable(self._url, request, status, message=message) from None
+            raise RequestRefused(self._url, request, status, message=message) from None
 
 
-@channel_of.register
-def _(credentials: MastodonCredentials) -> Channel:
-    return MastodonChannel(credentials)
+channel_of.register(MastodonCredentials, MastodonChannel)
 
 
 def _status_of(refusal: Exception) -> int | None:
-    """The HTTP status of a refusal; None where the answer was none of Mastodon's."""
+    """Return the HTTP status of a refusal; None if the answer did not come from Mastodon."""
     status = refusal.args[1] if len(refusal.args) > 1 else None
     return status if isinstance(status, int) else None
 
 
-def _shown(status: Any) -> tuple[str, str]:
-    """A status as it is noted: its id, and where a person sees it."""
+def _id_and_url(status: Any) -> tuple[str, str]:
     return str(status.id), str(status.url or status.uri)

@@ -1,4 +1,4 @@
-"""The block of an account on Mastodon."""
+"""The block of a Mastodon account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MastodonCredentials(CredentialsBlock):
     Publishes to an account on Mastodon, or on a server with the same API.
 
     Raises:
-        InvalidInput: the instance's URL is none.
+        InvalidInput: the instance URL or the access token is not valid.
 
     Example:
         Load a stored block and use Mastodon.py's own client:
@@ -43,13 +43,13 @@ class MastodonCredentials(CredentialsBlock):
     _description = "Publishes to an account on Mastodon with an access token."
 
     instance_url: str = Field(
-        title="Instance URL", description="The server that the account is on.", examples=["https://mastodon.social"]
+        title="Instance URL", description="The server of the account.", examples=["https://mastodon.social"]
     )
     access_token: SecretStr = Field(
         title="Access token",
         description=(
-            "Of an application made in Mastodon under Preferences > Development, with the scopes read:accounts,"
-            " read:statuses, write:statuses and write:media."
+            "The token of an application. Create the application in Mastodon under Preferences > Development, with the"
+            " scopes read:accounts, read:statuses, write:statuses and write:media."
         ),
         examples=["xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"],
     )
@@ -63,17 +63,17 @@ class MastodonCredentials(CredentialsBlock):
     @classmethod
     def _normal_access_token(cls, token: SecretStr) -> SecretStr:
         written = token.get_secret_value().strip()
-        # Of what cannot stand in a header, the HTTP client would show all.
+        # The HTTP client would print an invalid header value in full.
         if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", written):
             raise InvalidInput(
                 "access_token",
-                "it is empty, masked, or holds what no access token holds.",
-                "Copy it again from Preferences > Development, and start runs from a saved block.",
+                "it is empty, masked, or has characters that no access token has.",
+                "Copy the token again from Preferences > Development, and start runs from a saved block.",
             )
         return SecretStr(written)
 
     def get_client(self) -> Mastodon:
-        """Mastodon.py's own client. It makes no request yet.
+        """Return Mastodon.py's own client, without making a request.
 
         Example:
             >>> MastodonCredentials.load("alice").get_client().account_verify_credentials().acct
@@ -85,12 +85,12 @@ class MastodonCredentials(CredentialsBlock):
         client = Mastodon(
             api_base_url=self.instance_url,
             request_timeout=current_settings().request_timeout,
-            # A worker that waits for a limit by itself, for up to minutes, is one that nobody can tell to stop.
+            # Otherwise the client waits at a rate limit, for up to minutes, and nobody can stop the worker meanwhile.
             ratelimit_method="throw",
             user_agent="prefect-bluesky",
-            # Asked for it, an instance that does not answer sends the client into an endless recursion (2.3.3).
+            # Without this the client asks for the version, and recurses endlessly if no answer comes (2.3.3).
             mastodon_version="4.3.0",
         )
-        # Given at once, it would be taken for a path first.
+        # The constructor would first try the token as a file path.
         client.access_token = self.access_token.get_secret_value()
         return client

@@ -1,4 +1,4 @@
-"""The task that publishes one variant on a channel."""
+"""A Prefect task that publishes one variant on a channel."""
 
 from __future__ import annotations
 
@@ -19,18 +19,13 @@ from prefect_bluesky.tasks import RETRIES
     **RETRIES,
 )
 def publish_once(channel: str, variant: Variant, key: str) -> Published:
-    """Publish a post to a channel.
-
-    Args:
-        channel: the block of the channel, such as `mastodon-credentials/alice`.
-        variant: what goes out.
-        key: what tells it from all others of the channel.
+    """Publish a variant to a channel, given as its block (`mastodon-credentials/alice`), once under its key.
 
     Raises:
-        BlueskyError: it is not out, or it is not known; what is retryable is retried three times before.
+        BlueskyError: the variant is not published, or the result is unknown. Retryable errors are retried three times.
     """
     loaded = load_channel(channel)
-    # Somebody may have edited it since it was fitted.
+    # The variant may have been edited since it was fitted, so fit it again.
     published = loaded.publish(loaded.fit(Draft.model_validate(variant.model_dump())), key)
-    logger().info("Published on %s: %s", channel, ", ".join(published.urls) or "it gives no address")
+    logger().info("Published on %s: %s", channel, ", ".join(published.urls) or "no address is known")
     return published

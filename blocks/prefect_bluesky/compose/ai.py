@@ -1,4 +1,4 @@
-"""Drafts by a model: of any provider that pydantic-ai knows, checked by the fitter before anybody sees them."""
+"""Make drafts with a model of any provider that pydantic-ai supports. The fitter checks each draft first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from prefect_bluesky.prefect_api import as_block_form, logger
 if TYPE_CHECKING:
     from pydantic_ai import Agent
 
-_INSTRUCTIONS = """You write posts for social media. Of the idea that you are given, you make drafts for one channel.
+_INSTRUCTIONS = """You write posts for social media. Make drafts for one channel from the idea that you are given.
 
 Each draft has a kind: a "hook" catches the eye in one post, a "link" leads to the idea's link in one post, a "thread"
-tells all of it in several posts, a "summary" tells it in short in one post. Make them differ in more than words. Say
-nothing that the idea does not say, and write in its language. Do not write the link itself: where with_link is true, it
-is put below the last post."""
+tells the whole idea in several posts, a "summary" summarises the idea in one post. Make the drafts differ in more than
+words. Say nothing that the idea does not say, and write in the idea's language. Do not write the link itself: if
+with_link is true, the link is put below the last post."""
 
 
 class _Draft(BaseModel):
@@ -40,12 +40,12 @@ class _Drafts(BaseModel):
 
 class AIGenerator(Block):
     """
-    Makes drafts of an idea with a model.
+    Makes drafts from an idea with a model.
 
     Needs the extra `ai`: `pip install "prefect-bluesky[ai]"`.
 
     Example:
-        Load a stored block and name it to `compose`, as `ai-generator/BLOCK_NAME`; or make drafts with it:
+        Load a stored block and make drafts, or pass its name `ai-generator/BLOCK_NAME` to `compose`:
         ```python
         from prefect_bluesky import AIGenerator
         from prefect_bluesky.channels import load_channel
@@ -62,7 +62,7 @@ class AIGenerator(Block):
     _block_type_slug = "ai-generator"
     _logo_url = HttpUrl("https://github.com/pydantic.png?size=200")
     _documentation_url = HttpUrl("https://ai.pydantic.dev/models/overview/")
-    _description = "Makes drafts of an idea with a model of any provider that pydantic-ai knows."
+    _description = "Makes drafts from an idea with a model of any provider that pydantic-ai supports."
 
     model: str = Field(
         title="Model",
@@ -70,45 +70,44 @@ class AIGenerator(Block):
         examples=["openai:gpt-5-mini", "anthropic:claude-sonnet-4-5"],
     )
     api_key: SecretStr | None = Field(
-        default=None, title="API key", description="Left out, the provider's own environment variable is used."
+        default=None, title="API key", description="If empty, the provider's own environment variable is used."
     )
     base_url: str | None = Field(
-        default=None, title="Base URL", description="Of a server with the provider's API. Left out: the provider's own."
+        default=None, title="Base URL", description="A server with the provider's API. If empty, the provider's own."
     )
     instructions: str = Field(
         default="",
         title="Instructions",
-        description="What the posts shall be like: the voice, the audience, words to use and to avoid.",
+        description="The style of the posts: the voice, the audience, words to use and words to avoid.",
     )
     attempts: int = Field(
-        default=4, ge=1, le=10, title="Attempts", description="How often the model is asked until its drafts fit."
+        default=4, ge=1, le=10, title="Attempts", description="How often to ask the model until its drafts fit."
     )
 
     @field_validator("api_key")
     @classmethod
     def _normal_api_key(cls, key: SecretStr | None) -> SecretStr | None:
         written = key.get_secret_value().strip() if key else ""
-        # Of what cannot stand in a header, the HTTP client would show all.
+        # The HTTP client would print an invalid header value in full.
         if not re.fullmatch(r"[!-~]*", written) or re.fullmatch(r"\*+", written):
-            raise InvalidInput(
-                "api_key", "it is masked, or holds what no key holds.", "Copy it again, and start from a saved block."
-            )
+            reason = "it is masked, or has characters that no key has."
+            raise InvalidInput("api_key", reason, "Copy the key again, and start runs from a saved block.")
         return SecretStr(written) if written else None
 
     def generate(self, idea: Idea, rules: Rules, count: int) -> list[Draft]:
-        """Drafts that fit a channel.
+        """Return drafts that fit a channel.
 
-        What does not fit goes back to the model with what is wrong, by how much, and is logged.
+        Drafts that do not fit are logged, and go back to the model with the excess over each limit.
 
         Args:
-            idea: what to tell.
-            rules: what the channel takes.
-            count: how many drafts at most.
+            idea: the idea to write about.
+            rules: the channel's limits.
+            count: the largest number of drafts.
 
         Raises:
             DoesNotFit: the idea's link or images fit no post of the channel, whatever the model writes.
-            InvalidInput: there is no such model, or the extra `ai` is not installed.
-            GeneratorFailed: the provider refuses or does not answer, or after all attempts the drafts do not fit.
+            InvalidInput: the model does not exist, or the extra `ai` is not installed.
+            GeneratorFailed: the provider refuses or does not answer, or the drafts do not fit after all attempts.
         """
         drafted = partial(_as_draft, idea=idea, rules=rules)
         for each in ("hook", "link"):
@@ -129,18 +128,17 @@ class AIGenerator(Block):
         try:
             model = infer_model(self.model, lambda provider: infer_provider_class(provider)(**options))
         except (UserError, ValueError, TypeError, ImportError) as unusable:
-            # Of these none shows a key: they speak of names that are unknown, missing, or not installed.
-            raise InvalidInput("model", f"{self.model}: {unusable}.", "Name one as pydantic-ai does.") from None
-        asked_anew = TaskConfig(cache_policy=NO_CACHE, persist_result=False)
+            # These errors show no key: they name something unknown, missing or not installed.
+            raise InvalidInput("model", f"{self.model}: {unusable}.", "Name a model as pydantic-ai does.") from None
         agent = Agent(
             model,
             output_type=_Drafts,
             name="bluesky-drafts",
             instructions=[_INSTRUCTIONS, self.instructions] if self.instructions else _INSTRUCTIONS,
             retries=self.attempts - 1,
-            # In a flow each request is a task of its own. What was drafted is kept by the run; an answer that was not
-            # usable must not come back when the run is tried again.
-            capabilities=[PrefectDurability(model_task_config=asked_anew)],
+            # In a flow each request is a separate task, and the run keeps the drafts. Do not cache the answers: a
+            # retry must not get an unusable answer again.
+            capabilities=[PrefectDurability(model_task_config=TaskConfig(cache_policy=NO_CACHE, persist_result=False))],
         )
 
         @agent.output_validator
@@ -165,42 +163,37 @@ class AIGenerator(Block):
         try:
             async with agent.iter(prompt) as run:
                 async for node in run:
-                    objections = _objections(node)
                     asked += Agent.is_model_request_node(node)
-                    for objection in objections:
-                        logger().warning(
-                            "%s is asked again (%d of %d): %s", self.model, asked, self.attempts, objection
-                        )
+                    for fault in _objections(node):
+                        logger().warning("%s is asked again (%d of %d): %s", self.model, asked, self.attempts, fault)
         except UnexpectedModelBehavior:
-            reason = f"its drafts were not usable when it had been asked {asked} times"
-            raise GeneratorFailed(self.model, reason) from None
+            raise GeneratorFailed(self.model, f"its drafts were not usable after {asked} attempts") from None
         except ModelHTTPError as refusal:
             if refusal.status_code in {401, 403}:
-                raise InvalidInput(
-                    "api_key", f"{self.model} refuses it ({refusal.status_code}).", "Put a valid one into the block."
-                ) from None
-            passing = refusal.status_code == 429 or refusal.status_code >= 500
+                reason = f"{self.model} refuses it ({refusal.status_code})."
+                raise InvalidInput("api_key", reason, "Put a valid key into the block.") from None
             reason = f"its provider answered with {refusal.status_code}"
-            raise GeneratorFailed(self.model, reason, retryable=passing) from None
+            retryable = refusal.status_code == 429 or refusal.status_code >= 500
+            raise GeneratorFailed(self.model, reason, retryable=retryable) from None
         except AgentRunError as trouble:
             raise GeneratorFailed(self.model, type(trouble).__name__, retryable=True) from None
         if run.result is None:
-            raise GeneratorFailed(self.model, "it ended without drafts")
+            raise GeneratorFailed(self.model, "the model ended without drafts")
         return run.result.output
 
 
 def _objections(node: Any) -> list[str]:
-    """What goes back to the model with a request."""
+    """Return the faults that a request sends back to the model."""
     from pydantic_ai.messages import RetryFeedbackPart, ToolReturnPart
 
     return [
-        _told(part.content)
+        _as_text(part.content)
         for part in getattr(getattr(node, "request", None), "parts", ())
         if isinstance(part, RetryFeedbackPart) or (isinstance(part, ToolReturnPart) and part.outcome == "retried")
     ]
 
 
-def _told(content: Any) -> str:
+def _as_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "; ".join(str(each.get("msg", "")) for each in content if isinstance(each, dict))
@@ -208,18 +201,11 @@ def _told(content: Any) -> str:
 
 def _as_draft(draft: _Draft, *, idea: Idea, rules: Rules) -> Draft:
     link = idea.link if draft.with_link or draft.kind == "link" else None
-    shows_card = link and rules.has_cards and len(draft.posts) == 1
-    return Draft(
-        kind=draft.kind,
-        posts=tuple(draft.posts),
-        link=link,
-        images=() if shows_card else idea.images[: rules.max_images],
-        languages=idea.languages,
-    )
+    return idea.draft(draft.kind, draft.posts, link, rules)
 
 
 def _prompt(idea: Idea, rules: Rules, count: int) -> str:
-    threads = f"A thread has at most {rules.max_posts} posts." if rules.max_posts > 1 else "It has no threads."
+    threads = f"A thread has at most {rules.max_posts} posts." if rules.max_posts > 1 else "The channel has no threads."
     parts = [
         f"Make {count} drafts for {rules.channel}. A post has at most {rules.max_length} characters. {threads}",
         f"Title: {idea.title}" if idea.title else "",

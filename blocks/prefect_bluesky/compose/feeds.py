@@ -1,4 +1,4 @@
-"""Places where ideas come in one after the other: a feed, a folder of Markdown files."""
+"""Read sources of ideas: feeds and folders of Markdown or text files."""
 
 from __future__ import annotations
 
@@ -15,20 +15,14 @@ from prefect_bluesky.media import is_url, read_url
 from prefect_bluesky.prefect_api import load_block
 
 MAX_BYTES = 10_000_000
-"""What is read of a feed."""
+"""The largest part of a feed that is read."""
 
 _SUFFIXES = {".md", ".markdown", ".txt"}
 
 
 @dataclass(frozen=True)
 class Item:
-    """An idea that a source has.
-
-    Args:
-        name: what tells it from all others of the source: a feed's own id for it, or a file's path.
-        parameters: the parameters of `compose` that say where it is.
-        published_at: since when it is there, if the source says so.
-    """
+    """An idea of a source: its unique name there (a feed entry's id or a file's path), and parameters of `compose`."""
 
     name: str
     parameters: dict[str, str]
@@ -36,15 +30,11 @@ class Item:
 
 
 def read_items(source: str, storage: str = "") -> list[Item]:
-    """What a source has, the newest first.
-
-    Args:
-        source: the URL of an RSS or Atom feed; or a folder's path.
-        storage: the Prefect block that the folder lies in, such as s3-bucket/ideas.
+    """Return the items, newest first, of an RSS or Atom feed's URL or of a folder, which may be in a storage block.
 
     Raises:
-        InvalidInput: it is no feed and no folder.
-        SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
+        InvalidInput: the source is neither a feed nor a folder.
+        SourceUnavailable: the source cannot be read; retryable if a server may answer later.
     """
     if not source and not storage:
         raise InvalidInput("source", "it is missing.", "Give the URL of a feed, or a folder.")
@@ -63,26 +53,25 @@ def _in_feed(url: str) -> Iterator[Item]:
         import feedparser
 
     fetched = read_url(url, max_bytes=MAX_BYTES)
-    # As a file: what it is given as bytes it takes for a path first.
+    # Pass a file object, because the parser first tries bytes as a path.
     feed = feedparser.parse(
         BytesIO(fetched.data), response_headers={"content-location": fetched.url, "content-type": fetched.content_type}
     )
     if not feed.get("version"):
-        raise InvalidInput("source", f"{url} is no RSS or Atom feed.", "Give the feed's own address, not the page's.")
+        raise InvalidInput("source", f"{url} is no RSS or Atom feed.", "Give the address of the feed, not of the page.")
     for entry in feed.entries:
         link = entry.get("link", "")
-        if not is_url(link):
-            continue
-        moment = entry.get("published_parsed") or entry.get("updated_parsed")
-        at = datetime.fromtimestamp(timegm(moment), UTC) if moment else None
-        yield Item(entry.get("id") or link, {"idea": link}, at)
+        if is_url(link):
+            moment = entry.get("published_parsed") or entry.get("updated_parsed")
+            at = datetime.fromtimestamp(timegm(moment), UTC) if moment else None
+            yield Item(entry.get("id") or link, {"idea": link}, at)
 
 
 def _in_folder(source: str) -> Iterator[Item]:
-    # In full: the run that reads a file may have another working directory.
+    # Absolute, because the run that reads a file may have another working directory.
     folder = Path(source).expanduser().resolve()
     if not folder.is_dir():
-        raise SourceUnavailable(source, "there is no such folder, on the machine that looks.")
+        raise SourceUnavailable(source, "the folder does not exist on the machine of this run.")
     for file in folder.rglob("*"):
         if file.suffix.lower() in _SUFFIXES and file.is_file():
             at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
@@ -90,18 +79,15 @@ def _in_folder(source: str) -> Iterator[Item]:
 
 
 def _in_storage(folder: str, storage: str) -> Iterator[Item]:
-    place = f"{storage}: {folder}"
     block = load_block(storage, "storage")
     if not hasattr(block, "list_objects"):
-        raise InvalidInput(
-            "storage", f"{storage} cannot list its files.", "Name an S3 Bucket block, or a folder of the machine."
-        )
+        remedy = "Name an S3 Bucket block, or give a folder of the machine."
+        raise InvalidInput("storage", f"{storage} cannot list its files.", remedy)
     try:
         objects = block.list_objects(folder)
-    except Exception as trouble:  # each kind of storage has errors of its own
-        raise SourceUnavailable(
-            place, f"it cannot be listed: {type(trouble).__name__}: {trouble}", retryable=True
-        ) from trouble
+    except Exception as trouble:  # each kind of storage has its own errors
+        reason = f"the folder cannot be listed: {type(trouble).__name__}: {trouble}"
+        raise SourceUnavailable(f"{storage}: {folder}", reason, retryable=True) from trouble
     for each in objects:
         path = str(each["Key"])
         if PurePosixPath(path).suffix.lower() in _SUFFIXES:

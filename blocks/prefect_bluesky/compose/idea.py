@@ -1,13 +1,15 @@
-"""Where an idea is read from: a sentence, notes, the page behind a link, or a file."""
+"""An idea, and its readers: from a sentence, notes, the page behind a link, or a file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from prefect_bluesky.channels import Draft, Kind, Rules
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
 from prefect_bluesky.media import (
@@ -26,7 +28,10 @@ from prefect_bluesky.validation import explain_validation_error
 from prefect_bluesky.web import read_page, text_of
 
 MAX_BYTES = 2_000_000
-"""What is read of a page or a file: a long book has half of it."""
+"""The largest part of a page or file that is read; a long book has half as many bytes."""
+
+MAX_TEXT = 50_000
+"""The largest number of characters of an idea: several longest threads, and short enough to be kept with a run."""
 
 _MARKDOWN = {".md", ".markdown"}
 _TEXT = {".txt", ""}
@@ -34,104 +39,11 @@ _FIELDS = ("title", "link", "languages")
 _LONGEST_LINK = 4_000
 
 
-def read_idea(text: str) -> Idea:
-    """The idea in what somebody wrote: a sentence or notes, with a link below; or a link alone, whose page is read.
-
-    Args:
-        text: what they wrote.
-
-    Raises:
-        InvalidInput: there is no idea in it.
-        SourceUnavailable: the page cannot be read.
-
-    Example:
-        >>> read_idea("Release 2.0 is out: https://example.com/2.0")
-        Idea(text='Release 2.0 is out', title='', link='https://example.com/2.0', images=(), languages=())
-    """
-    text = text.strip()
-    last = next(reversed(find_entities(text[-_LONGEST_LINK:])), None)
-    written = text[-_LONGEST_LINK:][last.start :] if last and last.kind == "link" else ""
-    # With anything behind it, such as a bracket, it is part of the text.
-    link = written if last and written == last.value and is_web_address(written) else None
-    if link == text:
-        return _article(text)
-    # What leads to the link leads nowhere without it.
-    told = text.removesuffix(link).rstrip(" :\n") if link else text
-    return _idea("idea", {"text": told, "link": link})
-
-
-def read_idea_file(file: File) -> Idea:
-    """The idea in a file: Markdown, whose front matter may have title:, link: and languages:, or plain text.
-
-    Images of a Markdown file that stand on lines of their own are the idea's.
-
-    Args:
-        file: where it lies. Its name says what it is: .md, .markdown or .txt.
-
-    Raises:
-        InvalidInput: there is no idea in it; the message names the field and the remedy.
-        SourceUnavailable: it cannot be read.
-    """
-    suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
-    if suffix not in _MARKDOWN | _TEXT:
-        raise InvalidInput("file", f"{suffix!r} is none of .md, .markdown and .txt.", "Name the file by what it is.")
-    try:
-        text = read_file(file, "file", max_bytes=MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidInput("file", f"{file.source} is not UTF-8.", "Save it as UTF-8.") from None
-    return read_idea(text) if suffix in _TEXT else _from_markdown(text, file)
-
-
-def _from_markdown(text: str, file: File) -> Idea:
-    fields: dict[str, Any] = {}
-    before, *parts = FENCE.split(text, maxsplit=2)
-    if not before.strip() and len(parts) == 2:
-        matter, text = parts
-        try:
-            fields = yaml_content(matter) or {}
-        except yaml.YAMLError as damaged:
-            raise InvalidInput("file", f"its front matter is no YAML: {damaged}.", "Correct it.") from None
-        if not isinstance(fields, dict):
-            raise InvalidInput("file", "its front matter is no list of fields.", "Write title: and link: there.")
-    text, images = without_images(text)
-    if any(image["source"].startswith("data:") for image in images):
-        raise InvalidInput("images", "one stands in the text as a data URL.", "Put it into a file beside the text.")
-    title, body = plain_text(text)
-    # What else a blog keeps there (a date, a layout) is not for us.
-    known = {name: fields[name] for name in _FIELDS if fields.get(name)}
-    idea: Idea = resolve_files(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
-    return idea
-
-
-def _article(url: str) -> Idea:
-    with extra("compose", "idea"):
-        from trafilatura import bare_extraction
-
-    fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
-    page = read_page(fetched)
-    found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
-    # A line of it is a paragraph. A page without an article says in its head what it is about.
-    text = "\n\n".join((found.text or "").split("\n"))[:MAX_TEXT] if found else ""
-    idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
-    return _idea(url, idea)
-
-
-def _idea(where: str, fields: dict[str, Any]) -> Idea:
-    try:
-        return Idea.model_validate(fields)
-    except ValidationError as unusable:
-        raise InvalidInput(where, explain_validation_error(unusable), "") from None
-
-
-MAX_TEXT = 50_000
-"""Characters of an idea: several times what the longest thread holds, and little enough to be kept with a run."""
-
-
 class Idea(BaseModel):
-    """What somebody wants to tell.
+    """An idea to publish posts about.
 
     Raises:
-        pydantic.ValidationError: there is nothing in it.
+        pydantic.ValidationError: the text and the title are empty, or a field is not valid.
 
     Example:
         >>> Idea(text="Release 2.0 is out. It is twice as fast.", link="https://example.com/2.0").title
@@ -140,14 +52,10 @@ class Idea(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
-    text: str = Field(
-        default="", title="Text", description="A sentence, or an article: paragraphs of text.", max_length=MAX_TEXT
-    )
-    title: str = Field(
-        default="", title="Title", description="What it is about. Left out: its first sentence.", max_length=1000
-    )
-    link: str | None = Field(default=None, title="Link", description="Where more is to be read.")
-    images: tuple[Image, ...] = Field(default=(), title="Images", description="What there is to see.")
+    text: str = Field(default="", title="Text", description="A sentence, or paragraphs of text.", max_length=MAX_TEXT)
+    title: str = Field(default="", title="Title", description="If empty, the first sentence.", max_length=1000)
+    link: str | None = Field(default=None, title="Link", description="A page to read more.")
+    images: tuple[Image, ...] = Field(default=(), title="Images", description="The images of the idea.")
     languages: tuple[str, ...] = Field(default=(), title="Languages", description="Up to three codes.", max_length=3)
 
     @field_validator("text", "title")
@@ -164,7 +72,7 @@ class Idea(BaseModel):
     @classmethod
     def _is_a_web_page(cls, link: str | None) -> str | None:
         if link and not is_web_address(link):
-            raise ValueError("it is no web address. It begins with https:// or http://, and holds no password.")
+            raise ValueError("it is no web address. Give one with https:// or http://, and without a password.")
         return link or None
 
     @model_validator(mode="after")
@@ -172,3 +80,87 @@ class Idea(BaseModel):
         if not self.text and not self.title:
             raise ValueError("text: there is no idea in it. Write a sentence.")
         return self
+
+    def draft(self, kind: Kind, posts: Sequence[str], link: str | None, rules: Rules) -> Draft:
+        """Return a draft with the idea's languages, and its images unless a single post shows a link card."""
+        shows_card = link and rules.has_cards and len(posts) == 1
+        images = () if shows_card else self.images[: rules.max_images]
+        return Draft(kind=kind, posts=tuple(posts), link=link, images=images, languages=self.languages)
+
+
+def read_idea(text: str) -> Idea:
+    """Read an idea from a text: a sentence or notes, with a link below; or a link alone, whose page is read.
+
+    Raises:
+        InvalidInput: the text or the page has no idea in it.
+        SourceUnavailable: the page cannot be read.
+    """
+    text = text.strip()
+    last = next(reversed(find_entities(text[-_LONGEST_LINK:])), None)
+    written = text[-_LONGEST_LINK:][last.start :] if last and last.kind == "link" else ""
+    # A link with anything behind it, such as a bracket, is part of the text.
+    link = written if last and written == last.value and is_web_address(written) else None
+    if link == text:
+        return _from_page(text)
+    # Without the link, a colon before the link leads nowhere.
+    return _idea("idea", {"text": text.removesuffix(link).rstrip(" :\n") if link else text, "link": link})
+
+
+def read_idea_file(file: File) -> Idea:
+    """Read an idea from a plain text file, or from Markdown, whose front matter may have title:, link: and languages:.
+
+    The file's name ends in .md, .markdown or .txt. Markdown images on separate lines become the idea's images.
+
+    Raises:
+        InvalidInput: the file has no idea in it; the message names the field and the remedy.
+        SourceUnavailable: the file cannot be read.
+    """
+    suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
+    if suffix not in _MARKDOWN | _TEXT:
+        raise InvalidInput("file", f"{suffix!r} is none of .md, .markdown and .txt.", "Rename the file.")
+    try:
+        text = read_file(file, "file", max_bytes=MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput("file", f"{file.source} is not UTF-8.", "Save the file as UTF-8.") from None
+    return read_idea(text) if suffix in _TEXT else _from_markdown(text, file)
+
+
+def _from_markdown(text: str, file: File) -> Idea:
+    fields: dict[str, Any] = {}
+    before, *parts = FENCE.split(text, maxsplit=2)
+    if not before.strip() and len(parts) == 2:
+        matter, text = parts
+        try:
+            fields = yaml_content(matter) or {}
+        except yaml.YAMLError as damaged:
+            raise InvalidInput("file", f"the front matter is no YAML: {damaged}.", "Correct the YAML.") from None
+        if not isinstance(fields, dict):
+            raise InvalidInput("file", "the front matter is no list of fields.", "Write fields such as title.")
+    text, images = without_images(text)
+    if any(image["source"].startswith("data:") for image in images):
+        raise InvalidInput("images", "one is a data URL in the text.", "Save the image as a file beside the text.")
+    title, body = plain_text(text)
+    # Ignore other fields that a blog keeps in the front matter (a date, a layout).
+    known = {name: fields[name] for name in _FIELDS if fields.get(name)}
+    idea: Idea = resolve_files(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
+    return idea
+
+
+def _from_page(url: str) -> Idea:
+    with extra("compose", "idea"):
+        from trafilatura import bare_extraction
+
+    fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
+    page = read_page(fetched)
+    found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
+    # Each line of the article is a paragraph. A page without an article has a description in its head.
+    text = "\n\n".join((found.text or "").split("\n"))[:MAX_TEXT] if found else ""
+    idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
+    return _idea(url, idea)
+
+
+def _idea(where: str, fields: dict[str, Any]) -> Idea:
+    try:
+        return Idea.model_validate(fields)
+    except ValidationError as unusable:
+        raise InvalidInput(where, explain_validation_error(unusable), "") from None

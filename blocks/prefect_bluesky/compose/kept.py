@@ -1,6 +1,6 @@
-"""What a run of `compose` has drafted and what a person has decided, for when the run is tried again.
+"""Keep the drafts and decisions of a `compose` run for its retries.
 
-Of two attempts at a time the first one's counts: notes are written once.
+A note is written once, so if two attempts run at the same time, the first one counts.
 """
 
 from __future__ import annotations
@@ -13,29 +13,20 @@ from prefect_bluesky.prefect_api import load_note, save_note
 
 
 def kept_drafts(channel: str) -> list[PlannedVariant] | None:
-    """What was drafted for a channel; None if nothing was yet.
-
-    Args:
-        channel: the block of the channel.
-    """
-    return _kept(_drafts_of(channel))
+    """Return the drafts that are kept for a channel's block; None if there are none yet."""
+    return _load(_drafts_of(channel))
 
 
-def keep_drafts(channel: str, drafted: list[PlannedVariant]) -> list[PlannedVariant]:
-    """Keep what was drafted for a channel; what is kept.
-
-    Args:
-        channel: the block of the channel.
-        drafted: its variants.
-    """
-    return _keep(_drafts_of(channel), drafted)
+def keep_drafts(channel: str, drafts: list[PlannedVariant]) -> list[PlannedVariant]:
+    """Keep the drafts for a channel's block, and return the kept ones."""
+    return _save(_drafts_of(channel), drafts)
 
 
 def kept_approved() -> list[PlannedVariant]:
-    """What was decided in earlier attempts of this run; of two decisions the first counts."""
+    """Return the decisions of earlier attempts of this run; of two decisions the first counts."""
     found: dict[str, PlannedVariant] = {}
-    for number in count(1):
-        kept = _kept(_approved(number))
+    for key in map(_approved, count(1)):
+        kept = _load(key)
         if kept is None:
             break
         found = {each.key: each for each in kept} | found
@@ -43,14 +34,10 @@ def kept_approved() -> list[PlannedVariant]:
 
 
 def keep_approved(approved: list[PlannedVariant]) -> list[PlannedVariant]:
-    """Keep what was decided; what is kept.
-
-    Args:
-        approved: what is to go out, with its times.
-    """
+    """Keep the approved variants with their times, and return the kept ones."""
     if not approved:
         return approved
-    return _keep(_approved(next(number for number in count(1) if _kept(_approved(number)) is None)), approved)
+    return _save(next(key for key in map(_approved, count(1)) if _load(key) is None), approved)
 
 
 def _drafts_of(channel: str) -> str:
@@ -61,11 +48,11 @@ def _approved(number: int) -> str:
     return f"approved-{number}"
 
 
-def _keep(key: str, composed: list[PlannedVariant]) -> list[PlannedVariant]:
-    save_note(key, PLANNED_VARIANTS.dump_python(composed, mode="json"))
-    return _kept(key) or composed
+def _save(key: str, variants: list[PlannedVariant]) -> list[PlannedVariant]:
+    save_note(key, PLANNED_VARIANTS.dump_python(variants, mode="json"))
+    return _load(key) or variants
 
 
-def _kept(key: str) -> list[PlannedVariant] | None:
+def _load(key: str) -> list[PlannedVariant] | None:
     kept: Any = load_note(key)
     return None if kept is None else PLANNED_VARIANTS.validate_python(kept)

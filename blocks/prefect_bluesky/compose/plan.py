@@ -1,4 +1,4 @@
-"""From an idea to what goes out where and when."""
+"""Plan variants of an idea: for which channel, and when."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ from prefect_bluesky.planning import in_utc
 
 
 class Generator(Protocol):
-    """What makes drafts of an idea: by rule, or a model."""
+    """The interface of a generator, which makes drafts from an idea: from templates or with a model."""
 
     def generate(self, idea: Idea, rules: Rules, count: int) -> list[Draft]:
-        """Drafts for a channel.
+        """Return drafts for a channel.
 
         Args:
-            idea: what to tell.
-            rules: what the channel takes.
-            count: how many drafts at most.
+            idea: the idea to write about.
+            rules: the channel's limits.
+            count: the largest number of drafts.
         """
 
 
 class PlannedVariant(BaseModel):
-    """A variant with its place and its turn.
+    """A variant with its channel and its time.
 
     Args:
-        channel: the block of its channel, such as `mastodon-credentials/alice`.
-        turn: which of the channel's it is, from 0.
-        variant: what goes out.
-        key: what tells it from all others.
-        is_wanted: whether a person wants it; one that is dropped stays, in case they change their mind.
-        at: when; None until it is fixed.
-        is_later: whether it was to come when it was approved, and so has a run of its own.
+        channel: the channel's block, such as `mastodon-credentials/alice`.
+        turn: the variant's position within its channel, from 0.
+        is_wanted: False if the reviewer dropped the variant. A dropped variant stays, so the reviewer can restore it.
+        at: the publish time; None until it is fixed.
+        is_later: True if the publish time was in the future at approval. A separate run then publishes the variant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,18 +52,15 @@ class PlannedVariant(BaseModel):
     is_later: bool = False
 
 
+_GRACE = timedelta(minutes=5)
+"""A start that is less than this in the past is not late."""
+
 PLANNED_VARIANTS = TypeAdapter(list[PlannedVariant])
 
 
 @dataclass
 class ComposePlan:
-    """What an idea became.
-
-    Args:
-        composed: the variants, channel by channel.
-        problems: why a channel has none.
-        left_out: drafts that fit no post of their channel, each with the reason.
-    """
+    """The variants of an idea by channel, why a channel has none, and each unfitting draft that is left out."""
 
     composed: list[PlannedVariant] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -73,92 +68,59 @@ class ComposePlan:
 
 
 def compose_idea(
-    idea: Idea,
-    channels: Sequence[tuple[str, Channel]],
-    generator: Generator,
-    count: int,
-    *,
-    occasion: str,
+    idea: Idea, channels: Sequence[tuple[str, Channel]], generator: Generator, count: int, *, occasion: str
 ) -> ComposePlan:
-    """Variants of an idea for each channel, fitted.
+    """Make at most `count` fitted variants for each channel, given with its block's name; another occasion, other keys.
 
-    A channel that fails stops no other.
-
-    Args:
-        idea: what to tell.
-        channels: where, each with the name of its block.
-        generator: what makes drafts.
-        count: how many variants a channel gets at most.
-        occasion: what tells this from other times that the same is composed.
+    A channel that fails does not stop the others.
     """
-    made = ComposePlan()
+    plan = ComposePlan()
     for name, channel in channels:
         try:
             drafts = generator.generate(idea, channel.rules, count)
         except BlueskyError as trouble:
-            made.problems.append(f"{name}: {trouble}")
+            plan.problems.append(f"{name}: {trouble}")
             continue
         variants: list[Variant] = []
-        refused_before = len(made.left_out)
+        left_out: list[str] = []
         for draft in drafts:
             try:
                 variants.append(channel.fit(draft))
             except DoesNotFit as refused:
-                made.left_out.append(f"{name}: the {draft.kind} is left out. {refused}")
+                left_out.append(f"{name}: the {draft.kind} is left out. {refused}")
+        plan.left_out += left_out
         if not variants:
-            # Nobody would miss it otherwise.
-            made.problems += made.left_out[refused_before:] or [f"{name}: no draft came of the idea."]
+            # Otherwise nobody would notice that the channel has no post.
+            plan.problems += left_out or [f"{name}: the generator made no draft."]
         for turn, variant in enumerate(variants):
             key = sha256(f"{occasion} {name} {turn}".encode()).hexdigest()[:32]
-            made.composed.append(PlannedVariant(channel=name, turn=turn, variant=variant, key=f"composed-{key}"))
-    return made
-
-
-_GRACE = timedelta(minutes=5)
+            plan.composed.append(PlannedVariant(channel=name, turn=turn, variant=variant, key=f"composed-{key}"))
+    return plan
 
 
 def due(turn: int, start: datetime | None, every: timedelta, now: datetime) -> datetime:
-    """When a variant goes out that nobody has given a time.
+    """Return the publish time of a variant for which nobody chose a time; without a start, the first goes out now.
 
-    Where the start is past, as a review took its time, all move on by as many intervals as it takes: they would go out
-    in a heap otherwise.
-
-    Args:
-        turn: which of its channel's it is, from 0.
-        start: when the first was to go out; None for now.
-        every: how long after one the next goes out.
-        now: when this is asked.
-
-    Example:
-        >>> from datetime import UTC
-        >>> monday, wednesday = datetime(2026, 12, 7, 9, tzinfo=UTC), datetime(2026, 12, 9, 8, tzinfo=UTC)
-        >>> due(1, monday, timedelta(days=1), wednesday).day
-        10
+    If the start is past because the review took long, all variants move by whole intervals. Otherwise several would be
+    published at once.
     """
     first = start or now
-    late = max(now - first, timedelta())
-    # Nothing is late that is due this minute.
+    late = now - first
     missed = -(-late // every) if late > _GRACE else 0
     return first + (missed + turn) * every
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When what goes out.
-
-    Args:
-        start: when the first of each channel does; None for at once.
-        every: how long after one the next does.
-        zone: where times hold that name no offset.
-    """
+    """A schedule: the first publish time of each channel (None for now), the interval, and the zone of naive times."""
 
     start: datetime | None
     every: timedelta
     zone: ZoneInfo
 
-    def times(self, composed: Sequence[PlannedVariant]) -> list[datetime]:
-        """When each goes out, as a person said or by its turn, by the clocks of the zone."""
+    def times(self, planned: Sequence[PlannedVariant]) -> list[datetime]:
+        """Return each publish time in the zone: the chosen time, or else the time of the variant's turn."""
         now = datetime.now(UTC)
         start = self.start and in_utc(self.start, self.zone)
-        times = (in_utc(each.at, self.zone) if each.at else due(each.turn, start, self.every, now) for each in composed)
+        times = (in_utc(each.at, self.zone) if each.at else due(each.turn, start, self.every, now) for each in planned)
         return [at.astimezone(self.zone) for at in times]

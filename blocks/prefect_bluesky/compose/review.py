@@ -1,4 +1,4 @@
-"""A person's look at what was composed, before it goes out: Prefect's form for a paused run."""
+"""Have a person review the variants before publication, with Prefect's form for a paused run."""
 
 from __future__ import annotations
 
@@ -24,87 +24,75 @@ from prefect_bluesky.planning import Time
 from prefect_bluesky.prefect_api import as_form, literal_markdown, load_note, logger, pause_answer, run_id, save_note
 from prefect_bluesky.validation import explain_validation_error
 
-
-class Answer(BaseModel):
-    """What a person decides about a variant."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=as_form)
-
-    publish: bool = Field(default=True, title="Publish", description="Switch it off to drop this one.")
-    posts: list[str] = Field(
-        title="Posts", description="The texts as they go out; those of a thread in order.", min_length=1
-    )
-    at: Time = Field(default=None, title="Time", description="Left out: as planned.")
-
+_POLL = 2
+"""Seconds between two checks for an answer."""
 
 Decision = Literal["approve", "drop everything"]
 
 
+class Answer(BaseModel):
+    """A reviewer's decision about one variant."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=as_form)
+
+    publish: bool = Field(default=True, title="Publish", description="Switch off to drop this post.")
+    posts: list[str] = Field(title="Posts", description="The texts to publish; for a thread, in order.", min_length=1)
+    at: Time = Field(default=None, title="Time", description="If empty, as planned.")
+
+
 def form(
-    composed: Sequence[PlannedVariant], channels: Mapping[str, Channel], times: Sequence[datetime], note: str
+    planned: Sequence[PlannedVariant], channels: Mapping[str, Channel], times: Sequence[datetime], note: str
 ) -> Any:
-    """A form for what was composed, with a field for each variant.
-
-    Args:
-        composed: the variants.
-        channels: their channels, by the names of their blocks.
-        times: when each is to go out.
-        note: what to say above it, such as what was wrong with the last answer.
-    """
-    told = note or "Nothing goes out before you approve it."
+    """Return a form with a field for each variant, below a note such as the faults of the last answer."""
+    description = note or "Nothing is published before you approve it."
     fields: dict[str, Any] = {
-        # Without a default: a run that somebody resumes without a look publishes nothing.
-        "decision": (Decision, Field(title="Decision", description=told, json_schema_extra={"position": 0}))
+        # No default: a run that somebody resumes without reading the form publishes nothing.
+        "decision": (Decision, Field(title="Decision", description=description, json_schema_extra={"position": 0}))
     }
-    for number, (each, at) in enumerate(zip(composed, times, strict=True)):
+    for number, (each, at) in enumerate(zip(planned, times, strict=True)):
         channel = channels[each.channel]
-        fields[_name(number)] = (
-            Answer,
-            Field(
-                default=Answer(publish=each.is_wanted, posts=list(each.variant.posts), at=each.at),
-                title=f"{number + 1}. {heading(each, channel)}",
-                description=". ".join([_when(at), *remarks(each, channel)]),
-                json_schema_extra={"position": number + 1},
-            ),
+        field = Field(
+            default=Answer(publish=each.is_wanted, posts=list(each.variant.posts), at=each.at),
+            title=f"{number + 1}. {heading(each, channel)}",
+            description=". ".join([_when(at), *counts(each, channel), *attachments(each)]),
+            json_schema_extra={"position": number + 1},
         )
-    made: Any = create_model("Review", __base__=RunInput, **fields)
-    return made
+        fields[_name(number)] = (Answer, field)
+    review: Any = create_model("Review", __base__=RunInput, **fields)
+    return review
 
 
-def heading(composed: PlannedVariant, channel: Channel) -> str:
-    """What a variant is, in a line."""
-    name = composed.channel.rpartition("/")[2]
-    return f"{channel.rules.channel} ({name}), {composed.variant.kind}"
+def heading(planned: PlannedVariant, channel: Channel) -> str:
+    """Return a variant's channel, account and kind."""
+    return f"{channel.rules.channel} ({planned.channel.rpartition('/')[2]}), {planned.variant.kind}"
 
 
-def counts(composed: PlannedVariant, channel: Channel) -> list[str]:
-    """How long each of its posts is, as its channel counts."""
+def counts(planned: PlannedVariant, channel: Channel) -> list[str]:
+    """Return the length of each post, as the channel counts."""
     rules = channel.rules
-    return [f"{rules.length(text):,} of {rules.max_length:,} characters" for text in composed.variant.posts]
+    return [f"{rules.length(text):,} of {rules.max_length:,} characters" for text in planned.variant.posts]
 
 
-def remarks(composed: PlannedVariant, channel: Channel) -> list[str]:
-    """What is to be said of a variant besides its texts: their counts, its card, its images."""
-    variant = composed.variant
-    said = counts(composed, channel)
-    said += [f"With a card of {variant.link}"] if variant.link else []
-    said += [f"With {len(variant.images)} images"] if variant.images else []
-    return said
+def attachments(planned: PlannedVariant) -> list[str]:
+    """Return a line for a variant's link card and a line for its images, if there are any."""
+    variant = planned.variant
+    lines = [f"With a card of {variant.link}"] if variant.link else []
+    return lines + ([f"With {len(variant.images)} images"] if variant.images else [])
 
 
-def shown(composed: PlannedVariant, channel: Channel, at: datetime) -> str:
-    """A variant as it will look, in Markdown."""
-    quoted = ["\n".join(f"> {line}" for line in literal_markdown(text).splitlines()) for text in composed.variant.posts]
-    said = [literal_markdown(remark) for remark in remarks(composed, channel)]
-    return "\n\n".join([f"#### {heading(composed, channel)}, {_when(at)}", *quoted, ". ".join(said)])
+def shown(planned: PlannedVariant, channel: Channel, at: datetime) -> str:
+    """Return a preview of a variant in Markdown."""
+    quoted = ["\n".join(f"> {line}" for line in literal_markdown(text).splitlines()) for text in planned.variant.posts]
+    remarks = map(literal_markdown, [*counts(planned, channel), *attachments(planned)])
+    return "\n\n".join([f"#### {heading(planned, channel)}, {_when(at)}", *quoted, ". ".join(remarks)])
 
 
-def panel(composed: PlannedVariant, channel: Channel) -> Panel:
-    """Return a variant as a terminal shows it."""
-    variant = composed.variant
-    texts = zip(variant.posts, counts(composed, channel), strict=True)
+def panel(planned: PlannedVariant, channel: Channel) -> Panel:
+    """Return a preview of a variant for a terminal."""
+    variant = planned.variant
+    texts = zip(variant.posts, counts(planned, channel), strict=True)
     parts = [Group(Text(text), Text(count, style="dim", justify="right")) for text, count in texts]
-    parts += [Group(Text(remark, style="cyan")) for remark in remarks(composed, channel)[len(variant.posts) :]]
+    parts += [Group(Text(line, style="cyan")) for line in attachments(planned)]
     ruled = [row for part in parts for row in (Rule(style="dim"), part)][1:]
     return Panel(Group(*ruled), title=f"[bold]{channel.rules.channel}[/] {variant.kind}", title_align="left")
 
@@ -114,85 +102,69 @@ def _when(at: datetime) -> str:
 
 
 def answered(
-    given: Mapping[str, Any], composed: Sequence[PlannedVariant], channels: Mapping[str, Channel]
+    given: Mapping[str, Any], planned: Sequence[PlannedVariant], channels: Mapping[str, Channel]
 ) -> tuple[list[PlannedVariant], dict[str, str]]:
-    """What was composed, as a person has edited it; and what of that cannot go out: by its key, the reason.
+    """Return the variants with the reviewer's edits, and by key the reason for each that cannot be published.
 
-    Args:
-        given: the filled form.
-        composed: what it was made of.
-        channels: as for `form`; what is meant for another is left out.
+    Variants for a channel that is not among `channels`, because it is unusable just now, are left out.
     """
     edited: list[PlannedVariant] = []
     problems: dict[str, str] = {}
-    for number, each in enumerate(composed):
+    for number, each in enumerate(planned):
         channel = channels.get(each.channel)
         if channel is None:
-            continue  # it cannot be used just now
+            continue
         if given.get("decision") != "approve":
             edited.append(each.model_copy(update={"is_wanted": False}))
             continue
         try:
             edited.append(_edited(given.get(_name(number)), each, channel))
         except (DoesNotFit, ValidationError) as refused:
-            why = explain_validation_error(refused) if isinstance(refused, ValidationError) else str(refused)
-            problems[each.key] = f"{heading(each, channel)}: {why}"
-            edited.append(_kept(given.get(_name(number)), each))
+            reason = explain_validation_error(refused) if isinstance(refused, ValidationError) else str(refused)
+            problems[each.key] = f"{heading(each, channel)}: {reason}"
+            edited.append(_with_texts(given.get(_name(number)), each))
     return edited, problems
 
 
-def _edited(given: Any, composed: PlannedVariant, channel: Channel) -> PlannedVariant:
-    """A variant with what a person has written.
-
-    Raises:
-        DoesNotFit, pydantic.ValidationError: it cannot go out like that.
-    """
+def _edited(given: Any, planned: PlannedVariant, channel: Channel) -> PlannedVariant:
     if given is None:
-        return composed
+        return planned
     answer = Answer.model_validate(given)
     if not answer.publish:
-        return composed.model_copy(update={"is_wanted": False})
-    draft = Draft.model_validate(composed.variant.model_dump() | {"posts": answer.posts})
-    return composed.model_copy(update={"variant": channel.fit(draft), "is_wanted": True, "at": answer.at})
+        return planned.model_copy(update={"is_wanted": False})
+    draft = Draft.model_validate(planned.variant.model_dump() | {"posts": answer.posts})
+    return planned.model_copy(update={"variant": channel.fit(draft), "is_wanted": True, "at": answer.at})
 
 
-def _kept(given: Any, composed: PlannedVariant) -> PlannedVariant:
-    """A variant with as much of what a person has written as can be shown to them again."""
+def _with_texts(given: Any, planned: PlannedVariant) -> PlannedVariant:
+    """Put the reviewer's texts into a variant that does not fit, so that the next form can show them."""
     posts = given.get("posts") if isinstance(given, dict) else None
     if not isinstance(posts, list) or not posts or not all(isinstance(text, str) for text in posts):
-        return composed
-    return composed.model_copy(update={"variant": composed.variant.model_copy(update={"posts": tuple(posts)})})
+        return planned
+    return planned.model_copy(update={"variant": planned.variant.model_copy(update={"posts": tuple(posts)})})
 
 
 def ask_for_review(
-    composed: Sequence[PlannedVariant], channels: Mapping[str, Channel], timing: Timing, patience: timedelta
+    planned: Sequence[PlannedVariant], channels: Mapping[str, Channel], timing: Timing, patience: timedelta
 ) -> list[PlannedVariant]:
-    """Pause the run until a person has decided on all that was composed; what does not fit is asked about again.
+    """Pause the run until a person has decided on every variant, and return all variants with the decisions.
 
-    What they are asked is kept with the run. Where its worker dies meanwhile, another attempt takes the answers that
-    were given since, and asks about the rest.
-
-    Args:
-        composed: the variants.
-        channels: their channels, by the names of their blocks.
-        timing: when they go out.
-        patience: how long to wait for an answer.
-
-    Returns:
-        all of them, as a person wants them, or not.
+    The run asks again about an edited variant that does not fit. The questions are kept with the run. If the worker
+    dies meanwhile, the next attempt reads the answers given since, and asks about the rest.
 
     Raises:
-        FlowPauseTimeout: nobody has answered.
+        FlowPauseTimeout: nobody has answered within `patience`.
     """
-    undecided = {each.key: each for each in composed}
+    undecided = {each.key: each for each in planned}
     decided: dict[str, PlannedVariant] = {}
-    said = ""
+    note = ""
     for number in counting(1):
         asked = load_note(f"asked-{number}")
         if asked is None and not undecided:
             break
         if asked is None:
-            asked = _ask(number, list(undecided.values()), channels, timing, patience, said)
+            variants = list(undecided.values())
+            asked = _ask(number, variants, form(variants, channels, timing.times(variants), note), patience)
         given = pause_answer(UUID(asked["run"]), asked["key"])
         if given is None:
             continue
@@ -204,36 +176,22 @@ def ask_for_review(
                 decided[each.key] = each
                 del undecided[each.key]
         if problems:
-            said = " ".join(["Not published yet, and below as you wrote it.", *problems.values()])
-            logger().warning("The answer cannot go out as it is: %s", " ".join(problems.values()))
-    return [decided[each.key] for each in composed]
+            reasons = " ".join(problems.values())
+            note = f"Not published yet. Your texts are below. {reasons}"
+            logger().warning("The reviewed posts cannot be published yet: %s", reasons)
+    return [decided[each.key] for each in planned]
 
 
-def _ask(
-    number: int,
-    composed: Sequence[PlannedVariant],
-    channels: Mapping[str, Channel],
-    timing: Timing,
-    patience: timedelta,
-    said: str,
-) -> Any:
-    """Ask, and wait for an answer; what was asked."""
+def _ask(number: int, planned: list[PlannedVariant], wanted: Any, patience: timedelta) -> Any:
+    """Ask, wait for an answer, and return the note about the question."""
     key = f"review-{uuid4().hex[:12]}"
-    wanted = form(composed, channels, timing.times(composed), said)
-    save_note(
-        f"asked-{number}",
-        {"run": str(run_id()), "key": key, "composed": PLANNED_VARIANTS.dump_python(list(composed), mode="json")},
-    )
-    # What is wrong with an answer is found below, field by field.
+    variants = PLANNED_VARIANTS.dump_python(planned, mode="json")
+    save_note(f"asked-{number}", {"run": str(run_id()), "key": key, "composed": variants})
+    seconds = max(1, int(patience.total_seconds()))
+    # The caller reports the faults of an answer, field by field.
     with suppress(ValidationError):
-        pause_flow_run(
-            wait_for_input=wanted, timeout=max(1, int(patience.total_seconds())), poll_interval=_POLL, key=key
-        )
+        pause_flow_run(wait_for_input=wanted, timeout=seconds, poll_interval=_POLL, key=key)
     return load_note(f"asked-{number}")
-
-
-_POLL = 2
-"""Seconds between two looks whether somebody has answered."""
 
 
 def _name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""A run of `compose`: draft for each channel, have a person decide, publish what is due and schedule the rest."""
+"""Run `compose`: draft for each channel, have a person review, publish the due posts and schedule the rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
 DEPLOYMENT = "publish-variant/publish-variant"
 
 WITHOUT_ACCOUNT = ("bluesky", "mastodon")
-"""The channels that a dry run can do without a saved block."""
+"""The channels that a dry run can show without a saved block."""
 
 _BLUESKY = "bluesky-credentials/"
 
@@ -47,38 +47,30 @@ def run_compose(
     timing: Timing,
     dry_run: bool,
 ) -> State[Any]:
-    """Make posts of an idea, and publish them; the state in which the run ends.
+    """Make posts from an idea, publish them, and return the final state of the run.
 
-    If the run is tried again, what was drafted and decided is kept, and only what is missing is published.
-
-    Args:
-        read: reads the idea, if an earlier attempt has not made drafts of it.
-        channels: the saved blocks of the channels.
-        generator: loads what makes drafts, if drafts are still to be made.
-        count: how many posts a channel gets at most.
-        review_for: how long to wait for a person's decision; None to publish without a review.
-        timing: when what goes out.
-        dry_run: whether nothing is published, and what would be is shown.
+    A retry keeps the drafts and decisions, and publishes only the missing posts. `read` and `generator` are called only
+    if drafts are missing. `review_for` limits the wait for a reviewer; None publishes without a review.
     """
     loaded, problems = load_channels(channels, dry_run=dry_run)
     report = _Report(problems)
     approved = [] if dry_run else kept_approved()
-    # What was decided before waits for nothing that is still to be decided.
+    # Publish the posts that were approved before, without waiting for open decisions.
     _publish(approved, loaded, report)
     decided = {each.channel for each in approved}
     undecided = {name: channel for name, channel in loaded.items() if name not in decided}
     if undecided:
         try:
-            made = _drafted(read, undecided, generator, count)
-            report.problems += made.problems
+            plan = _plan(read, undecided, generator, count)
+            report.problems += plan.problems
             if dry_run:
-                return _previewed(made, loaded, report.problems, timing)
-            wanted = made.composed
-            if review_for and wanted:
-                wanted = ask_for_review(wanted, loaded, timing, review_for)
-            _publish(_approve(wanted, timing), loaded, report)
+                return _preview(plan.composed, loaded, report.problems, timing)
+            planned = plan.composed
+            if review_for and planned:
+                planned = ask_for_review(planned, loaded, timing, review_for)
+            _publish(_approve(planned, timing), loaded, report)
         except FlowPauseTimeout:
-            return _unreviewed(review_for or timedelta(), report)
+            return _close_unreviewed(review_for or timedelta(), report)
         except BlueskyError as trouble:
             report.problems.append(str(trouble))
     return report.close()
@@ -86,30 +78,27 @@ def run_compose(
 
 @dataclass
 class _Report:
-    """What is out or scheduled, and what is not."""
+    """The published and scheduled posts, and the problems of the others."""
 
     problems: list[str]
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, channel: str, what: str, state: str, where: str = "") -> None:
-        """Say what is out, or when it will be."""
         self.rows.append({"channel": channel, "what": what, "state": state, "where": where})
 
     def close(self) -> State[Any]:
-        """Say it in the UI; the state in which the run ends."""
-        with ignoring_api_trouble("The artifact with the table could not be made"):
-            create_table_artifact(self.rows, key=RESULT, description="What is out or scheduled.")
+        """Show the report in the UI, and return the final state of the run."""
+        with ignoring_api_trouble("The artifact with the table could not be created"):
+            create_table_artifact(self.rows, key=RESULT, description="The published and scheduled posts.")
         if self.problems:
-            return Failed(message=f"Not all is out or scheduled. {'; '.join(self.problems)}")
-        return Completed(message="All is out or scheduled." if self.rows else "There was nothing to publish.")
+            return Failed(message=f"Some posts are not out or scheduled. {'; '.join(self.problems)}")
+        return Completed(message="All posts are out or scheduled." if self.rows else "There was nothing to publish.")
 
 
 def load_channels(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel], list[str]]:
-    """Return the channels, and why others cannot be used.
+    """Return the channels by the names of their blocks, and the problems of unusable ones.
 
-    Args:
-        names: their saved blocks.
-        dry_run: whether a channel without an account will do; without names, all of these.
+    A dry run accepts `bluesky` and `mastodon`, which have no account, and uses both if no channel is named.
 
     Raises:
         InvalidInput: no channel is named.
@@ -123,12 +112,11 @@ def load_channels(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Cha
         try:
             channel = load_channel(name)
             if isinstance(channel, NoAccount) and not dry_run:
-                raise InvalidInput(
-                    "channels", "it has no account.", f"Name a saved block, such as {name}-credentials/alice."
-                )
+                remedy = f"Name a saved block, such as {name}-credentials/alice."
+                raise InvalidInput("channels", "it has no account.", remedy)
             if isinstance(channel, BlueskyChannel) and not name.startswith(_BLUESKY):
-                # It would go out by `publish_batch`, which knows accounts by the names of these.
-                raise InvalidInput("channels", "its type is one of your own.", f"Name one such as {_BLUESKY}alice.")
+                # `publish_batch` publishes Bluesky posts, and finds accounts only by the names of these blocks.
+                raise InvalidInput("channels", "its block type is a custom one.", f"Name one such as {_BLUESKY}alice.")
             loaded[name] = channel
         except BlueskyError as unusable:
             problems.append(f"{name}: {unusable}")
@@ -136,10 +124,10 @@ def load_channels(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Cha
 
 
 def load_generator(name: str) -> Generator:
-    """Return what makes drafts: a saved block, or without a name the templates.
+    """Return the generator of a saved block, or without a name the template generator.
 
     Raises:
-        InvalidInput: there is no such block, or it makes no drafts.
+        InvalidInput: the block does not exist, or makes no drafts.
     """
     if not name:
         return TemplateGenerator()
@@ -150,103 +138,104 @@ def load_generator(name: str) -> Generator:
 
 
 def load_idea(idea: str, file: str, storage: str) -> Idea:
-    """Return the idea in a text or in a file.
+    """Read the idea from a text, or from a file that may be in a storage block.
 
     Raises:
-        InvalidInput, SourceUnavailable: as `read_idea` and `read_idea_file`; or both are given, or neither.
+        InvalidInput: both a text and a file are given, or neither; or as `read_idea` and `read_idea_file`.
+        SourceUnavailable: as `read_idea` and `read_idea_file`.
     """
     if bool(idea.strip()) == bool(file):
         raise InvalidInput("idea", "give either an idea or a file.", "Leave the other one out.")
     return read_idea_file(File(source=file, storage=storage)) if file else read_idea(idea)
 
 
-def _drafted(
-    idea: Callable[[], Idea], channels: dict[str, Channel], generator: Callable[[], Generator], count: int
+def _plan(
+    read: Callable[[], Idea], channels: dict[str, Channel], generator: Callable[[], Generator], count: int
 ) -> ComposePlan:
-    """The variants of each channel: those that an earlier attempt of this run has made, if it has come as far."""
-    made = ComposePlan()
+    """Return the variants of each channel, made now or by an earlier attempt of this run."""
+    plan = ComposePlan()
     missing: list[tuple[str, Channel]] = []
     for name, channel in channels.items():
         kept = kept_drafts(name)
         try:
-            # An instance that is away now stops no other channel later.
+            # Read the rules now, so that an instance that is down does not stop the other channels later.
             channel.rules  # noqa: B018
         except BlueskyError as trouble:
-            made.problems.append(f"{name}: {trouble}")
+            plan.problems.append(f"{name}: {trouble}")
             continue
-        made.composed += kept or []
+        plan.composed += kept or []
         missing += [(name, channel)] if kept is None else []
     if missing:
-        new = compose_idea(idea(), missing, generator(), count, occasion=current_attempt().key)
+        new = compose_idea(read(), missing, generator(), count, occasion=current_attempt().key)
         for name, _ in missing:
-            drafted = [each for each in new.composed if each.channel == name]
-            if drafted:
-                made.composed += keep_drafts(name, drafted)
-        made.problems += new.problems
+            drafts = [each for each in new.composed if each.channel == name]
+            plan.composed += keep_drafts(name, drafts) if drafts else []
+        plan.problems += new.problems
         for remark in new.left_out:
             logger().warning("%s", remark)
-    return made
+    return plan
 
 
-def _approve(composed: list[PlannedVariant], timing: Timing) -> list[PlannedVariant]:
-    """Keep what is approved, with its times: another attempt of this run asks nobody again."""
-    times = timing.times(composed)
+def _approve(planned: list[PlannedVariant], timing: Timing) -> list[PlannedVariant]:
+    """Keep the approved variants with their times, so that a retry of this run asks nobody again."""
+    times = timing.times(planned)
     now = datetime.now(UTC)
-    timed = [each.model_copy(update={"at": at, "is_later": at > now}) for each, at in zip(composed, times, strict=True)]
+    timed = [each.model_copy(update={"at": at, "is_later": at > now}) for each, at in zip(planned, times, strict=True)]
     return keep_approved(timed)
 
 
-def _unreviewed(patience: timedelta, report: _Report) -> State[Any]:
+def _close_unreviewed(patience: timedelta, report: _Report) -> State[Any]:
     hours = patience.total_seconds() / 3600
     with api_client() as client:
         state = client.read_flow_run(run_id()).state
         if state is not None and state.is_paused():
-            # Of a pause whose time is up Prefect takes no other end than one of its own (3.8.8).
+            # After a pause has timed out, Prefect accepts no other final state than its own (3.8.8).
             client.set_flow_run_state(run_id(), Running(), force=True)
     if report.rows or report.problems:
-        report.problems.append(f"Nobody has reviewed the rest for {hours:g} hours; it was not published.")
+        report.problems.append(f"Nobody reviewed the rest within {hours:g} hours. The rest was not published.")
         return report.close()
-    return Cancelled(message=f"Nobody has reviewed it for {hours:g} hours. Nothing was published.")
+    return Cancelled(message=f"Nobody reviewed the posts within {hours:g} hours. Nothing was published.")
 
 
-def _previewed(made: ComposePlan, loaded: dict[str, Channel], problems: list[str], timing: Timing) -> State[Any]:
-    times = timing.times(made.composed)
-    shows = [shown(each, loaded[each.channel], at) for each, at in zip(made.composed, times, strict=True)]
-    with ignoring_api_trouble("The artifact with the preview could not be made"):
-        create_markdown_artifact("\n\n".join([*shows, *problems]), key=PREVIEW, description="Nothing was sent.")
-    told = f"Nothing was sent: {len(shows)} posts would be."
-    return Failed(message=f"{told} {' '.join(problems)}") if problems else Completed(message=told)
+def _preview(
+    variants: list[PlannedVariant], loaded: dict[str, Channel], problems: list[str], timing: Timing
+) -> State[Any]:
+    times = timing.times(variants)
+    previews = [shown(each, loaded[each.channel], at) for each, at in zip(variants, times, strict=True)]
+    with ignoring_api_trouble("The artifact with the preview could not be created"):
+        create_markdown_artifact("\n\n".join([*previews, *problems]), key=PREVIEW, description="Nothing was sent.")
+    message = f"Nothing was sent. Without a dry run, {len(previews)} posts would be."
+    return Failed(message=f"{message} {' '.join(problems)}") if problems else Completed(message=message)
 
 
-def _publish(composed: list[PlannedVariant], loaded: dict[str, Channel], report: _Report) -> None:
-    """Publish what is due, and schedule the rest; each channel for itself."""
+def _publish(variants: list[PlannedVariant], loaded: dict[str, Channel], report: _Report) -> None:
+    """Publish the due variants and schedule the rest; a channel that fails does not stop the others."""
     futures: list[tuple[PlannedVariant, PrefectFuture[Any]]] = []
     last: dict[str, PrefectFuture[Any]] = {}
     planned: list[PlannedPost] = []
-    for each in composed:
+    for each in variants:
         channel = loaded.get(each.channel)
-        what = f"{each.channel}, {each.variant.kind}"
         if channel is None or not each.is_wanted:
             continue
+        name = f"{each.channel}, {each.variant.kind}"
         if isinstance(channel, BlueskyChannel):
             account = each.channel.partition("/")[2]
             try:
                 planned.append(PlannedPost(account=account, post=as_post(each.variant), at=each.at, key=each.key))
             except ValidationError as unusable:
-                report.problems.append(f"{what}: {explain_validation_error(unusable)}")
+                report.problems.append(f"{name}: {explain_validation_error(unusable)}")
         elif each.is_later and each.at:
             try:
                 _schedule(each)
                 report.add(each.channel, each.variant.kind, f"scheduled for {each.at:%Y-%m-%d %H:%M %Z}")
             except (InvalidInput, *API_TROUBLE) as trouble:
-                report.problems.append(f"{what}: it could not be scheduled. {trouble}")
+                report.problems.append(f"{name}: the post could not be scheduled. {trouble}")
         else:
-            # One after the other within a channel, whatever becomes of the one before.
+            # Publish the posts of a channel one after the other, even if an earlier post fails.
             before = [allow_failure(last[each.channel])] if each.channel in last else []
-            last[each.channel] = publish_once.submit(
-                each.channel, each.variant, each.key, wait_for=before, return_state=False
-            )
-            futures.append((each, last[each.channel]))
+            future = publish_once.submit(each.channel, each.variant, each.key, wait_for=before, return_state=False)
+            last[each.channel] = future
+            futures.append((each, future))
     _publish_on_bluesky(planned, report)
     for each, future in futures:
         future.wait()
@@ -264,24 +253,17 @@ def _publish_on_bluesky(planned: list[PlannedPost], report: _Report) -> None:
         batch.work(at_once=1)
         done = batch.close()
     except API_TROUBLE as trouble:
-        report.problems.append(f"Bluesky: its posts could not be handed on. {trouble}")
-        return
-    if done.is_completed():
-        report.add("Bluesky", f"{len(planned)} posts", done.message or "")
+        report.problems.append(f"Bluesky: the posts could not be scheduled or published. {trouble}")
     else:
-        report.problems.append(f"Bluesky: {done.message}")
+        if done.is_completed():
+            report.add("Bluesky", f"{len(planned)} posts", done.message or "")
+        else:
+            report.problems.append(f"Bluesky: {done.message}")
 
 
 def _schedule(planned: PlannedVariant) -> None:
-    """Have a variant published when it is due, by a run of its own."""
-    schedule_run(
-        deployment_id(DEPLOYMENT),
-        {
-            "channel": planned.channel,
-            "variant": planned.variant.model_dump(mode="json", exclude_defaults=True),
-            "key": planned.key,
-        },
-        key=planned.key,
-        name=f"publish on {planned.channel}",
-        at=planned.at,
-    )
+    """Schedule a separate run that publishes a variant."""
+    variant = planned.variant.model_dump(mode="json", exclude_defaults=True)
+    parameters = {"channel": planned.channel, "variant": variant, "key": planned.key}
+    name = f"publish on {planned.channel}"
+    schedule_run(deployment_id(DEPLOYMENT), parameters, key=planned.key, name=name, at=planned.at)

@@ -1,10 +1,11 @@
-"""The bytes of a file that a post attaches: from a path, a URL, a Prefect block, or the post itself."""
+"""Read the files that a post attaches: from a path, a URL, a Prefect block, or the post itself."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urljoin
@@ -21,31 +22,19 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is a URL."""
+    """Return True if a source is a URL."""
     return _SCHEME.match(source) is not None
 
 
-def is_relative(source: str) -> bool:
-    """Whether a source is a path that leads on from somewhere: no URL, and from no root."""
+def _is_relative(source: str) -> bool:
     return not is_url(source) and not source.startswith(("/", "~")) and not Path(source).is_absolute()
 
 
-def join_path(source: str, relative: str) -> str:
-    """A relative path as it leads on from where another source lies."""
-    if is_url(source):
-        return urljoin(source, relative)
-    return str(PurePosixPath(source).parent / relative)
-
-
 def resolve_files(document: File, value: Any) -> Any:
-    """A post or an idea with its files where they are meant, seen from the document that it stands in.
-
-    Args:
-        document: where that lies.
-        value: the post, or a part of it.
+    """Return a post or an idea, in which the relative paths of files start at the document that it was read from.
 
     Raises:
-        InvalidInput: a file would lie elsewhere than in the document's own storage.
+        InvalidInput: a file would be outside the document's own storage.
     """
     if isinstance(value, tuple):
         return tuple(resolve_files(document, each) for each in value)
@@ -53,28 +42,20 @@ def resolve_files(document: File, value: Any) -> Any:
         return value
     changed = {name: resolve_files(document, old) for name, old in value}
     if isinstance(value, File) and not value.storage and not is_url(value.source):
-        if not is_relative(value.source):
+        if not _is_relative(value.source):
             if document.storage or is_url(document.source):
-                # Who writes there need not be somebody who may read files of the worker.
-                raise InvalidInput(
-                    "source", f"{value.source!r} leads out of where {document.source} lies.", "Put it there."
-                )
+                # The writers of the document may have no right to read the worker's files.
+                reason = f"{value.source!r} is outside the storage of {document.source}."
+                raise InvalidInput("source", reason, "Move the file there, and give a relative path.")
             return value
-        changed |= {"source": join_path(document.source, value.source), "storage": document.storage}
+        base = document.source
+        path = urljoin(base, value.source) if is_url(base) else str(PurePosixPath(base).parent / value.source)
+        changed |= {"source": path, "storage": document.storage}
     return value.model_copy(update=changed)
 
 
 def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetched:
-    """What lies behind a URL that a person or a page gave, within what the settings allow.
-
-    Args:
-        url: the URL.
-        max_bytes: what is read at most.
-        keep_truncated: whether the beginning is enough, if there is more.
-
-    Raises:
-        SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
-    """
+    """Fetch a URL that a person or a page gave, as the settings allow; raise as `fetch` does."""
     settings = current_settings()
     return fetch(
         url,
@@ -86,23 +67,18 @@ def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetch
 
 
 def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
-    """The bytes of a file.
-
-    Args:
-        file: where it lies.
-        field: its name in the post, for an error.
-        max_bytes: what is read at most.
+    """Return the bytes of a file; `field` is its name in the post, for errors.
 
     Raises:
-        InvalidInput: it cannot be what it is meant to be.
-        SourceUnavailable: it cannot be read; retryable where a server may answer a little later.
+        InvalidInput: the source is unusable, or the file is larger than `max_bytes`.
+        SourceUnavailable: the file cannot be read. Retryable if a server may answer later.
     """
     try:
         data = _read(file, field, max_bytes)
     except SourceUnavailable as trouble:
         raise SourceUnavailable(f"{field}, {trouble.source}", trouble.reason, retryable=trouble.retryable) from trouble
     if len(data) > max_bytes:
-        raise InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make it smaller.")
+        raise InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make the file smaller.")
     return data
 
 
@@ -116,24 +92,18 @@ def _read(file: File, field: str, max_bytes: int) -> bytes:
         case "http" | "https":
             return read_url(file.source, max_bytes=max_bytes).data
         case "s3" | "gs" | "az" | "ftp" | "file":
-            raise InvalidInput(
-                field,
-                f"{redacted(file.source)!r} is no path and no https:// URL.",
-                "Name the Prefect block as its storage.",
-            )
+            reason = f"{redacted(file.source)!r} is neither a path nor an https:// URL."
+            raise InvalidInput(field, reason, "Name the Prefect block as its storage.")
         case _:
             return _from_path(file.source, max_bytes)
 
 
 def _from_data_url(url: str, field: str) -> bytes:
     header, _, data = url.partition(",")
-    broken = InvalidInput(field, "the data URL holds no base64.", "In Python, give the bytes themselves.")
-    if not header.endswith(";base64"):
-        raise broken
-    try:
-        return b64decode(data, validate=True)
-    except ValueError:
-        raise broken from None
+    if header.endswith(";base64"):
+        with suppress(ValueError):
+            return b64decode(data, validate=True)
+    raise InvalidInput(field, "the data URL holds no base64.", "In Python, give the bytes themselves.")
 
 
 def _from_path(source: str, max_bytes: int) -> bytes:
@@ -141,10 +111,10 @@ def _from_path(source: str, max_bytes: int) -> bytes:
         path = Path(source).expanduser()
         # A device or a pipe may never end.
         if path.exists() and not path.is_file():
-            raise SourceUnavailable(source, "it is no file, on the machine that publishes.")
+            raise SourceUnavailable(source, "it is not a file, on the machine that publishes.")
         with path.open("rb") as file:
             return file.read(max_bytes + 1)
-    except (OSError, ValueError, RuntimeError) as trouble:  # a NUL in the name; a home that nobody has
+    except (OSError, ValueError, RuntimeError) as trouble:  # such as a NUL in the name, or an unknown home
         reason = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
         raise SourceUnavailable(source, f"{reason}, on the machine that publishes.") from trouble
 
@@ -161,18 +131,17 @@ def _from_block(source: str, storage: str) -> bytes:
     try:
         data = read(source)
         return bytes(run_coro_as_sync(data) if inspect.iscoroutine(data) else data)
-    except Exception as trouble:  # each kind of storage has errors of its own
+    except Exception as trouble:  # each kind of storage raises different errors
         is_missing = isinstance(trouble, ValueError | FileNotFoundError)
-        raise SourceUnavailable(
-            place, f"it cannot be read: {type(trouble).__name__}: {trouble}", retryable=not is_missing
-        ) from trouble
+        reason = f"it cannot be read: {type(trouble).__name__}: {trouble}"
+        raise SourceUnavailable(place, reason, retryable=not is_missing) from trouble
 
 
 _SHOWN_SOURCE = 80
 
 
 def _as_text(source: Any) -> Any:
-    """Bytes become a data URL, so that a post is JSON wherever it comes from."""
+    """Turn bytes into a data URL, so that every post is JSON."""
     if isinstance(source, bytes | bytearray):
         return f"data:;base64,{b64encode(source).decode()}"
     return str(source) if isinstance(source, Path) else source
@@ -182,7 +151,7 @@ Source = Annotated[str, BeforeValidator(_as_text)]
 
 
 class File(BaseModel):
-    """A file by its path or URL; in Python also by its bytes."""
+    """A file, given by its path or URL; in Python also by its bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
@@ -195,11 +164,9 @@ class File(BaseModel):
     storage: str | None = Field(
         default=None,
         title="Storage block",
-        description=(
-            "The Prefect block that the file lies in, by type and name, such as s3-bucket/pictures. Left out: no block."
-        ),
+        description="The file's Prefect block, by type and name, such as s3-bucket/pictures. If empty, none.",
         examples=["s3-bucket/pictures", "local-file-system/pictures"],
-        # Few need it: it comes after what an image, a video or captions add.
+        # Few people need this field, so it comes after the fields that Image, Video and Captions add.
         json_schema_extra={"position": 10},
     )
 
@@ -215,12 +182,10 @@ class File(BaseModel):
             return None
         kind, _, name = storage.partition("/")
         if not kind or not name or "/" in name:
-            raise ValueError(
-                f"{storage!r} does not name a block. Write its type and its name, such as s3-bucket/pictures."
-            )
+            raise ValueError(f"{storage!r} does not name a block. Write its type and name, such as s3-bucket/pictures.")
         return storage
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            # A data URL may be megabytes.
+            # A data URL may have megabytes.
             yield name, f"{value[:_SHOWN_SOURCE]}…" if name == "source" and len(value) > _SHOWN_SOURCE else value

@@ -1,27 +1,22 @@
-"""What an MP4 file says of its picture: an app that is not told its shape shows a video in a wrong one."""
+"""Read the picture size of an MP4 file: an app that does not get the size shows the video in a wrong shape."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-# ISO/IEC 14496-12: a box is its size, its type and its content; a track's header ends in a matrix, width and height.
+# ISO/IEC 14496-12: a box is its size, its type and its content. A track's header ends in a matrix, width and height.
 _MATRIX_AND_SIZE = struct.Struct(">9i2I")
 _FIXED_POINT = 1 << 16
 
 
 def is_mp4(data: bytes) -> bool:
-    """Whether these are the bytes of an MP4 or QuickTime file."""
+    """Return True if the data is an MP4 or QuickTime file."""
     return data[4:8] == b"ftyp"
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    """The width and height of the first track with a picture, as it is shown; None if the file does not say.
-
-    Example:
-        >>> picture_size(b"not a video") is None
-        True
-    """
+    """Return the width and height of the first track with a picture, as it is shown, or None if there is none."""
     for movie in _boxes(memoryview(data), b"moov"):
         for track in _boxes(movie, b"trak"):
             for header in _boxes(track, b"tkhd"):
@@ -30,7 +25,7 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
                 a, b, _, c, d, *_, width, height = _MATRIX_AND_SIZE.unpack(header[-_MATRIX_AND_SIZE.size :])
                 size = width // _FIXED_POINT, height // _FIXED_POINT
                 if all(size):
-                    is_turned = not a and not d and b and c  # by a quarter, as phones record upright videos
+                    is_turned = not a and not d and b and c  # by 90 degrees, as phones record upright videos
                     return size[::-1] if is_turned else size
     return None
 

@@ -1,4 +1,4 @@
-"""Publish many posts of many accounts: what is due now goes out now, what is due later gets a run of its own."""
+"""Publish many posts of many accounts: due posts at once, later posts by scheduled runs."""
 
 from __future__ import annotations
 
@@ -35,33 +35,35 @@ ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
 _PAUSES = [timedelta(seconds=seconds) for seconds in (2, 10, 30)]
-"""Between two attempts after passing trouble; where a server says how long to wait, that counts."""
+"""The pauses between attempts after temporary errors. A `retry_after` of the server takes precedence."""
 
 _PATIENCE = timedelta(hours=1)
-"""Who has to wait longer is held: a run that waits for a day's limit would keep a worker from other work."""
+"""The longest wait. Beyond it the posts are held: a run that waits for a daily limit would block a worker."""
 
+_NOTHING = "There was nothing to publish."
 _STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
 
 _NAMED, _SHOWN = 5, 500
-"""How many problems the run's own message names, and how many posts a preview shows."""
+"""The number of problems in the run's message, and of posts in a preview."""
+
+_Placed = tuple[str, PlannedPost]
+_Entries = list[tuple[str, PlannedPost | Unusable]]
 
 
-def read_entries(
-    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str
-) -> list[tuple[str, PlannedPost | Unusable]]:
-    """The posts with their places, their times and keys fixed.
+def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str) -> _Entries:
+    """Return the posts with their places in the input, with times and keys fixed.
 
     Raises:
-        InvalidInput: what is given cannot be read; nothing is published.
+        InvalidInput: the input cannot be read. Nothing is published.
     """
     if bool(items) == bool(calendar):
-        raise InvalidInput("items", "either they or a calendar are needed.", "Give the one or the other.")
+        raise InvalidInput("items", "pass items or a calendar, not both.", "Leave one of them out.")
     if items:
-        entries: list[tuple[str, PlannedPost | Unusable]] = [(f"items[{n}]", item) for n, item in enumerate(items)]
+        entries: _Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
         occasion = current_attempt().key
     else:
         read = read_calendar(File(source=calendar, storage=storage))
-        # What stands in a file is meant once, however often the file is read.
+        # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
     zone = zone_of(timezone)
     return [
@@ -72,11 +74,11 @@ def read_entries(
 
 @dataclass
 class Account:
-    """What there is to do for one account, and what became of it."""
+    """The pending posts of one account, and the results so far."""
 
     name: str
-    due: list[tuple[str, PlannedPost]] = field(default_factory=list)
-    later: list[tuple[str, PlannedPost]] = field(default_factory=list)
+    due: list[_Placed] = field(default_factory=list)
+    later: list[_Placed] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[dict[str, str]] = field(default_factory=list)
     expires_at: datetime | None = None
@@ -86,11 +88,10 @@ class Account:
 
     @property
     def waiting(self) -> int:
-        """How many of its posts are yet to be dealt with."""
         return len(self.due) + len(self.later)
 
     def pause_after(self, troubles: list[BlueskyError]) -> timedelta | None:
-        """How long to wait after passing trouble; None if that would be for too long."""
+        """Return how long to wait after temporary errors, or None if the wait would be too long."""
         asked = [error.retry_after for error in troubles if isinstance(error, RateLimited) and error.retry_after]
         if not asked:
             self.attempts += 1
@@ -99,23 +100,18 @@ class Account:
         waits_until = time.monotonic() + pause.total_seconds()
         return pause if waits_until - self.served_at < _PATIENCE.total_seconds() else None
 
-    def note(self, state: str, posts: int = 1) -> None:
-        """Count posts by what became of them."""
-        self.counts[state] += posts
-
     def complain(self, place: str, state: str, what: str) -> None:
-        """Say of a post why it is not out."""
-        self.note(state)
+        """Record why a post was not published."""
+        self.counts[state] += 1
         self.problems.append({"account": self.name, "post": place, "state": state, "what": what})
 
     def give_up(self, what: str) -> None:
-        """Say of all that is left why it is not out."""
+        """Record one reason why all pending posts failed."""
         for place, _ in (*self.due, *self.later):
             self.complain(place, "failed", what)
         self.due, self.later = [], []
 
     def row(self) -> dict[str, str | int]:
-        """It as a row of the table."""
         return {
             "account": self.name,
             **{state: self.counts[state] for state in _STATES[:4]},
@@ -125,9 +121,9 @@ class Account:
 
 
 class Batch:
-    """Serves accounts, several at a time, each for itself."""
+    """The posts of many accounts, several accounts at a time, independently of each other."""
 
-    def __init__(self, planned: list[tuple[str, PlannedPost | Unusable]], *, dry_run: bool) -> None:
+    def __init__(self, planned: _Entries, *, dry_run: bool) -> None:
         self._log = logger()
         self._dry_run = dry_run
         self._previews: list[dict[str, str]] = []
@@ -142,8 +138,8 @@ class Batch:
             if isinstance(entry, Unusable):
                 account.complain(place, "failed", entry.reason)
             elif seen.setdefault(run_key(entry), entry) != entry:
-                account.complain(place, "failed", f"key: another post of {entry.account} has {entry.key!r} here too.")
-            elif not self._is_left_to_its_run(account, place, entry, known.get(run_key(entry))):
+                account.complain(place, "failed", f"key: another post of {entry.account} also has {entry.key!r}.")
+            elif not self._has_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
         self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
         self._progress = Progress(PROGRESS, self._waiting)
@@ -153,15 +149,10 @@ class Batch:
         return sum(account.waiting for account in self._accounts.values())
 
     def work(self, at_once: int) -> None:
-        """Serve all accounts, each as often as it needs.
-
-        No tasks: a thousand accounts would be a thousand rows in Prefect's database each time.
-
-        Args:
-            at_once: how many at a time.
-        """
+        """Serve all accounts until nothing is pending, at most `at_once` accounts at a time."""
+        # Threads, not Prefect tasks: a thousand accounts would add a thousand rows to Prefect's database each run.
         order = count()
-        # When an account may be served next, and a number that keeps their order.
+        # Each account with its next time, and a number that keeps the order of accounts with equal times.
         queue = [(0.0, next(order), account) for account in self._accounts.values() if account.waiting]
         under_way: dict[Future[timedelta | None], Account] = {}
         with ThreadPoolExecutor(at_once) as threads:
@@ -177,61 +168,58 @@ class Batch:
                 for each in done:
                     account = under_way.pop(each)
                     if defect := each.exception():
-                        self._give_up(account, defect)
+                        # A defect must not stop the other accounts.
+                        self._log.error("%s: this is a defect. Please report it.", account.name, exc_info=defect)
+                        account.give_up(f"unexpected {type(defect).__name__}: see the log.")
                     elif (pause := each.result()) is not None:
                         heapq.heappush(queue, (time.monotonic() + pause.total_seconds(), next(order), account))
                 self._progress.show(self._waiting)
 
     def close(self) -> State[Any]:
-        """Show what became of each account; the state of the run."""
+        """Create the artifacts with the results, and return the final state of the run."""
         accounts = list(self._accounts.values())
         problems = [problem for account in accounts for problem in account.problems]
         counts = sum((account.counts for account in accounts), Counter[str]())
-        told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
-        told = told or "There was nothing to publish."
+        summary = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state]) or _NOTHING
         with ignoring_api_trouble("The artifacts with the tables could not be made"):
             if self._dry_run:
                 shown = sorted(self._previews, key=lambda row: (row["when"] != "now", row["when"]))[:_SHOWN]
-                create_table_artifact(shown, key=PREVIEW, description=f"Nothing was sent: {told}.")
+                create_table_artifact(shown, key=PREVIEW, description=f"Nothing was sent: {summary}.")
             else:
-                create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=told)
+                create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=summary)
             if problems:
-                create_table_artifact(problems, key=PROBLEMS, description="What is not out, and why.")
+                create_table_artifact(problems, key=PROBLEMS, description="The posts that were not published, and why.")
         if not counts["held"] and not counts["failed"]:
-            return Completed(message=told)
-        # What stops an account is said once of all its posts.
+            return Completed(message=summary)
+        # One reason can stop many posts of an account: name the reason once.
         places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for each in problems:
             places[each["account"], each["what"]].append(each["post"])
         which = [f"{account}, {_some(posts)}: {what}" for (account, what), posts in places.items()]
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
-        return Failed(message=f"{told}. {'; '.join(which[:_NAMED] + more)}")
+        return Failed(message=f"{summary}. {'; '.join(which[:_NAMED] + more)}")
 
-    def _is_left_to_its_run(self, account: Account, place: str, planned: PlannedPost, run: FlowRun | None) -> bool:
-        """Whether a post has a run of its own, which publishes it or has done so."""
+    def _has_run(self, account: Account, place: str, planned: PlannedPost, run: FlowRun | None) -> bool:
+        """Count a post that another run handles already, and return whether there is such a run."""
         if run is None or run.state is None:
             return False
         if run.state.name == HELD:
             account.complain(place, "held", run.state.message or "")
         elif run.state.is_completed():
-            account.note("published")
+            account.counts["published"] += 1
         elif run.state.is_cancelled():
-            account.note("cancelled")
+            account.counts["cancelled"] += 1
         elif has_failed(run.state):
-            return False  # this is another attempt, under the same key
+            return False  # this run is another attempt, under the same key
         else:
-            account.note("scheduled")
+            account.counts["scheduled"] += 1
             if not run_matches(run, planned):
-                self._log.warning("%s, %s: its run says something else than it does. Edit that.", account.name, place)
+                message = "%s, %s: the scheduled run differs from the calendar. The run is what goes out."
+                self._log.warning(message, account.name, place)
         return True
 
-    def _give_up(self, account: Account, defect: BaseException) -> None:
-        """What nobody has foreseen must not stop the other accounts."""
-        self._log.error("%s: this is a defect. Please report it.", account.name, exc_info=defect)
-        account.give_up(f"{type(defect).__name__}; the log says more")
-
     def _serve(self, account: Account) -> timedelta | None:
-        """Do what can be done for an account; when to do the rest."""
+        """Publish or schedule an account's posts. Return the pause before the next attempt, or None if all is done."""
         credentials = self._blocks[account.name]
         if not isinstance(credentials, BlueskyCredentials):
             account.give_up(f"the block {account.name} cannot be used: {credentials}")
@@ -241,12 +229,12 @@ class Batch:
             return None
         pause = self._publish(account, credentials) if account.due else None
         while account.later:
-            self._have_run(account, credentials, *account.later.pop(0))
+            self._leave_to_run(account, credentials, account.later.pop(0))
         return pause
 
     def _preview(self, account: Account) -> None:
         for state, posts in (("due", account.due), ("due later", account.later)):
-            account.note(state, len(posts))
+            account.counts[state] += len(posts)
             self._previews += [
                 {
                     "account": account.name,
@@ -267,50 +255,46 @@ class Batch:
             outcomes = credentials.publish_many([(planned.post, planned.key) for _, planned in account.due])
         except BlueskyError as error:
             outcomes = [error] * len(account.due)
-        waiting: list[tuple[str, PlannedPost, BlueskyError]] = []
-        for (place, planned), outcome in zip(account.due, outcomes, strict=True):
+        waiting: list[tuple[_Placed, BlueskyError]] = []
+        for placed, outcome in zip(account.due, outcomes, strict=True):
             if isinstance(outcome, PublishedPost):
-                account.note("published")
+                account.counts["published"] += 1
                 account.link = outcome.url
                 account.served_at, account.attempts = time.monotonic(), 0
             elif outcome.stops_account:
-                self._have_run(account, credentials, place, planned, outcome)
+                self._leave_to_run(account, credentials, placed, outcome)
             elif outcome.retryable:
-                waiting.append((place, planned, outcome))
+                waiting.append((placed, outcome))
             else:
-                account.complain(place, "failed", str(outcome))
-        account.due = [(place, planned) for place, planned, _ in waiting]
+                account.complain(placed[0], "failed", str(outcome))
+        account.due = [placed for placed, _ in waiting]
         if not waiting:
             return None
-        pause = account.pause_after([error for _, _, error in waiting])
+        pause = account.pause_after([trouble for _, trouble in waiting])
         if pause is None:
-            for place, planned, trouble in waiting:
+            for placed, trouble in waiting:
                 if trouble.is_temporary:
-                    self._have_run(account, credentials, place, planned, trouble)
+                    self._leave_to_run(account, credentials, placed, trouble)
                 else:
-                    account.complain(place, "failed", str(trouble))
+                    account.complain(placed[0], "failed", str(trouble))
             account.due = []
         return pause
 
-    def _have_run(
-        self,
-        account: Account,
-        credentials: BlueskyCredentials,
-        place: str,
-        planned: PlannedPost,
-        error: BlueskyError | None = None,
+    def _leave_to_run(
+        self, account: Account, credentials: BlueskyCredentials, placed: _Placed, error: BlueskyError | None = None
     ) -> None:
-        """Leave a post to a run of its own: when it is due; or, after an error, once that is mended."""
+        """Create a separate run for a post: scheduled, or after an error held until the cause is fixed."""
+        place, planned = placed
         try:
             if error is None:
                 self._planned_runs().schedule(planned, credentials)
-                account.note("scheduled")
+                account.counts["scheduled"] += 1
             else:
                 self._planned_runs().hold(planned, credentials, error)
                 account.complain(place, "held", str(error))
         except (InvalidInput, *API_TROUBLE) as trouble:
             why = f"{error} " if error else ""
-            account.complain(place, "failed", f"{why}It could not be kept for later: {trouble}")
+            account.complain(place, "failed", f"{why}The post could not be kept for later: {trouble}")
 
     def _planned_runs(self) -> PlannedRuns:
         with self._lock:

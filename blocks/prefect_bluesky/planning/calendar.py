@@ -21,20 +21,14 @@ from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.validation import explain_validation_error
 
 MAX_BYTES = 20_000_000
-"""What a calendar may take: a week of a thousand accounts takes a fifth of it."""
+"""The maximum size of a calendar: a week of a thousand accounts takes a fifth of it."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """A planned post that cannot be published.
-
-    Args:
-        place: where it stands in its calendar, such as `row 12`.
-        account: whose it would be, if it says so.
-        reason: what is wrong with it: the field and the remedy.
-    """
+    """An entry that cannot be published: its place, such as `row 12`, its account ("" if unknown) and the reason."""
 
     place: str
     account: str
@@ -43,29 +37,20 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Calendar:
-    """What stands in a calendar.
-
-    Args:
-        entries: its posts, each with its place.
-        timezone: where its times hold, if it says so.
-    """
+    """The posts of a calendar, each with its place, and the time zone, if the calendar names one."""
 
     entries: list[tuple[str, PlannedPost | Unusable]]
     timezone: str | None
 
 
 def read_calendar(file: File) -> Calendar:
-    """Read a calendar.
+    """Read a calendar, whose suffix names the format: .yaml, .yml, .json, .csv, .md or .markdown.
 
-    A path of an image, a video or captions is meant from where the calendar lies. What is wrong with one post concerns
-    that post alone.
-
-    Args:
-        file: where it lies. Its name says what it is: .yaml, .yml, .json, .csv, .md or .markdown.
+    Paths of images, videos and captions are relative to the calendar. An error in one post affects that post alone.
 
     Raises:
-        InvalidInput: it is no calendar; the message names the line and the remedy.
-        SourceUnavailable: it cannot be read.
+        InvalidInput: the file is not a calendar. The message names the line and the remedy.
+        SourceUnavailable: the file cannot be read.
 
     Example:
         >>> read_calendar(File(source=f"{calendars}/december.yaml")).entries[0]
@@ -73,9 +58,8 @@ def read_calendar(file: File) -> Calendar:
     """
     suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
     if suffix not in _FORMATS:
-        raise InvalidInput(
-            "calendar", f"{suffix or 'no ending'!r} is none of {', '.join(_FORMATS)}.", "Name the file by what it is."
-        )
+        what = f"{suffix or 'no suffix'!r} is none of {', '.join(_FORMATS)}."
+        raise InvalidInput("calendar", what, "Give the file the suffix of its format.")
     data = read_file(file, "calendar", max_bytes=MAX_BYTES)
     try:
         text = data.decode("utf-8-sig")
@@ -102,14 +86,11 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
     except InvalidInput as unusable:
         reason = str(unusable)
     except RecursionError:
-        reason = "its lists are nested too deeply."
+        reason = "the lists are nested too deeply."
     else:
         return planned
     account = fields.get("account") if isinstance(fields, dict) else None
     return Unusable(place, str(account or ""), reason)
-
-
-# What follows is one function a format.
 
 
 def _from_yaml(text: str) -> _Written:
@@ -117,36 +98,38 @@ def _from_yaml(text: str) -> _Written:
         return _listed(yaml_content(text))
     except yaml.MarkedYAMLError as damaged:
         line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
-        raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "It is no YAML there.") from None
+        raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "Correct the YAML there.") from None
     except yaml.YAMLError as damaged:
-        raise InvalidInput("calendar", f"it is no YAML: {damaged}.", "Check it with a YAML editor.") from None
+        raise InvalidInput("calendar", f"the file is not YAML: {damaged}.", "Check it with a YAML editor.") from None
 
 
 def _from_json(text: str) -> _Written:
     try:
         return _listed(json.loads(text))
     except json.JSONDecodeError as damaged:
-        raise InvalidInput("calendar", f"line {damaged.lineno}: {damaged.msg}.", "It is no JSON there.") from None
+        raise InvalidInput("calendar", f"line {damaged.lineno}: {damaged.msg}.", "Correct the JSON there.") from None
     except RecursionError:
-        raise InvalidInput("calendar", "its lists are nested too deeply.", "A calendar is a list of posts.") from None
+        raise InvalidInput("calendar", "the lists are nested too deeply.", "Write one list of posts.") from None
     except ValueError as damaged:  # a number of thousands of digits
-        raise InvalidInput("calendar", f"it cannot be read: {damaged}.", "Correct it.") from None
+        raise InvalidInput("calendar", f"the file cannot be read: {damaged}.", "Correct the JSON.") from None
 
 
 def _listed(content: Any) -> _Written:
-    """A list of posts; or one under `posts`, with what holds for all of them beside it."""
+    """Return the posts of a list, or of a mapping with `posts` and the defaults `account` and `timezone`."""
     timezone, account = None, None
     if isinstance(content, dict):
         others = content.keys() - {"posts", "timezone", "account"}
         if others or "posts" not in content:
-            what = f"nothing is known of {', '.join(sorted(map(str, others)))}." if others else "posts: is missing."
-            raise InvalidInput("calendar", what, "Write posts: with a list, and beside it account and timezone.")
+            what = f"unknown fields: {', '.join(sorted(map(str, others)))}." if others else "posts: is missing."
+            raise InvalidInput(
+                "calendar", what, "Write posts: with a list; only account: and timezone: may be beside it."
+            )
         timezone, account = content.get("timezone"), content.get("account")
         if timezone is not None and not isinstance(timezone, str):
-            raise InvalidInput("calendar", "timezone: it is no text.", "Write one such as Europe/Berlin.")
+            raise InvalidInput("calendar", "timezone: the value is not a text.", "Write a name such as Europe/Berlin.")
         content = content["posts"]
     if not isinstance(content, list):
-        raise InvalidInput("calendar", "it is no list of posts.", "Begin each post with a dash, or write posts: first.")
+        raise InvalidInput("calendar", "the file is not a list of posts.", "Start each post with a dash.")
     posts = [({"account": account} | each) if account and isinstance(each, dict) else each for each in content]
     return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone)
 
@@ -158,7 +141,7 @@ _NUMBERED = re.compile(r"(image|alt)(?: ([1-9][0-9]?))?")
 
 
 def _from_csv(text: str) -> _Written:
-    # Where the comma is for decimals, spreadsheets write semicolons.
+    # Spreadsheets write semicolons in countries that use the comma for decimals.
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -170,20 +153,20 @@ def _from_csv(text: str) -> _Written:
                 known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
                 raise InvalidInput("calendar", f"there is no column {name!r}.", f"The columns are {known}.")
         if twice := [name for name, times in Counter(columns).items() if times > 1]:
-            raise InvalidInput("calendar", f"the column {twice[0]!r} stands twice.", "Number images: image, image 2.")
+            raise InvalidInput("calendar", f"the column {twice[0]!r} appears twice.", "Number images: image, image 2.")
         posts = [
             (place, _from_row(columns, row, place))
             for row in rows
             if any(cell.strip() for cell in row) and (place := f"row {rows.line_num}")
         ]
     except csv.Error as damaged:
-        raise InvalidInput("calendar", f"row {rows.line_num}: {damaged}.", "Save it as CSV anew.") from None
+        raise InvalidInput("calendar", f"row {rows.line_num}: {damaged}.", "Save the file as CSV again.") from None
     return _Written(posts)
 
 
 def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable:
     if len(row) > len(columns):
-        return Unusable(place, row[0], f"it has {len(row)} cells under {len(columns)} columns. Put texts in quotes.")
+        return Unusable(place, row[0], f"the row has {len(row)} cells under {len(columns)} columns. Quote texts.")
     fields: Json = {}
     images: dict[int, Json] = {}
     for name, cell in zip(columns, row, strict=False):
@@ -201,26 +184,22 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable
 
 
 def _from_markdown(text: str) -> _Written:
-    """Front matter, then the text; after it the next post's front matter, and so on. Images on lines of their own."""
+    """Read posts, each with front matter and a text. Images are on separate lines."""
     before, *parts = FENCE.split(text)
     if before.strip() or not parts:
-        raise InvalidInput(
-            "calendar", "line 1 is no front matter.", "Begin with a line of three dashes, then account: and at:."
-        )
+        remedy = "Start with a line of three dashes, then account: and at:."
+        raise InvalidInput("calendar", "line 1 does not start a front matter.", remedy)
     if len(parts) % 2:
         line = text.count("\n", 0, text.rfind("---")) + 1
-        raise InvalidInput(
-            "calendar",
-            f"line {line}: it begins a front matter that does not end.",
-            "A line of three dashes begins and ends each. For a rule within a text, write ***.",
-        )
+        remedy = "Start and end each with a line of three dashes. For a rule within a text, write ***."
+        raise InvalidInput("calendar", f"line {line}: the front matter that starts here does not end.", remedy)
     posts: list[tuple[str, Any]] = []
     for number, (matter, body) in enumerate(zip(parts[::2], parts[1::2], strict=True), 1):
         document = _from_document(matter, body, f"post {number}")
         if isinstance(document, Unusable) and posts:
-            # It may be the rest of the text before it.
+            # The text may belong to the post before.
             place = posts[-1][0]
-            posts[-1] = (place, Unusable(place, "", "after its text stands no front matter. For a rule, write ***."))
+            posts[-1] = (place, Unusable(place, "", "no front matter follows the text. For a rule, write ***."))
         posts.append((f"post {number}", document))
     return _Written(posts)
 
@@ -231,15 +210,14 @@ def _from_document(matter: str, body: str, place: str) -> Any:
     except yaml.YAMLError:
         fields = None
     if not isinstance(fields, dict):
-        return Unusable(place, "", "its front matter is no YAML with account:, at: and the like. Correct it.")
+        return Unusable(place, "", "the front matter is not YAML with fields such as account:. Correct it.")
     body, images = without_images(body)
     written: Json = {"text": body} if body else {}
     if images:
         written["images"] = images
     if twice := written.keys() & fields.keys():
-        return Unusable(
-            place, str(fields.get("account", "")), f"{', '.join(sorted(twice))}: it stands in the front matter too."
-        )
+        reason = f"{', '.join(sorted(twice))}: the front matter has it too. Remove it there."
+        return Unusable(place, str(fields.get("account", "")), reason)
     return {**fields, **written}
 
 

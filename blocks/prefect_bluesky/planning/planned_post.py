@@ -1,4 +1,4 @@
-"""A post that somebody has planned: for which account, and for when."""
+"""Posts planned for an account and a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAME = re.compile(r"[a-z0-9-]+")
 class PlannedPost(BaseModel):
     """A post with its account and its time.
 
-    What makes the post may stand beside the account: `{"account": "alice", "text": "Hello"}`.
+    The post's own fields can be given beside the account: `{"account": "alice", "text": "Hello"}`.
 
     Raises:
-        pydantic.ValidationError: the post cannot be published, or a field is none; the message names it.
+        pydantic.ValidationError: the post cannot be published, or a field is unknown. The message names the field.
 
     Example:
         >>> planned = PlannedPost(account="alice", post="Good morning", at="2026-12-01T08:00+01:00")
@@ -35,21 +35,19 @@ class PlannedPost(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         json_schema_extra=as_form,
-        # A key such as 2026 is written without quotes in YAML and JSON.
+        # People write a key such as 2026 without quotes in YAML and JSON.
         coerce_numbers_to_str=True,
     )
 
     account: str = Field(
-        title="Account",
-        description="The name of the account's saved Bluesky Credentials block.",
-        examples=["alice"],
+        title="Account", description="The name of the account's saved Bluesky Credentials block.", examples=["alice"]
     )
     post: Post = Field(title="Post", description="What to publish.")
-    at: Time = Field(default=None, title="Time", description="When to publish it. Left out, or in the past: now.")
+    at: Time = Field(default=None, title="Time", description="When to publish the post. Left out or in the past: now.")
     key: str | None = Field(
         default=None,
         title="Key",
-        description="What tells it from all others of the account: under one key a post goes out once.",
+        description="A name for this post, unique within the account: each key is published once.",
         examples=["release-2.0"],
     )
 
@@ -62,7 +60,7 @@ class PlannedPost(BaseModel):
         if not written:
             return value
         if "post" in value:
-            raise ValueError(f"post: {' and '.join(written)} stand beside it. Put them into it.")
+            raise ValueError(f"post: {' and '.join(written)} given beside post. Move all fields of the post into it.")
         return {name: each for name, each in value.items() if name not in written} | {"post": written}
 
     @field_validator("account")
@@ -70,24 +68,22 @@ class PlannedPost(BaseModel):
     def _names_a_block(cls, account: str) -> str:
         account = account.strip()
         if not _NAME.fullmatch(account):
-            raise ValueError(
-                f"{account!r} names no saved block: such a name has lower-case letters, digits and dashes."
-            )
+            raise ValueError(f"{account!r} is not a block's name. Use only lower-case letters, digits and dashes.")
         return account
 
     @field_validator("key")
     @classmethod
     def _is_a_line(cls, key: str | None) -> str | None:
         if key and not key.isprintable():
-            raise ValueError("it holds what cannot be printed. A key is a line of text.")
+            raise ValueError("the key has characters that cannot be printed. Write one line of text.")
         return key or None
 
     def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
-        """The same, with a time that needs no explanation, and with a key.
+        """Return the post with its time in UTC and with a key.
 
         Args:
-            timezone: where a time holds that names no offset.
-            occasion: what tells it from the same post without a time that was published before.
+            timezone: the time zone of a time without an offset.
+            occasion: tells posts without a time apart if an equal post was published before.
         """
         at = self.at and in_utc(self.at, timezone)
         when = at.isoformat() if at else occasion

@@ -1,4 +1,4 @@
-"""The accounts that are saved as blocks in Prefect."""
+"""Accounts that are saved as blocks in Prefect."""
 
 from __future__ import annotations
 
@@ -19,32 +19,25 @@ T = TypeVar("T")
 
 
 def saved_names() -> list[str]:
-    """The names of all saved `BlueskyCredentials` blocks, in alphabetical order."""
+    """Return the names of all saved `BlueskyCredentials` blocks, in alphabetical order."""
     return sorted(document.name for document in _documents(include_secrets=False) if document.name)
 
 
 def load(name: str) -> BlueskyCredentials:
-    """A saved block.
-
-    Args:
-        name: its name.
+    """Return the saved block of a name.
 
     Raises:
-        ValueError: there is none, or what it holds cannot be used.
+        ValueError: there is no such block, or its content cannot be used.
         InvalidInput: as `BlueskyCredentials`.
     """
     return _loaded({"block_document_slug": name})
 
 
 def load_many(names: Collection[str]) -> dict[str, BlueskyCredentials | BlueskyError | ValueError]:
-    """Saved blocks by their names, each as `load` returns it, or with what `load` would raise.
-
-    Args:
-        names: which.
-    """
+    """Return saved blocks by their names, with the error that `load` would raise in place of a block."""
     if len(names) < _MANY:
         return {name: _or_why_not(load, name) for name in names}
-    # A request for each would cost the server 26 ms of CPU, and all in one 2 ms each.
+    # A request per block costs the server 26 ms of CPU; one request for all costs 2 ms per block.
     saved = {document.name: document for document in _documents(include_secrets=True)}
     return {name: _or_why_not(_from_document, saved[name]) if name in saved else _missing(name) for name in names}
 
@@ -53,21 +46,15 @@ _MANY = 20
 
 
 def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
-    """A saved block as what a run is given: a reference, so that the run has no secret and can be repeated.
-
-    Args:
-        credentials: the block, as `load` returned it.
-    """
+    """Return a run's parameter for a saved block: a reference, so that the run has no secret and can be repeated."""
     return {"$ref": {"block_document_id": str(credentials._block_document_id)}}  # noqa: SLF001 (Prefect's own)
 
 
 def load_parameter(parameter: Any) -> BlueskyCredentials:
-    """Return the block that a run was given, as it is saved now.
+    """Return the block in a run's parameter, as saved now.
 
-    Args:
-        parameter: what the run has among its parameters: a reference to a saved block, or, if the block was passed as
-            an object, the object's fields with the secrets masked. Then a saved block with the same handle and the
-            same service serves.
+    The parameter is a reference to a saved block. If the block was passed as an object, the parameter has its fields
+    with masked secrets: then return a saved block with the same handle and the same service.
 
     Raises: as `load`.
     """
@@ -75,47 +62,36 @@ def load_parameter(parameter: Any) -> BlueskyCredentials:
         return _loaded(parameter["$ref"])
     fields = parameter if isinstance(parameter, dict) else {}
     account, service = fields.get("handle"), fields.get("service_url")
-    found = find_saved(account, service)
-    if found is None:
-        place = f" at {service}" if service else ""
-        raise ValueError(f"The run was started without a saved block, and none is saved for {account}{place}.")
-    return found
+    if found := find_saved(account, service):
+        return found
+    place = f" at {service}" if service else ""
+    raise ValueError(f"The run was started without a saved block, and no block is saved for {account}{place}.")
 
 
 def find_saved(account: str | None, service_url: str | None) -> BlueskyCredentials | None:
-    """Return the first saved block of an account, by the blocks' names.
-
-    Args:
-        account: the handle or DID, as the block has it.
-        service_url: where the account signs in; None for any service.
-    """
-    for block in load_many(saved_names()).values():
-        # A block that cannot be loaded is not the one.
-        if isinstance(block, BlueskyCredentials) and (block.handle, service_url or block.service_url) == (
-            account,
-            block.service_url,
-        ):
-            return block
-    return None
+    """Return the first block, by name, of an account (handle or DID as in the block) at a service (None: any)."""
+    # Blocks that cannot be loaded are errors here.
+    blocks = [block for block in load_many(saved_names()).values() if isinstance(block, BlueskyCredentials)]
+    ours = (block for block in blocks if block.handle == account and service_url in {None, "", block.service_url})
+    return next(ours, None)
 
 
 def _documents(*, include_secrets: bool) -> list[BlockDocument]:
-    """All saved blocks: this endpoint takes no limit and no offset."""
+    """Return all saved blocks. This endpoint takes no limit and no offset."""
+    slug = BlueskyCredentials.get_block_type_slug()
     with api_client() as client:
         try:
-            return client.read_block_documents_by_type(
-                BlueskyCredentials.get_block_type_slug(), include_secrets=include_secrets
-            )
+            return client.read_block_documents_by_type(slug, include_secrets=include_secrets)
         except PrefectHTTPStatusError as refusal:
             if refusal.response.status_code == HTTPStatus.NOT_FOUND:
-                return []  # nobody has registered the block yet
+                return []  # the block type is not registered yet
             raise
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:
-    # By its id it may be one of a type that somebody has derived.
+    # A block that is loaded by id may be of a derived type.
     load: Any = (BlueskyCredentials if "block_document_slug" in reference else Block).load_from_ref
-    # Always synchronously, in an async flow too.
+    # Load synchronously even in an async flow.
     return _usable(partial(load, reference, _sync=True))
 
 
@@ -127,8 +103,8 @@ def _usable(load: Callable[[], Any]) -> BlueskyCredentials:
     try:
         block = load()
     except UnknownBlockType:
-        raise ValueError("the saved block is of a type that is not installed here") from None
-    except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
+        raise ValueError("the type of the saved block is not installed here") from None
+    except RuntimeError as unusable:  # Prefect raises this for a missing or an unknown field
         raise ValueError(f"the saved block cannot be used: {unusable.__cause__ or unusable}") from None
     if not isinstance(block, BlueskyCredentials):
         raise ValueError(f"the saved block is a {block.get_block_type_name()}")  # noqa: TRY004 (a value is what it is)

@@ -1,4 +1,4 @@
-"""Planned posts as runs of the deployment `publish`, to be seen and cancelled in Prefect until they are due."""
+"""Planned posts as runs of the deployment `publish`, which people can see and cancel in Prefect until they are due."""
 
 from __future__ import annotations
 
@@ -28,16 +28,12 @@ _PAGE = 200
 
 
 def run_key(planned: PlannedPost) -> str:
-    """Return the idempotency key of a planned post's run: Prefect makes no second run under it.
-
-    Args:
-        planned: the post; its key is fixed.
-    """
+    """Return the idempotency key of the run of a post with a key. Prefect creates one run per idempotency key."""
     return f"bluesky-{sha256(f'{planned.account} {planned.key}'.encode()).hexdigest()[:40]}"
 
 
 def known_runs(planned: Iterable[PlannedPost]) -> Mapping[str, FlowRun]:
-    """Return the runs that planned posts have already, by their idempotency keys."""
+    """Return the existing runs of planned posts by their idempotency keys."""
     keys = list(map(run_key, planned))
     found: dict[str, FlowRun] = {}
     with api_client() as client:
@@ -49,7 +45,7 @@ def known_runs(planned: Iterable[PlannedPost]) -> Mapping[str, FlowRun]:
 
 
 def run_matches(run: FlowRun, planned: PlannedPost) -> bool:
-    """Return whether a run that is still to come publishes this post at this time: a person may have changed it."""
+    """Return whether a pending run publishes this post at its time. A person may have changed the run."""
     at = run.expected_start_time
     return run.parameters.get("post") == _post_parameter(planned) and at is not None and at == planned.at
 
@@ -59,16 +55,12 @@ def _post_parameter(planned: PlannedPost) -> dict[str, Any]:
 
 
 def has_failed(state: State[Any]) -> bool:
-    """Return whether a run in this state has ended, and neither published its post, nor holds it, nor was cancelled."""
+    """Return whether a run in this state has ended, but did not complete, is not held and was not cancelled."""
     return state.is_final() and not (state.is_completed() or state.is_cancelled() or state.name == HELD)
 
 
 def deployment_id(name: str, what_for: str = "") -> UUID:
-    """Return a deployment's id.
-
-    Args:
-        name: the flow's name and the deployment's own, such as `publish/publish`.
-        what_for: what to say of it if it is missing.
+    """Return the id of a deployment such as `publish/publish`. `what_for` ends the error's first sentence.
 
     Raises:
         InvalidInput: there is no such deployment.
@@ -77,9 +69,8 @@ def deployment_id(name: str, what_for: str = "") -> UUID:
         try:
             return client.read_deployment_by_name(name).id
         except ObjectNotFound:
-            raise InvalidInput(
-                "deployment", f"there is no {name}{what_for}.", "Make it with deployments/setup.py."
-            ) from None
+            what = f"there is no {name}{what_for}."
+            raise InvalidInput("deployment", what, "Create the deployment with deployments/setup.py.") from None
 
 
 def schedule_run(
@@ -92,16 +83,9 @@ def schedule_run(
     state: State[Any] | None = None,
     tags: Iterable[str] = (),
 ) -> FlowRun:
-    """Make a run of a deployment, once under a key.
+    """Create a run of a deployment, once per idempotency key.
 
-    Args:
-        deployment: the deployment's id.
-        parameters: the parameters of its flow.
-        key: the idempotency key. The earlier run is returned if there is one under the key, and stays as it is.
-        name: the run's name.
-        at: when the run starts.
-        state: the run's first state, if it is another than scheduled for `at`.
-        tags: tags to find the run by.
+    An earlier run under the key is returned unchanged. The first state is `state`, or scheduled for `at` (None: now).
     """
     with api_client() as client:
         return client.create_flow_run_from_deployment(
@@ -115,32 +99,21 @@ def schedule_run(
 
 
 class PlannedRuns:
-    """Makes runs of `publish`.
+    """The runs of `publish` for planned posts.
 
     Raises:
-        InvalidInput: there is no such deployment.
+        InvalidInput: the deployment does not exist.
     """
 
     def __init__(self) -> None:
         self._deployment = deployment_id(DEPLOYMENT, ", whose runs publish what is due later or is held")
 
     def schedule(self, planned: PlannedPost, credentials: BlueskyCredentials) -> FlowRun:
-        """Have a post published when it is due; the run, which may have been there already.
-
-        Args:
-            planned: the post; its time and its key are fixed.
-            credentials: its account, as it is saved.
-        """
+        """Return the new or existing run that publishes a post, whose time and key are fixed, as a saved account."""
         return self._create(planned, credentials, Scheduled(scheduled_time=planned.at), [])
 
     def hold(self, planned: PlannedPost, credentials: BlueskyCredentials, error: BlueskyError) -> FlowRun:
-        """Have a post sent as soon as what stops it is fixed.
-
-        Args:
-            planned: the post; its key is fixed.
-            credentials: its account, as it is saved.
-            error: what stops it.
-        """
+        """Return a held run for a post, whose key is fixed. The post is sent once the cause of the error is fixed."""
         run = self._create(planned, credentials, held_state(error), tags_of(credentials))
         tell_held(error, credentials)
         return run
@@ -148,15 +121,12 @@ class PlannedRuns:
     def _create(
         self, planned: PlannedPost, credentials: BlueskyCredentials, state: State[Any], tags: list[str]
     ) -> FlowRun:
-        parameters = {
-            "credentials": as_parameter(credentials),
-            "post": _post_parameter(planned),
-            "key": planned.key,
-        }
+        post, key = _post_parameter(planned), planned.key
+        parameters = {"credentials": as_parameter(credentials), "post": post, "key": key}
         name = f"publish as {credentials.handle}"
         run = schedule_run(self._deployment, parameters, key=run_key(planned), name=name, state=state, tags=tags)
         if run.state is not None and has_failed(run.state):
-            # A run of an earlier attempt, which Prefect leaves as it is.
+            # Prefect returns the failed run of an earlier attempt unchanged.
             with api_client() as client:
                 client.update_flow_run(run.id, parameters=parameters, tags={*run.tags, *tags})
                 client.set_flow_run_state(run.id, state, force=True)
@@ -164,30 +134,26 @@ class PlannedRuns:
 
 
 class ScriptHolder:
-    """Hands a script's post that cannot go out now to the deployment `publish`, to be held there.
-
-    Args:
-        credentials: the account, as the script has it.
-        key: the post's key, if the script has one.
+    """The hand-over of a script's post to the deployment `publish`, which holds the post.
 
     Raises:
-        InvalidInput: no Prefect server, no deployment or no saved block could send the post later.
+        InvalidInput: there is no Prefect server, no deployment or no saved block to send the post later.
     """
 
     def __init__(self, credentials: BlueskyCredentials, key: str | None) -> None:
         if not PREFECT_API_URL.value():
-            raise InvalidInput("--hold", "PREFECT_API_URL is not set, so nothing could send the post later.", "Set it.")
+            raise InvalidInput("--hold", "PREFECT_API_URL is not set, so nothing can send the post later.", "Set it.")
         self._runs = PlannedRuns()
         saved = find_saved(credentials.handle, credentials.service_url)
         if saved is None:
-            what = f"no saved block is for {credentials.handle} at {credentials.service_url}."
+            what = f"no block is saved for {credentials.handle} at {credentials.service_url}."
             raise InvalidInput("--hold", what, "Save a Bluesky Credentials block for the account first.")
         self._saved = saved
-        # A post whose answer was lost may be out: whoever sends it later must find it under the same key.
+        # If an answer was lost, the post may be published. The later run finds it by the same key.
         self.key = key or f"script-{uuid4().hex}"
 
     def hold(self, post: Post, error: BlueskyError) -> str:
-        """Hold the post; what to tell the person."""
+        """Hold the post, and return the message for the person."""
         planned = PlannedPost(account=str(self._saved._block_document_name), post=post, key=self.key)  # noqa: SLF001
         run = self._runs.hold(planned, self._saved, error)
         return (

@@ -1,4 +1,4 @@
-"""Times as people write them, and the zones in which they hold."""
+"""Times as people write them, and time zones."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from prefect_bluesky.errors import InvalidInput
 
 
 def zone_of(timezone: str) -> ZoneInfo:
-    """The time zone of a name, such as Europe/Berlin.
+    """Return the time zone of a name such as Europe/Berlin.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is no such time zone.
     """
     try:
         return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, OSError, ValueError):  # what a directory or a long name give
-        raise InvalidInput(
-            "timezone", f"there is none called {timezone!r}.", "Write one such as Europe/Berlin."
-        ) from None
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # such as for a directory or a long name
+        what = f"there is no time zone {timezone!r}."
+        raise InvalidInput("timezone", what, "Write a name such as Europe/Berlin.") from None
 
 
 def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
-    """A time that needs no explanation: one that names no offset holds in a zone."""
+    """Return a time in UTC. A time without an offset is taken as a time of the zone."""
     return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
 
 
 def _is_no_number(at: Any) -> Any:
-    # pydantic takes one for seconds since 1970: 20261201 would be due since long.
+    # pydantic reads a number as seconds since 1970: 20261201 would be long past.
     if isinstance(at, int | float) or (isinstance(at, str) and at.strip().lstrip("+-").replace(".", "").isdigit()):
-        raise ValueError(f"{at!r} is no time. Write one such as 2026-12-01 08:00.")
+        raise ValueError(f"{at!r} is not a time. Write a time such as 2026-12-01 08:00.")
     return at or None
 
 
 def _is_of_our_time(at: datetime | None) -> datetime | None:
     if at is not None and not 2000 <= at.year < 2200:
-        raise ValueError(f"the year {at.year} is meant otherwise. Write a time such as 2026-12-01 08:00.")
+        raise ValueError(f"the year {at.year} is out of range (2000 to 2199). Write a time such as 2026-12-01 08:00.")
     return at
 
 
 Time = Annotated[datetime | None, BeforeValidator(_is_no_number), AfterValidator(_is_of_our_time)]
-"""When something is to go out, as a person writes it."""
+"""A publish time as a person writes it, or None."""

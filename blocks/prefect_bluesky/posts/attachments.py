@@ -1,4 +1,4 @@
-"""What a person attaches to a post: images, a video, a link card. Where its bytes come from is told, not loaded."""
+"""The attachments of a post: images, a video, a link card. Only their sources are named here; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from prefect_bluesky.posts.language import normal_language
 from prefect_bluesky.prefect_api import as_form
 
 MAX_ALT_LENGTH = 2000
-"""As the Bluesky app's own editor (bluesky-social/social-app, src/lib/constants.ts); the lexicon has no limit."""
+"""The limit of the Bluesky app's own editor (bluesky-social/social-app, src/lib/constants.ts). The lexicon has none."""
 
 
 class Image(File):
-    """An image. It is turned upright, freed of metadata and made to fit when it is published.
+    """An image. Publishing turns it upright, removes its metadata and makes it fit Bluesky's limits.
 
     Raises:
         pydantic.ValidationError: the alt text is too long, or there is no source.
@@ -29,7 +29,7 @@ class Image(File):
     alt: str = Field(
         default="",
         title="Alt text",
-        description="What the image shows, for people who do not see it.",
+        description="What the image shows, for people who cannot see it.",
         examples=["A cat on a keyboard"],
         max_length=MAX_ALT_LENGTH,
     )
@@ -51,7 +51,7 @@ class Captions(File):
 
 
 class Video(File):
-    """A video: an MP4 file of up to 300 MB, which Bluesky's video service makes playable before the post goes out.
+    """A video: an MP4 file of up to 300 MB. Bluesky's video service makes it playable before the post is published.
 
     Raises:
         pydantic.ValidationError: the alt text is too long, or there are over 20 captions.
@@ -64,7 +64,7 @@ class Video(File):
     alt: str = Field(
         default="",
         title="Alt text",
-        description="What the video shows, for people who do not see it.",
+        description="What the video shows, for people who cannot see it.",
         max_length=MAX_ALT_LENGTH,
     )
     captions: tuple[Captions, ...] = Field(
@@ -73,10 +73,10 @@ class Video(File):
 
 
 class LinkCard(BaseModel):
-    """A card with a page's title, description and picture, as the page itself tells them.
+    """A card with a page's title, description and picture, as the page itself gives them.
 
     Raises:
-        pydantic.ValidationError: the URL is none.
+        pydantic.ValidationError: the URL is not a web address.
 
     Example:
         >>> LinkCard(url="https://example.com").url
@@ -90,14 +90,14 @@ class LinkCard(BaseModel):
     url: str | None = Field(
         default=None,
         title="URL",
-        description="The page. Left out: the first link in the text.",
+        description="The page. If empty, the first link in the text.",
         examples=["https://example.com/news"],
     )
-    title: str | None = Field(default=None, title="Title", description="Left out: the page's own.", max_length=1000)
+    title: str | None = Field(default=None, title="Title", description="If empty, the page's own.", max_length=1000)
     description: str | None = Field(
-        default=None, title="Description", description="Left out: the page's own.", max_length=3000
+        default=None, title="Description", description="If empty, the page's own.", max_length=3000
     )
-    thumbnail: File | None = Field(default=None, title="Picture", description="Left out: the page's own.")
+    thumbnail: File | None = Field(default=None, title="Picture", description="If empty, the page's own.")
 
     @model_validator(mode="before")
     @classmethod
@@ -107,12 +107,12 @@ class LinkCard(BaseModel):
     @model_validator(mode="after")
     def _is_a_web_page(self) -> Self:
         if self.url and not is_web_address(self.url):
-            raise ValueError("url: it is not a web address. It begins with https:// or http://, and holds no password.")
+            raise ValueError("url: it is not a web address. Begin it with https:// or http://, without a password.")
         return self
 
 
 def is_web_address(url: str) -> bool:
-    """Whether it begins with https:// or http://, and holds no password."""
+    """Return True if a URL begins with https:// or http:// and holds no password."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# What a PDS takes of BCP 47: a language with its extensions, a script, a region and variants.
+# The part of BCP 47 that a PDS accepts: a language with its extensions, a script, a region and variants.
 _LANGUAGE = re.compile(
     r"(?P<language>[a-z]{2,3}(-[a-z]{3}){0,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|\d{3}))?"
     r"(?P<variants>(-([a-z0-9]{5,8}|\d[a-z0-9]{3}))*)"
@@ -12,15 +12,7 @@ _LANGUAGE = re.compile(
 
 
 def normal_language(language: str) -> str:
-    """A language tag (BCP 47) as it is usually written.
-
-    Raises:
-        ValueError: if it is none, such as `English`.
-
-    Example:
-        >>> normal_language(" pt-br ")
-        'pt-BR'
-    """
+    """Return a language tag in its usual form, such as pt-BR; raise `ValueError` if it is not a tag."""
     parts = _LANGUAGE.fullmatch(language.strip().lower())
     variants = parts["variants"].split("-")[1:] if parts else []
     if parts is None or len(set(variants)) < len(variants):

@@ -1,4 +1,4 @@
-"""What a person writes: a post, or a thread of them."""
+"""A post or a thread, as a person writes it."""
 
 from __future__ import annotations
 
@@ -29,30 +29,27 @@ Label = Literal["sexual", "nudity", "porn", "graphic-media"]
 """The content warnings that authors may set (lexicons/com/atproto/label/defs.json)."""
 
 REPLY_RULES = {"mentioned": "mentionRule", "followers": "followerRule", "following": "followingRule"}
-"""Who may reply, and what lexicons/app/bsky/feed/threadgate.json calls it."""
+"""The groups of people who may reply, with their names in lexicons/app/bsky/feed/threadgate.json."""
 
 NOBODY = "nobody"
 
 
 class ThreadPost(BaseModel):
-    """One of the posts that continue a thread."""
+    """A post that continues a thread."""
 
-    # Errors without what was given: a URL in it may hold a signature.
+    # An error hides the input, because a URL in the input may hold a signature.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)
 
     text: str = Field(
         default="",
         title="Text",
-        description=(
-            f"What the post says: up to {MAX_GRAPHEMES} characters as a reader counts them. Links, @mentions and"
-            " #hashtags become clickable."
-        ),
+        description=f"Up to {MAX_GRAPHEMES} characters (graphemes). Links, @mentions and #hashtags become clickable.",
         examples=["Hello from Prefect! https://prefect.io #automation"],
     )
     images: tuple[Image, ...] = Field(
         default=(),
         title="Images",
-        description=f"Up to {MAX_IMAGES}; more than four are shown as a gallery.",
+        description=f"Up to {MAX_IMAGES}. More than four are shown as a gallery.",
         max_length=MAX_IMAGES,
     )
     video: Video | None = Field(default=None, title="Video", description="One video, instead of images.")
@@ -64,18 +61,18 @@ class ThreadPost(BaseModel):
     quote: str | None = Field(
         default=None,
         title="Quote",
-        description="The post, list or feed to show below: its at:// URI, or its address in the Bluesky app.",
+        description="The post, list or feed to show below the text: its at:// URI or its address in the Bluesky app.",
         examples=["https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l"],
     )
     languages: tuple[str, ...] = Field(
         default=(),
         title="Languages",
-        description="Up to three codes, such as en or pt-BR. Those of the first post hold for the whole thread.",
+        description="Up to three codes, such as en or pt-BR. The first post's languages apply to the whole thread.",
         examples=[["en"]],
         max_length=3,
     )
     labels: tuple[Label, ...] = Field(
-        default=(), title="Content warnings", description="What the pictures show, so that they are hidden at first."
+        default=(), title="Content warnings", description="What the pictures show. Apps hide such pictures at first."
     )
     tags: tuple[str, ...] = Field(
         default=(),
@@ -97,10 +94,10 @@ class ThreadPost(BaseModel):
             size = len(text.encode())
         except UnicodeEncodeError as broken:
             raise ValueError(
-                f"character {broken.start + 1} is half of a surrogate pair, which no text file can hold. Remove it."
+                f"character {broken.start + 1} is half of a surrogate pair, which is not valid text. Remove it."
             ) from None
         if size > _MAX_TEXT:
-            raise ValueError(f"it has {size:,} bytes, and no thread takes more than {_MAX_TEXT:,}. Shorten it.")
+            raise ValueError(f"it has {size:,} bytes, and a thread takes up to {_MAX_TEXT:,}. Shorten it.")
         return text
 
     @field_validator("quote", mode="before")
@@ -119,28 +116,27 @@ class ThreadPost(BaseModel):
         tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)
         for tag in tags:
             if not tag or not is_short_tag(tag):
-                raise ValueError(f"{tag!r} is no tag: it takes 1 to {MAX_TAG_GRAPHEMES} characters.")
+                raise ValueError(f"{tag!r} is not a tag. Write 1 to {MAX_TAG_GRAPHEMES} characters.")
         return tags
 
     @model_validator(mode="after")
     def _shows_one_thing(self) -> Self:
         given = [name for name in ("images", "video", "link_card") if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: a post shows one of them. Put the other into the next post.")
-        card = _card_of(self)
-        if card and not card.url:
+            raise ValueError(f"{' and '.join(given)}: a post shows one of them. Move the other to the next post.")
+        if (card := _card_of(self)) and not card.url:
             raise ValueError("link_card: there is no link in the text. Give the card a url.")
         return self
 
 
 class Post(ThreadPost):
-    """A post as a person writes it, or the first of a thread.
+    """A post as a person writes it, or the first post of a thread.
 
-    Where a `Post` is expected, a plain string does too, and a list of strings or posts is a thread.
+    A plain string is accepted in place of a `Post`, and a list of strings or posts is a thread.
 
     Raises:
-        pydantic.ValidationError: something cannot be published; the message names the field and the remedy, and says
-            of a text that is too long by how much.
+        pydantic.ValidationError: a field cannot be published. The message names the field and the remedy, and how many
+            characters or bytes a text is too long.
 
     Example:
         >>> Post(text="Hello from #Prefect").text
@@ -151,15 +147,12 @@ class Post(ThreadPost):
     """
 
     thread: tuple[ThreadPost, ...] = Field(
-        default=(), title="Thread", description="The posts that continue this one. All go out together, or none."
+        default=(), title="Thread", description="The posts that continue this one. Either all are published, or none."
     )
     split_long_text: bool = Field(
         default=False,
         title="Split a long text",
-        description=(
-            "Make a thread of a text that is too long for a post. It is cut after a paragraph, else a sentence, else a"
-            " word."
-        ),
+        description="Make a thread of a text that is too long, cut after a paragraph, else a sentence, else a word.",
     )
     numbered: bool = Field(
         default=False, title="Number the posts", description="Begin each post of a thread with 1/3, 2/3, 3/3."
@@ -167,25 +160,25 @@ class Post(ThreadPost):
     shorten_links: bool = Field(
         default=True,
         title="Shorten links",
-        description="Show long links shortened, as the Bluesky app does. They lead where they led, and count as shown.",
+        description="Show long links shortened, as the Bluesky app does. The targets stay, and links count as shown.",
     )
     reply_to: str | None = Field(
         default=None,
         title="Reply to",
-        description="The post to answer: its at:// URI, or its address in the Bluesky app.",
+        description="The post to answer: its at:// URI or its address in the Bluesky app.",
         examples=["https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l"],
     )
     replies_from: tuple[str, ...] = Field(
         default=(),
         title="Replies from",
         description=(
-            "Who may reply: mentioned, followers, following, or lists by their URI or address; or nobody. Left out:"
+            "Who may reply: mentioned, followers, following, or lists by their URI or address; or nobody. If empty,"
             " everybody."
         ),
         examples=[["mentioned", "followers"]],
         max_length=5,
     )
-    quotable: bool = Field(default=True, title="May be quoted", description="Whether others may quote it.")
+    quotable: bool = Field(default=True, title="May be quoted", description="Whether others may quote the post.")
 
     @model_validator(mode="before")
     @classmethod
@@ -201,9 +194,7 @@ class Post(ThreadPost):
         for number, post in enumerate(thread):
             for name in Post.model_fields.keys() - ThreadPost.model_fields.keys():
                 if getattr(post, name, None) not in {None, Post.model_fields[name].default}:
-                    raise ValueError(
-                        f"thread[{number}].{name}: it is for the first post of a thread to say. Leave it out."
-                    )
+                    raise ValueError(f"thread[{number}].{name}: only the first post of a thread has it. Leave it out.")
         return thread
 
     @field_validator("reply_to", mode="before")
@@ -215,18 +206,17 @@ class Post(ThreadPost):
     @classmethod
     def _are_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
         if NOBODY in rules and len(rules) > 1:
-            raise ValueError(f"{NOBODY} stands alone.")
+            raise ValueError(f"{NOBODY} cannot be combined with other rules. Give {NOBODY} alone.")
+        known = sorted({*REPLY_RULES, NOBODY})
         for rule in rules:
-            if rule not in {*REPLY_RULES, NOBODY} and parse_reference(rule).collection != LIST_COLLECTION:
-                raise ValueError(f"{rule!r} is none of {', '.join(sorted(REPLY_RULES))} or {NOBODY}, and no list.")
+            if rule not in known and parse_reference(rule).collection != LIST_COLLECTION:
+                raise ValueError(f"{rule!r} is not a list. Write {', '.join(known)} or the address of a list.")
         return rules
 
     @model_validator(mode="after")
     def _can_be_published(self) -> Self:
         if self.reply_to and self.replies_from:
-            raise ValueError(
-                "replies_from: who may reply is decided by the post that this one replies to. Leave it out."
-            )
+            raise ValueError("replies_from: the post that this one replies to decides who may reply. Leave it out.")
         for field, post in self._written():
             if not (post.text.strip() or post.images or post.video or post.link_card or post.quote):
                 raise ValueError(f"{field}text: the post is empty. Write something.")
@@ -238,29 +228,23 @@ class Post(ThreadPost):
         return self
 
     def posts(self) -> tuple[ThreadPost, ...]:
-        """The posts as they will appear: long texts split and posts numbered, where that is asked for."""
+        """Return the posts as they will appear: long texts split and posts numbered, if the fields ask for that."""
         return tuple(post for _, post in self.parts())
 
     def parts(self) -> tuple[tuple[str, ThreadPost], ...]:
-        """The posts as they will appear, each with the field that it was written in: none, or `thread[0].`."""
-        parts = [(field, piece) for field, post in self._written() for piece in self._pieces(post)]
+        """Return the posts as they will appear, each with the prefix of its fields' names: none, or `thread[0].`."""
+        parts = [(prefix, piece) for prefix, post in self._written() for piece in self._pieces(post)]
         is_numbered = self.numbered and len(parts) > 1
-        return tuple(
-            (
-                field,
-                post.model_copy(
-                    update={
-                        "text": f"{number}/{len(parts)} {post.text}".rstrip() if is_numbered else post.text,
-                        "languages": post.languages or self.languages,
-                        "link_card": _card_of(post),
-                    }
-                ),
-            )
-            for number, (field, post) in enumerate(parts, 1)
-        )
+
+        def final(number: int, post: ThreadPost) -> ThreadPost:
+            text = f"{number}/{len(parts)} {post.text}".rstrip() if is_numbered else post.text
+            languages = post.languages or self.languages
+            return post.model_copy(update={"text": text, "languages": languages, "link_card": _card_of(post)})
+
+        return tuple((prefix, final(number, post)) for number, (prefix, post) in enumerate(parts, 1))
 
     def attachments(self) -> Iterator[tuple[str, Image | Video | LinkCard]]:
-        """What is attached, each with the name of its field."""
+        """Yield each attachment with the name of its field."""
         for field, post in self._written():
             yield from ((f"{field}images[{index}]", image) for index, image in enumerate(post.images))
             if post.video:
@@ -269,13 +253,14 @@ class Post(ThreadPost):
                 yield f"{field}link_card", post.link_card
 
     def preview(self) -> Preview:
-        """What would be sent, without an account: files and pages are loaded, and nothing is asked of Bluesky.
+        """Return a preview without an account: files and pages are loaded, but Bluesky is not called.
 
-        Mentions stay text, quotes are not looked up, and the keys are an example's; `publish(..., dry_run=True)` shows
-        them as they would be.
+        Mentions stay text, quotes are not looked up, and the record keys are examples. `publish(..., dry_run=True)`
+        shows the real ones.
 
         Raises:
-            InvalidInput, SourceUnavailable: something that is attached cannot be used, or be read.
+            InvalidInput: an attachment cannot be used.
+            SourceUnavailable: an attachment cannot be read.
 
         Example:
             >>> print(Post(text="Hello from Prefect").preview())
@@ -285,45 +270,35 @@ class Post(ThreadPost):
         return preview_without_account(self)
 
     def stands_alone(self) -> bool:
-        """Whether it needs nothing that may be gone on a later attempt: no file, page or other record."""
+        """Return True if the post needs nothing that may disappear before a retry: no file, page or other record."""
         refers = self.reply_to or self.replies_from or any(post.quote for _, post in self._written())
         return not refers and not any(self.attachments())
 
     def _written(self) -> Iterator[tuple[str, ThreadPost]]:
-        """The posts as they were written, each with the prefix of its fields' names."""
-        yield "", self._first()
+        """Yield the posts as written, each with the prefix of its fields' names."""
+        yield "", ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
         yield from ((f"thread[{number}].", post) for number, post in enumerate(self.thread))
 
-    def _first(self) -> ThreadPost:
-        return ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
-
     def _pieces(self, post: ThreadPost) -> list[ThreadPost]:
-        if not self.split_long_text or self._fits(post.text, self._number_length()):
+        if not self.split_long_text:
             return [post]
-        texts = split_text(
-            post.text,
-            max_length=MAX_GRAPHEMES - self._number_length(),
-            max_bytes=MAX_BYTES - self._number_length(),
-            measure=SHOWN if self.shorten_links else WRITTEN,
-        )
-        # Attachments stand with the beginning of the text; a card with the link that it belongs to.
+        reserve = len(f"{MAX_POSTS}/{MAX_POSTS} ") if self.numbered else 0
+        max_length, max_bytes = MAX_GRAPHEMES - reserve, MAX_BYTES - reserve
+        graphemes, size = self._measure(post.text)
+        if graphemes <= max_length and size <= max_bytes:
+            return [post]
+        measure = SHOWN if self.shorten_links else WRITTEN
+        texts = split_text(post.text, max_length=max_length, max_bytes=max_bytes, measure=measure)
+        # The first piece keeps the attachments, but a card goes with the link that it belongs to.
         pieces = [ThreadPost.model_construct(text=text) for text in texts]
         pieces[0] = post.model_copy(update={"text": texts[0], "link_card": None})
-        card = _card_of(post)
-        if card:
+        if card := _card_of(post):
             place = next((number for number, piece in enumerate(pieces) if _holds_link(piece.text, card.url)), 0)
             pieces[place] = pieces[place].model_copy(update={"link_card": card})
         return pieces
 
-    def _number_length(self) -> int:
-        return len(f"{MAX_POSTS}/{MAX_POSTS} ") if self.numbered else 0
-
-    def _fits(self, text: str, reserve: int = 0) -> bool:
-        graphemes, size = self._measure(text)
-        return graphemes + reserve <= MAX_GRAPHEMES and size + reserve <= MAX_BYTES
-
     def _measure(self, text: str) -> tuple[int, int]:
-        """The characters and bytes of a text as it will be shown."""
+        """Return the characters and bytes of a text as it will be shown."""
         graphemes, size = count_graphemes(text), len(text.encode())
         if self.shorten_links and (graphemes > MAX_GRAPHEMES or size > MAX_BYTES):
             text = SHOWN.of(text)
@@ -341,14 +316,14 @@ class Post(ThreadPost):
 
 
 def _reference(value: Any, *kinds: str) -> Any:
-    uri = getattr(value, "uri", value)  # a PublishedPost has one
+    uri = getattr(value, "uri", value)  # a PublishedPost has a `uri`
     if isinstance(uri, str) and uri and parse_reference(uri).collection not in kinds:
-        raise ValueError(f"{uri!r} is of another kind than {', '.join(kinds)}.")
+        raise ValueError(f"{uri!r} is a record of the wrong kind. Its kind must be {' or '.join(kinds)}.")
     return uri or None
 
 
 def _card_of(post: ThreadPost) -> LinkCard | None:
-    """The post's link card with its URL, which may be that of the first link."""
+    """Return the post's link card; a card without a URL gets that of the first link in the text."""
     card = post.link_card
     if card is None or card.url:
         return card

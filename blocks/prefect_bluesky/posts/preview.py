@@ -1,4 +1,4 @@
-"""What a post would be: its records, keys and counts as they would be sent, to look at before anything is."""
+"""Preview a post: its records, keys and counts as they would be sent."""
 
 from __future__ import annotations
 
@@ -26,16 +26,7 @@ _IN_TARGET = str.maketrans({"<": "%3C", ">": "%3E", "\\": "%5C"})
 
 @dataclass(frozen=True)
 class PreviewedPost:
-    """A post as it would be.
-
-    Args:
-        uri: its at:// URI.
-        cid: its CID, if it were published now.
-        text: what it shows.
-        characters: how many characters a reader sees, of 300.
-        bytes: how many bytes of UTF-8 they take, of 3,000.
-        record: its record.
-    """
+    """A post as it would be published now, with its characters as a reader counts them and its bytes of UTF-8."""
 
     uri: str
     cid: str
@@ -47,12 +38,12 @@ class PreviewedPost:
 
 @dataclass(frozen=True)
 class Preview:
-    """What would be sent. `print` it, or look at its `markdown`.
+    """A publication that was not sent. `print` the preview, or read its `markdown`.
 
     Args:
         posts: the posts in order.
-        records: all records in the order in which they would be sent: the posts, then the gates.
-        pictures: the images as they would be sent, by the CID of their blob.
+        records: all records in the order of sending: the posts, then the gates.
+        pictures: the bytes of the images that would be sent, by the CID of their blob.
 
     Example:
         >>> preview = credentials.publish("Hello", dry_run=True)
@@ -66,13 +57,7 @@ class Preview:
 
     @classmethod
     def of(cls, records: Sequence[Record], pictures: Mapping[str, bytes], did: str) -> Preview:
-        """Make a preview.
-
-        Args:
-            records: the records of a publication.
-            pictures: the images that they show, by the CID of their blob.
-            did: whose they would be.
-        """
+        """Make a preview of the records that a publication would write for the account with this DID."""
         posts = tuple(
             PreviewedPost(
                 uri=record.uri(did),
@@ -89,13 +74,13 @@ class Preview:
 
     @property
     def markdown(self) -> str:
-        """The posts as a page, with their images."""
+        """The posts as a page of Markdown, with their images."""
         count = len(self.posts)
         title = "# A post, not sent" if count == 1 else f"# A thread of {count} posts, not sent"
         return "\n\n".join([title, *self._sections(), "## Records", *self._records()]) + "\n"
 
     def __str__(self) -> str:
-        """The posts as plain text, with their counts."""
+        """Return the posts as plain text, with their counts."""
         return "\n\n".join(
             f"[{number}/{len(self.posts)}] {post.characters} characters, {post.bytes} bytes\n"
             + "\n".join([post.text, *(f"  + {line}" for line, _ in _attached(post.record.get("embed")))])
@@ -103,7 +88,7 @@ class Preview:
         )
 
     def show(self) -> None:
-        """Show it in the Prefect UI, inside a run."""
+        """Show the preview in the Prefect UI, if this is a run."""
         if not in_run():
             return
         with ignoring_api_trouble("The preview's artifact could not be made"):
@@ -118,17 +103,7 @@ class Preview:
             if post.text:
                 yield markdown_paragraph(_marked(post.record))
             yield from self._shown(post.record.get("embed"))
-            yield "\n".join(
-                [
-                    "| | |",
-                    "|---|---|",
-                    f"| characters | {post.characters} of {MAX_GRAPHEMES} |",
-                    f"| bytes | {post.bytes:,} of {MAX_BYTES:,} |",
-                    *_facts(post.record),
-                    f"| URI | `{post.uri}` |",
-                    f"| CID | `{post.cid}` |",
-                ]
-            )
+            yield "\n".join(["| | |", "|---|---|", *_facts(post)])
 
     def _records(self) -> Iterator[str]:
         for record in self.records:
@@ -136,7 +111,6 @@ class Preview:
             yield _code(record.value)
 
     def _shown(self, embed: Any) -> Iterator[str]:
-        """What an embed shows: each picture above its line."""
         for line, picture in _attached(embed):
             data = self.pictures.get(picture["ref"]["$link"]) if picture else None
             shown = f"![](data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()})  \n" if data else ""
@@ -147,13 +121,14 @@ class Preview:
 def preview_without_account(post: Any) -> Preview:
     """Return the preview of a post without an account.
 
-    Only `publishing` can make the records of a post. It registers how for `Post`, so that this room stays below it.
+    Only `publishing` can make the records of a post. It registers its function for `Post` here, because this room must
+    not import it.
     """
-    raise TypeError(f"A preview is of a Post, not of a {type(post).__name__}.")
+    raise TypeError(f"A {type(post).__name__} has no preview. Give a Post.")
 
 
 def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
-    """What an embed holds: a line for each thing, and the blob of its picture."""
+    """Yield a line for each thing in an embed, with the blob of its picture or None."""
     if not isinstance(embed, dict):
         return
     yield from _attached(embed.get("media"))
@@ -167,12 +142,14 @@ def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
         line = f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
         yield line, external.get("thumb")
     record = embed.get("record") or {}
-    quoted = record.get("record") or record
-    if quoted:
+    if quoted := record.get("record") or record:
         yield f"quote: {quoted['uri']}", None
 
 
-def _facts(record: dict[str, Any]) -> Iterator[str]:
+def _facts(post: PreviewedPost) -> Iterator[str]:
+    record = post.record
+    yield f"| characters | {post.characters} of {MAX_GRAPHEMES} |"
+    yield f"| bytes | {post.bytes:,} of {MAX_BYTES:,} |"
     if "reply" in record:
         yield f"| reply to | `{record['reply']['parent']['uri']}` |"
     if "langs" in record:
@@ -181,17 +158,19 @@ def _facts(record: dict[str, Any]) -> Iterator[str]:
         yield f"| content warnings | {', '.join(value['val'] for value in record['labels']['values'])} |"
     if "tags" in record:
         yield f"| tags | {escape_markdown(', '.join(record['tags']))} |"
+    yield f"| URI | `{post.uri}` |"
+    yield f"| CID | `{post.cid}` |"
 
 
 def _marked(record: dict[str, Any]) -> str:
-    """A record's text as Markdown, with its links."""
+    """Return a record's text as Markdown, with its links."""
     data = record["text"].encode()
     pieces, last = [], 0
     for facet in record.get("facets", []):
         start, end = facet["index"]["byteStart"], facet["index"]["byteEnd"]
         (feature,) = facet["features"]
-        shown, target = escape_markdown(data[start:end].decode()), _target(feature)
-        pieces += [escape_markdown(data[last:start].decode()), f"[{shown}](<{target}>)"]
+        shown = escape_markdown(data[start:end].decode())
+        pieces += [escape_markdown(data[last:start].decode()), f"[{shown}](<{_target(feature)}>)"]
         last = end
     return "".join([*pieces, escape_markdown(data[last:].decode())])
 
@@ -204,7 +183,7 @@ def _target(feature: dict[str, str]) -> str:
 
 
 def _code(value: dict[str, Any]) -> str:
-    # A fence that is longer than any in the text cannot be closed by it.
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    # The text cannot close a fence that is longer than any of its own.
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}json\n{text}\n{fence}"

@@ -1,23 +1,23 @@
-"""Text as a PDS counts it, with its links, mentions and hashtags as facets and its links shortened for display."""
+"""Count a text as a PDS does, find its links, mentions and hashtags, and shorten its links for display."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import regex
 
-# The lexicon's `uri` format, as the PDS checks it (packages/syntax/src/uri.ts): one bad link refuses the whole post.
+# The lexicon's `uri` format, as the PDS checks it (packages/syntax/src/uri.ts). One bad link makes it refuse the post.
 _URI = re.compile(r"[A-Za-z0-9_]+:(//)?[^\s\ufeff/][^\s\ufeff]*")
 _MAX_TAG_BYTES, MAX_TAG_GRAPHEMES = 640, 64  # lexicons/app/bsky/richtext/facet.json
 
-# As the Bluesky app shortens links (bluesky-social/social-app, src/lib/strings/url-helpers.ts).
+# The Bluesky app's way to shorten links (bluesky-social/social-app, src/lib/strings/url-helpers.ts).
 _LONGEST_PATH, _SHOWN_PATH = 15, 13
 
-# Compiled here: looking it up in regex's own cache takes longer than counting a post.
+# Compiled here, because a look-up in regex's own cache takes longer than counting a post.
 _GRAPHEME = regex.compile(r"\X")
 
 Facet = dict[str, Any]
@@ -26,14 +26,7 @@ Kind = Literal["link", "mention", "tag"]
 
 @dataclass(frozen=True)
 class Entity:
-    """A link, mention or hashtag in a text.
-
-    Args:
-        start: the index of its first character.
-        end: the index after its last character.
-        kind: what it is.
-        value: the URL, the handle or the tag.
-    """
+    """A link, mention or hashtag: `text[start:end]`. Its value is the URL, the handle or the tag."""
 
     start: int
     end: int
@@ -42,24 +35,19 @@ class Entity:
 
 
 def count_graphemes(text: str) -> int:
-    r"""How many characters a reader sees, as the PDS counts them (extended grapheme clusters, `\X`).
-
-    Example:
-        >>> count_graphemes("👩‍👩‍👧‍👦 é")
-        3
-    """
+    r"""Return how many characters a reader sees, as the PDS counts them (extended grapheme clusters, `\X`)."""
     return len(graphemes(text))
 
 
 def graphemes(text: str) -> list[str]:
-    """The characters that a reader sees."""
+    """Return the characters that a reader sees."""
     return _GRAPHEME.findall(text)
 
 
 def find_entities(text: str) -> list[Entity]:
-    """The links, mentions and hashtags in a text, in order, as the Bluesky app finds them."""
+    """Return the links, mentions and hashtags in a text, in order, as the Bluesky app finds them."""
     if not re.search(r"[@#＃$.:]", text):
-        return []  # spares a plain text the SDK's import
+        return []  # a plain text does without the SDK's import
     from atproto_client.utils.facet_detection import detect_facets, detect_mentions
 
     data = text.encode()
@@ -67,9 +55,7 @@ def find_entities(text: str) -> list[Entity]:
     def entity(start: int, end: int, kind: Kind, value: str) -> Entity:
         return Entity(len(data[:start].decode()), len(data[:end].decode()), kind, value)
 
-    found = [
-        entity(mention.byte_start, mention.byte_end, "mention", mention.handle) for mention in detect_mentions(text)
-    ]
+    found = [entity(each.byte_start, each.byte_end, "mention", each.handle) for each in detect_mentions(text)]
     for facet in detect_facets(text):
         (feature,) = facet.features
         uri = getattr(feature, "uri", None)
@@ -84,39 +70,35 @@ def find_entities(text: str) -> list[Entity]:
     return apart
 
 
+def segments(text: str, entities: Iterable[Entity]) -> Iterator[tuple[str, Entity | None]]:
+    """Yield the parts of a text in order: each entity, and the text before, between and after them with None."""
+    last = 0
+    for entity in entities:
+        yield text[last : entity.start], None
+        yield text[entity.start : entity.end], entity
+        last = entity.end
+    yield text[last:], None
+
+
 def rich_text(
     text: str, resolve_handle: Callable[[str], str | None], *, shorten_links: bool = True
 ) -> tuple[str, list[Facet]]:
-    """A text as it is shown, and its facets, with byte offsets into it.
+    """Return the text to show and its facets (https://docs.bsky.app/docs/advanced-guides/post-richtext).
 
-    Args:
-        text: what the person wrote.
-        resolve_handle: the DID of a handle, or None if nobody has it: such a mention stays text.
-        shorten_links: whether long links are shortened for display; they lead where they led.
-
-    Returns:
-        the text, and facets as JSON (https://docs.bsky.app/docs/advanced-guides/post-richtext).
-
-    Example:
-        >>> rich_text("Read https://example.com/2026/11/a-long-story", lambda handle: None)[0]
-        'Read example.com/2026/11/a-lo...'
+    A mention whose handle resolves to None stays text. A shortened link keeps its target.
     """
     counted = (SHOWN if shorten_links else WRITTEN).counted
     pieces: list[str] = []
     facets: list[Facet] = []
-    last = size = 0
-    for entity in find_entities(text):
-        feature = _feature(entity, resolve_handle)
-        before = text[last : entity.start]
-        shown = counted(text, entity)
-        start = size + len(before.encode())
-        size = start + len(shown.encode())
-        pieces += [before, shown]
-        last = entity.end
-        if feature:
+    size = 0
+    for part, entity in segments(text, find_entities(text)):
+        shown = counted(text, entity) if entity else part
+        start, size = size, size + len(shown.encode())
+        pieces.append(shown)
+        if entity and (feature := _feature(entity, resolve_handle)):
             index = {"$type": "app.bsky.richtext.facet#byteSlice", "byteStart": start, "byteEnd": size}
             facets.append({"$type": "app.bsky.richtext.facet", "index": index, "features": [feature]})
-    return "".join([*pieces, text[last:]]), facets
+    return "".join(pieces), facets
 
 
 def _feature(entity: Entity, resolve_handle: Callable[[str], str | None]) -> dict[str, str] | None:
@@ -146,16 +128,12 @@ def _shortened(text: str, entity: Entity) -> str:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a text is counted: what in it counts otherwise than it is written.
+    """A way to count a text, in which some entities count as another text than the written one.
 
     Args:
-        find: what in a text is counted as one, and never cut, in order.
-        counted: what each of it counts as, given the text.
-        length: how many characters the text that counts has.
-
-    Example:
-        >>> SHOWN.of("Read https://example.com/2026/11/a-long-story")
-        'Read example.com/2026/11/a-lo...'
+        find: returns the entities of a text, in order; an entity is never cut.
+        counted: returns the text that an entity of a text counts as.
+        length: returns how many characters a text has.
     """
 
     find: Callable[[str], list[Entity]]
@@ -163,33 +141,29 @@ class Measure:
     length: Callable[[str], int] = count_graphemes
 
     def of(self, text: str) -> str:
-        """A text as it counts."""
-        pieces, last = [], 0
-        for entity in self.find(text):
-            pieces += [text[last : entity.start], self.counted(text, entity)]
-            last = entity.end
-        return "".join([*pieces, text[last:]])
+        """Return a text as it counts."""
+        parts = segments(text, self.find(text))
+        return "".join(self.counted(text, entity) if entity else part for part, entity in parts)
 
 
 SHOWN = Measure(find_entities, _shortened)
-"""As the Bluesky app shows it: links shortened."""
+"""Counts a text as the Bluesky app shows it, with short links."""
 
 WRITTEN = Measure(find_entities, _written)
-"""As it is written."""
-
+"""Counts a text as it is written."""
 
 _INVISIBLE = regex.compile(r"[\p{Cc}--[\n\t]]", flags=regex.VERSION1)
 _BLANK_LINES = regex.compile(r"\n\s*\n\s*")
 
 
 def tidy(text: str) -> str:
-    """A text without what nobody sees: controls, blank lines beyond one."""
+    """Remove what no reader sees: control characters, and all but one of several blank lines."""
     text = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def is_short_tag(tag: str) -> bool:
-    """Whether a hashtag is no longer than a PDS takes."""
+    """Return True if a hashtag is not too long for a PDS."""
     return len(tag.encode()) <= _MAX_TAG_BYTES and count_graphemes(tag) <= MAX_TAG_GRAPHEMES
 
 
@@ -199,5 +173,5 @@ def _is_accepted(kind: str, value: str) -> bool:
     try:
         host = urlsplit(value).hostname
     except ValueError:
-        return False  # such as a host in brackets that is no address
+        return False  # for example, a host in brackets that is not an address
     return bool(host) and _URI.fullmatch(value) is not None

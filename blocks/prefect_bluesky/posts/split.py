@@ -1,4 +1,4 @@
-"""A long text as the posts of a thread: cut where a reader would pause, never inside a link, mention or hashtag."""
+"""Split a long text into the posts of a thread: where a reader would pause, never in a link, mention or hashtag."""
 
 from __future__ import annotations
 
@@ -7,56 +7,41 @@ from itertools import accumulate
 
 import regex
 
-from prefect_bluesky.posts.richtext import Measure, graphemes
+from prefect_bluesky.posts.richtext import Measure, graphemes, segments
 
 PARAGRAPHS = regex.compile(r"\n\s*\n")
-"""What stands between two."""
+"""The separator of two paragraphs."""
 
-# With a few closing quotes and brackets: a longer look behind takes quadratic time.
+# Only a few closing quotes and brackets are allowed: a longer look behind takes quadratic time.
 SENTENCES = regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n""")
-"""What stands between two."""
+"""The separator of two sentences."""
 
-_PAUSES = (PARAGRAPHS, SENTENCES, regex.compile(r"\s+"))
-"""Where a text may be cut, the best first."""
+_PAUSES = (PARAGRAPHS, SENTENCES, regex.compile(r"\s+"))  # the places to cut at, best first
 
+# Text that is harmless within a word, but would become a mention, hashtag or link at the beginning of a post.
 _BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")
-"""What would become a mention, hashtag or link at the beginning of a post, and was none within a word."""
 
-_FULL_ENOUGH = 3
-"""A post that is cut after a paragraph or a sentence is at least this part of a post full: a third."""
+_FULL_ENOUGH = 3  # a cut after a paragraph or a sentence must fill at least a third of the post
 
 
 def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure) -> list[str]:
-    """A text in pieces that each fit into a post, cut after a paragraph, else a sentence, else a word.
+    """Split a text into pieces of at most `max_length` characters, as measured, and `max_bytes` bytes of UTF-8.
 
-    Nothing but white space at the cuts is lost. A word that is longer than a post is cut between two characters.
-
-    Args:
-        text: the text.
-        max_length: how many characters a piece may have.
-        max_bytes: how many bytes of UTF-8 it may take.
-        measure: how it is counted.
-
-    Example:
-        >>> from prefect_bluesky.posts import SHOWN
-        >>> split_text("One. Two.", max_length=5, max_bytes=100, measure=SHOWN)
-        ['One.', 'Two.']
+    The text is cut after a paragraph, else after a sentence, else after a word, else between two characters. Only white
+    space at the cuts is dropped.
     """
     text = text.strip()
     if not text:
         return [""]
     ends, counts, sizes = _measured(text, measure)
-    # Neither a character that a reader sees nor an entity is cut.
+    # A cut is possible only between units: graphemes and entities stay whole.
     whole = {0, *ends}
     pauses = [[found.start() for found in pattern.finditer(text) if found.start() in whole] for pattern in _PAUSES]
-    pieces = []
-    unit = 0
+    pieces, unit = [], 0
     while unit < len(ends):
         start = ends[unit - 1] if unit else 0
-        full = min(
-            bisect_right(counts, counts[unit] + max_length) - 1, bisect_right(sizes, sizes[unit] + max_bytes) - 1
-        )
-        # What is too long even alone, as a link that is not shortened, is for the caller to refuse.
+        full = min(bisect_right(counts, counts[unit] + max_length), bisect_right(sizes, sizes[unit] + max_bytes)) - 1
+        # A unit that is too long even alone, such as an unshortened link, is left for the caller to refuse.
         last = max(full, unit + 1)
         end = ends[last - 1]
         if last < len(ends) and (pause := _pause(start, end, pauses)):
@@ -71,14 +56,10 @@ def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure
 
 
 def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[int]]:
-    """Where each unit that must not be cut ends, and the characters and bytes before each unit and in all."""
+    """Return where each uncuttable unit ends, and the characters and the bytes before each unit and in all."""
     units: list[tuple[str, str]] = []  # as written, as counted
-    last = 0
-    for entity in measure.find(text):
-        units += [(each, each) for each in graphemes(text[last : entity.start])]
-        units.append((text[entity.start : entity.end], measure.counted(text, entity)))
-        last = entity.end
-    units += [(each, each) for each in graphemes(text[last:])]
+    for part, entity in segments(text, measure.find(text)):
+        units += [(part, measure.counted(text, entity))] if entity else [(each, each) for each in graphemes(part)]
     ends = list(accumulate(len(written) for written, _ in units))
     counts = list(accumulate((measure.length(counted) for _, counted in units), initial=0))
     sizes = list(accumulate((len(counted.encode()) for _, counted in units), initial=0))
@@ -86,8 +67,7 @@ def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[i
 
 
 def _pause(start: int, end: int, pauses: list[list[int]]) -> int | None:
-    """The best place to cut in what fits."""
-    # A pause that begins just after what fits fits too: white space at the cut is dropped.
+    # A pause that begins just after the text that fits is usable too: white space at the cut is dropped.
     for rank, places in enumerate(pauses):
         place = places[bisect_right(places, end) - 1] if places and places[0] <= end else 0
         least = (end - start) // _FULL_ENOUGH if rank < len(pauses) - 1 else 0

@@ -1,27 +1,23 @@
-"""Text for Prefect's artifacts: Markdown in which a person's text is shown as it is."""
+"""Escape people's text for the Markdown of Prefect's artifacts."""
 
 from __future__ import annotations
 
 import re
 
 
-def table_cell(text: str) -> str:
-    """A text as one cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-# No more than needed: within a link, Prefect's older UI shows a backslash as it is.
+# As few as possible: within a link, Prefect's older UI shows a backslash as it is.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))")
-
-
 _BLOCK_START = re.compile(r"^(\d*)([#>+=.)-])")
-
-
 _NO_BREAK_SPACE = "\u00a0"
 
 
+def table_cell(text: str) -> str:
+    """Return a text as one cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def literal_markdown(text: str) -> str:
-    r"""A text as Markdown that shows it as it is, with its line breaks and indents.
+    r"""Return Markdown that shows the text literally, with its line breaks and indents.
 
     Example:
         >>> print(literal_markdown("1. *not* a list"))
@@ -35,12 +31,12 @@ def escape_markdown(text: str) -> str:
 
 
 def markdown_paragraph(markdown: str) -> str:
-    # No blockquote: the UI shows those in italics and between quotation marks.
+    # Not a blockquote: the UI shows blockquotes in italics and between quotation marks.
     return "  \n".join(map(_line, markdown.splitlines()))
 
 
 def _line(markdown: str) -> str:
-    """A line with what would begin a list, a heading or code made literal."""
+    """Return a line that begins no list, heading or code block."""
     text = markdown.lstrip()
     indent = _NO_BREAK_SPACE * (len(markdown) - len(text))
     return indent + _BLOCK_START.sub(r"\1\\\2", text) or _NO_BREAK_SPACE

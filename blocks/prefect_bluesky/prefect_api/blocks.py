@@ -1,4 +1,4 @@
-"""Blocks that a person names by type and name, such as s3-bucket/pictures."""
+"""Load blocks that a person names by type and name, such as s3-bucket/pictures."""
 
 from __future__ import annotations
 
@@ -13,27 +13,19 @@ from prefect_bluesky.validation import explain_validation_error
 
 
 def load_block(name: str, field: str) -> Any:
-    """A saved block of any type.
-
-    Args:
-        name: its type and its name.
-        field: where a person has named it.
+    """Return a saved block of any type. `field` is the input that named the block.
 
     Raises:
-        InvalidInput: there is none, or it cannot be used; the message says why, and shows no secret.
+        InvalidInput: the block does not exist or is unusable. The message says why and shows no secret.
     """
     try:
         return run_coro_as_sync(Block.aload(name))
     except UnknownBlockType:
-        raise InvalidInput(
-            field, f"blocks of the type {name.partition('/')[0]} are not known here.", "Install the package with it."
-        ) from None
+        reason = f"the block type {name.partition('/')[0]} is not known here."
+        raise InvalidInput(field, reason, "Install the package that provides it.") from None
     except ValueError:
-        raise InvalidInput(field, f"there is no block {name}.", "Create it, or name another.") from None
-    except RuntimeError as unusable:  # what Prefect makes of a field that is missing, or one too many
-        why = (
-            explain_validation_error(unusable.__cause__)
-            if isinstance(unusable.__cause__, ValidationError)
-            else "it is damaged"
-        )
-        raise InvalidInput(field, f"the block {name} cannot be used: {why}.", "Correct it.") from None
+        raise InvalidInput(field, f"there is no block {name}.", "Create the block, or name another one.") from None
+    except RuntimeError as unusable:  # Prefect raises it for a missing field and for an unknown one
+        cause = unusable.__cause__
+        why = explain_validation_error(cause) if isinstance(cause, ValidationError) else "it is damaged"
+        raise InvalidInput(field, f"the block {name} cannot be used: {why}.", "Correct the block.") from None

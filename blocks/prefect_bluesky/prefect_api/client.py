@@ -1,4 +1,4 @@
-"""Prefect's API: one client for the whole process, and what its trouble looks like."""
+"""Prefect's API: one client per process, and the errors of an API that is down or fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect_bluesky.prefect_api.context import logger
 
 API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
-"""What a call of the API may raise where the API is away, or fails."""
+"""The errors of a call if the API is down or fails."""
 
 
 @contextmanager
 def api_client() -> Iterator[SyncPrefectClient]:
-    """A client of the API that is at hand.
+    """Yield a client of the available Prefect API.
 
     Example:
         >>> with api_client() as client:
@@ -31,17 +31,17 @@ def api_client() -> Iterator[SyncPrefectClient]:
     if url:
         yield _client(url, PREFECT_API_KEY.value(), PREFECT_API_AUTH_STRING.value())
         return
-    # A server that Prefect starts by itself ends with those who use it.
+    # Prefect starts a server for this client and ends it with the client, so the client is not shared.
     with get_client(sync_client=True) as client:
         yield client
 
 
 @contextmanager
 def ignoring_api_trouble(what: str) -> Iterator[None]:
-    """Do something that must not fail a run whose posts are out: somebody would start it again.
+    """Log API errors instead of raising them: a failed run whose posts are out would be started again.
 
     Args:
-        what: what does not happen then, for the log, such as `The artifact could not be made`.
+        what: the consequence for the log, such as `The artifact could not be made`.
     """
     try:
         yield
@@ -51,9 +51,9 @@ def ignoring_api_trouble(what: str) -> Iterator[None]:
 
 @cache
 def _client(url: str, *settings: object) -> SyncPrefectClient:
-    # One for all threads: a client of its own for each call costs 25 ms of CPU, most of it for the TLS context.
+    # All threads share one client: a separate one for each call costs 25 ms of CPU, most of it for the TLS context.
     return get_client(sync_client=True).__enter__()
 
 
-# A forked child must not read from its parent's connections.
+# A forked child must not use its parent's connections.
 os.register_at_fork(after_in_child=_client.cache_clear)

@@ -1,4 +1,4 @@
-"""Where this code runs: inside a Prefect run or not, with a Prefect API at hand or not."""
+"""The surroundings of this code: a Prefect run, a Prefect API, and the logger to use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from prefect.settings import PREFECT_API_URL
 
 
 def in_run() -> bool:
-    """Whether a flow run or task run of Prefect is under way here."""
+    """Return whether this code runs inside a flow run or task run."""
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def api_at_hand() -> bool:
-    """Whether a Prefect API may be used. Outside a run and without a configured one, using it would start a server."""
+    """Return whether a Prefect API may be used. Outside a run and without a configured API, a call starts a server."""
     return in_run() or bool(PREFECT_API_URL.value())
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """The run's logger inside a run, so that people see the lines in the UI; else one of this package."""
+    """Return the run's logger, whose lines the UI shows. Outside a run, return this package's logger."""
     try:
         return get_run_logger()
     except MissingContextError:

@@ -1,4 +1,4 @@
-"""JSON schemas as the Prefect UI makes good forms of them."""
+"""Change JSON schemas so that the Prefect UI makes better forms of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NULL = {"type": "null"}
 def as_form(schema: dict[str, Any]) -> None:
     """Change a model's JSON schema so that the Prefect UI makes a better form of it.
 
-    A text that may be left out is a text field, not a choice of `str` or `None`. Fields keep their order, which a
-    server on PostgreSQL forgets. Docstrings, which are for Python, are not shown.
+    An optional text becomes a text field, not a choice of `str` or `None`. Fields get positions, as a server on
+    PostgreSQL forgets their order. Docstrings, which are for Python, are not shown.
     """
     schema.pop("description", None)
     for position, field in enumerate(schema["properties"].values()):
@@ -25,7 +25,7 @@ def as_form(schema: dict[str, Any]) -> None:
 
 
 def as_block_form(schema: dict[str, Any], block: type[Block]) -> None:
-    """As `as_form`, for a block."""
+    """Change a block's JSON schema as `as_form` does."""
     as_form(schema)
-    # Prefect's own, which says what is secret: without it a secret is saved as asterisks.
+    # Prefect's own step marks the secret fields: without it a secret is saved as asterisks.
     schema_extra(schema, block)

@@ -1,12 +1,14 @@
-"""Short names for runs, without the secrets that a URL may hold."""
+"""Make short run names without the secrets that a URL may hold."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+_NAME_LENGTH = 60
+
 
 def run_name(source: str) -> str:
-    """A text, a path or a URL as part of a run's name: short, and without what a URL may hold of secrets.
+    """Return a text, path or URL as a short part of a run's name, without a URL's user, password and query.
 
     Example:
         >>> run_name("https://alice:secret@example.com/calendars/december.yaml?token=secret")
@@ -22,6 +24,3 @@ def run_name(source: str) -> str:
         return "a file"
     source = " ".join(source.split())
     return source if len(source) <= _NAME_LENGTH else f"{source[: _NAME_LENGTH - 1]}…"
-
-
-_NAME_LENGTH = 60

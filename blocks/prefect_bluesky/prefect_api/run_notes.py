@@ -1,4 +1,4 @@
-"""What a flow run must still know when it is tried again, on whatever worker: kept by Prefect's server."""
+"""Notes that a flow run keeps on Prefect's server, for its retries on any worker."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_bluesky.prefect_api.client import api_client
 
+_PAGE = 200
+
 
 def can_keep_notes() -> bool:
-    """Whether a flow run is under way here, which keeps what is noted."""
+    """Return whether this code runs inside a flow run, which can keep notes."""
     return FlowRunContext.get() is not None
 
 
 def save_note(key: str, value: Any) -> bool:
-    """Keep something under a key, unless there is something already.
+    """Store a note unless its key is taken. Return whether the note is new: True for only one of concurrent callers.
 
     Args:
         key: letters, digits and dashes.
-        value: what JSON holds; no secret.
-
-    Returns:
-        whether it is new. Of several who keep something under the same key at the same time, this holds for one.
+        value: any JSON value; no secret.
 
     Raises:
-        RuntimeError: no flow run is under way here.
+        RuntimeError: this code does not run inside a flow run.
     """
     run, prefix = _place()
     with api_client() as client:
@@ -45,16 +44,40 @@ def save_note(key: str, value: Any) -> bool:
 
 
 def load_note(key: str) -> Any:
-    """What is kept under a key; None if nothing is.
-
-    Args:
-        key: as for `note`.
+    """Return the note stored under a key, or None.
 
     Raises:
-        RuntimeError: no flow run is under way here.
+        RuntimeError: this code does not run inside a flow run.
     """
     run, prefix = _place()
     return _read(run, prefix + key)
+
+
+def load_notes(prefix: str) -> list[Any]:
+    """Return all notes whose keys start with a prefix.
+
+    Raises:
+        RuntimeError: this code does not run inside a flow run.
+    """
+    run, own = _place()
+    found: list[Any] = []
+    with api_client() as client:
+        seen: set[str] = set()
+        while page := client.filter_flow_run_input(run, own + prefix, _PAGE, seen):
+            found += [orjson.loads(each.value) for each in page]
+            seen |= {each.key for each in page}
+    return found
+
+
+def run_id() -> UUID:
+    """Return the id of the current flow run."""
+    return _run().id
+
+
+def pause_answer(run: UUID, key: str) -> Any:
+    """Return the answer to a paused run, or None if there is none. `key` is the pause's key."""
+    # The key is that of prefect.input.run_input (Prefect 3.8.8).
+    return _read(run, f"paused-{key}-response")
 
 
 def _read(run: UUID, key: str) -> Any:
@@ -68,45 +91,10 @@ def _read(run: UUID, key: str) -> Any:
     return orjson.loads(found) if found else None
 
 
-def run_id() -> UUID:
-    """The flow run that is under way here."""
-    return _run().id
-
-
-def pause_answer(run: UUID, key: str) -> Any:
-    """What somebody has answered to a pause of a run; None if nobody has.
-
-    Args:
-        run: the run.
-        key: the pause's own.
-    """
-    # As prefect.input.run_input names it (Prefect 3.8.8).
-    return _read(run, f"paused-{key}-response")
-
-
-def load_notes(prefix: str) -> list[Any]:
-    """All that is kept under keys that begin alike.
-
-    Args:
-        prefix: how they begin.
-    """
-    run, own = _place()
-    found: list[Any] = []
-    with api_client() as client:
-        seen: set[str] = set()
-        while page := client.filter_flow_run_input(run, own + prefix, _PAGE, seen):
-            found += [orjson.loads(each.value) for each in page]
-            seen |= {each.key for each in page}
-    return found
-
-
-_PAGE = 200
-
-
 def _place() -> tuple[UUID, str]:
-    """The run that keeps the notes of this one, and how their keys begin: beside those of Prefect itself.
+    """Return the run that stores this run's notes, and the prefix of their keys.
 
-    A parent that is tried again starts its subflows anew, as other runs: it keeps what they note.
+    The notes of a subflow are stored with its parent: a retried parent starts its subflows as new runs.
     """
     run = _run()
     if run.parent_task_run_id is None:
@@ -119,12 +107,12 @@ def _parent(task_run: UUID) -> UUID:
     with api_client() as client:
         parent = client.read_task_run(task_run).flow_run_id
     if parent is None:
-        raise RuntimeError("The task run of a subflow belongs to a flow run.")
+        raise RuntimeError(f"The task run {task_run} has no flow run, so the notes of its subflow cannot be stored.")
     return parent
 
 
 def _run() -> FlowRun:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise RuntimeError("Only a flow run keeps notes, and none is under way.")
+        raise RuntimeError("Only a flow run keeps notes, and this code runs outside a flow run. Call it in a flow.")
     return context.flow_run

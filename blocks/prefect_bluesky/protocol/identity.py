@@ -1,4 +1,4 @@
-"""Who an account is and where it lives: handle, DID, DID document, PDS."""
+"""Find an account's identity and server: handle, DID, DID document, PDS."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from prefect_bluesky.validation import normal_service_url
 
 
 def resolve_handle(server_url: str, handle: str) -> str | None:
-    """The DID of a handle, or None if nobody has it.
-
-    Args:
-        server_url: the PDS or service to ask.
-        handle: the handle.
-
-    Raises:
-        ServiceUnavailable, RateLimited, RequestRefused: the server cannot say.
-    """
+    """Return the DID of a handle, or None if no account has it; raise as `xrpc.query` does."""
     method = "com.atproto.identity.resolveHandle"
     try:
         did = xrpc.query(server_url, method, {"handle": handle}).get("did")
@@ -32,24 +24,19 @@ def resolve_handle(server_url: str, handle: str) -> str | None:
 
 
 def pds_in(did_document: object) -> str | None:
-    """The PDS that a DID document names (https://atproto.com/specs/did), if tokens may be sent there."""
+    """Return the PDS in a DID document (https://atproto.com/specs/did), or None if tokens must not be sent there."""
     services = did_document.get("service") if isinstance(did_document, dict) else None
     for service in services if isinstance(services, list) else []:
         if isinstance(service, dict) and str(service.get("id", "")).endswith("#atproto_pds"):
             try:
                 return normal_service_url(str(service.get("serviceEndpoint")))
             except InvalidInput:
-                return None  # an address that our tokens must not be sent to, such as plain http
+                return None  # such as plain http, which would expose our tokens
     return None
 
 
 def did_document(did: str, directory_url: str) -> dict[str, Any] | None:
-    """The DID document of an account, or None if it cannot be had.
-
-    Args:
-        did: a `did:plc`, which the directory knows, or a `did:web`, which its own host does.
-        directory_url: the PLC directory, such as `https://plc.directory`.
-    """
+    """Return an account's DID document, from the PLC directory or its `did:web` host, or None if there is no answer."""
     kind, _, name = did.removeprefix("did:").partition(":")
     url = f"{directory_url}/{did}" if kind == "plc" else f"https://{name}/.well-known/did.json"
     try:

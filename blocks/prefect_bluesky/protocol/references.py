@@ -1,4 +1,4 @@
-"""Records that a post refers to: what it quotes and what it answers, by at:// URI or by address in the Bluesky app."""
+"""Parse references to records that a post quotes or answers: at:// URIs and addresses in the Bluesky app."""
 
 from __future__ import annotations
 
@@ -9,37 +9,25 @@ from typing import Any
 from prefect_bluesky.protocol.records import LIST_COLLECTION, POST_COLLECTION
 
 KINDS = (POST_COLLECTION, "app.bsky.feed.generator", LIST_COLLECTION, "app.bsky.graph.starterpack")
-"""What a post can show below itself (lexicons/app/bsky/embed/record.json)."""
+"""The kinds of records that a post can quote (lexicons/app/bsky/embed/record.json)."""
 
 _AUTHORITY = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]|[a-zA-Z0-9.-]+\.[a-zA-Z][a-zA-Z0-9-]*"
 _KEY = r"[a-zA-Z0-9_~.:-]{1,512}"
 _AT_URI = re.compile(rf"at://({_AUTHORITY})/([a-zA-Z0-9.-]+)/({_KEY})")
-_ADDRESSES = {
-    re.compile(
-        rf"https://bsky\.app/{path}/?(?:[?#].*)?".replace("AUTHORITY", f"({_AUTHORITY})").replace("KEY", f"({_KEY})")
-    ): kind
-    for path, kind in zip(
-        (
-            "profile/AUTHORITY/post/KEY",
-            "profile/AUTHORITY/feed/KEY",
-            "profile/AUTHORITY/lists/KEY",
-            "starter-pack/AUTHORITY/KEY",
-        ),
-        KINDS,
-        strict=True,
-    )
-}
+_PATHS = (
+    rf"profile/({_AUTHORITY})/post/({_KEY})",
+    rf"profile/({_AUTHORITY})/feed/({_KEY})",
+    rf"profile/({_AUTHORITY})/lists/({_KEY})",
+    rf"starter-pack/({_AUTHORITY})/({_KEY})",
+)
+_ADDRESSES = [
+    (re.compile(rf"https://bsky\.app/{path}/?(?:[?#].*)?"), kind) for path, kind in zip(_PATHS, KINDS, strict=True)
+]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a record lies.
-
-    Args:
-        authority: the DID or handle of the account that it belongs to.
-        collection: its kind.
-        rkey: its record key.
-    """
+    """The place of a record. The authority is the DID or handle of its account."""
 
     authority: str
     collection: str
@@ -51,7 +39,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class StrongRef:
-    """A version of a record (lexicons/com/atproto/repo/strongRef.json), and what it says."""
+    """A version of a record (lexicons/com/atproto/repo/strongRef.json), and its value."""
 
     uri: str
     cid: str
@@ -59,31 +47,19 @@ class StrongRef:
 
     @property
     def json(self) -> dict[str, str]:
-        """As it stands in a record."""
+        """The reference as JSON, for a record."""
         return {"uri": self.uri, "cid": self.cid}
 
 
 def parse_reference(text: str) -> Reference:
-    """Where a record lies.
-
-    Args:
-        text: an at:// URI, or an address such as `https://bsky.app/profile/alice.test/post/3l6oveex3ii2l`.
-
-    Raises:
-        ValueError: it is neither.
-
-    Example:
-        >>> str(parse_reference("https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l"))
-        'at://bsky.app/app.bsky.feed.post/3l6oveex3ii2l'
-    """
+    """Parse an at:// URI or an address in the Bluesky app; raise `ValueError` if the text is neither."""
     text = text.strip()
     if uri := _AT_URI.fullmatch(text):
         return Reference(*uri.groups())
-    for pattern, kind in _ADDRESSES.items():
+    for pattern, kind in _ADDRESSES:
         if address := pattern.fullmatch(text):
-            authority, rkey = address.groups()
-            return Reference(authority, kind, rkey)
+            return Reference(address[1], kind, address[2])
     raise ValueError(
-        f"{text!r} is neither an at:// URI nor the address of a post in the Bluesky app, such as"
+        f"{text!r} is neither an at:// URI nor the address of a post in the Bluesky app. Give one such as"
         " https://bsky.app/profile/bsky.app/post/3l6oveex3ii2l."
     )

@@ -1,4 +1,4 @@
-"""One XRPC call: its JSON, or an error of ours. Nothing here knows sessions."""
+"""Call XRPC methods: return the JSON, or raise an error of this package. Sessions are unknown here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def query(server_url: str, method: str, params: Mapping[str, str], *, auth: http
     Raises:
         ServiceUnavailable: no answer, or 5xx.
         RateLimited: 429.
-        RequestRefused: any other answer but success.
+        RequestRefused: any other status that is not a success.
     """
     return _call("GET", server_url, method, auth=auth, params=params)
 
@@ -31,10 +31,7 @@ def query(server_url: str, method: str, params: Mapping[str, str], *, auth: http
 def procedure(
     server_url: str, method: str, body: Mapping[str, Any] | None = None, *, auth: httpx.Auth | None = None
 ) -> dict[str, Any]:
-    """Call an XRPC procedure (POST); a method without input is sent without a body.
-
-    Raises: as `query`.
-    """
+    """Call an XRPC procedure (POST), without a body if the method has no input; raise as `query` does."""
     return _call("POST", server_url, method, auth=auth, json=body)
 
 
@@ -48,20 +45,11 @@ def upload(
     auth: httpx.Auth | None = None,
     accept: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Call an XRPC procedure (POST) that takes raw bytes, such as a blob or a video.
+    """Call an XRPC procedure (POST) that takes raw bytes, such as a blob or a video; raise as `query` does.
 
-    Args:
-        server_url: the server.
-        method: the XRPC method, such as `com.atproto.repo.uploadBlob`.
-        data: the bytes; how long they take in all is not limited.
-        content_type: what they are, such as `image/png`.
-        params: query parameters.
-        auth: signs the request.
-        accept: statuses besides those of success that come with an answer.
-
-    Raises: as `query`.
+    The total time is not limited. The statuses in `accept` count as success.
     """
-    # The length is known, so no server has to deal with chunks.
+    # The length is given, so the server does not have to read chunks.
     headers = {"Content-Type": content_type, "Content-Length": str(len(data))}
     url = f"{server_url}/xrpc/{method}"
     answer = _send("POST", url, auth=auth, params=params, content=_Pieces(data), headers=headers)
@@ -69,19 +57,12 @@ def upload(
 
 
 def get_json(url: str) -> dict[str, Any]:
-    """A JSON object from anywhere, such as a DID document.
-
-    Raises: as `query`.
-    """
+    """Return a JSON object from any URL, such as a DID document; raise as `query` does."""
     return _result(_send("GET", url), url, "GET")
 
 
 def server_time(server_url: str) -> datetime:
-    """What a server's clock says, to the second.
-
-    Raises:
-        ServiceUnavailable: no answer, or one without a date.
-    """
+    """Return the time of a server's clock, to the second; raise `ServiceUnavailable` if the answer has no date."""
     method = "com.atproto.server.describeServer"
     answer = _send("GET", f"{server_url}/xrpc/{method}")
     try:
@@ -91,7 +72,7 @@ def server_time(server_url: str) -> datetime:
 
 
 class BearerToken(httpx.Auth):
-    """Signs a request with one token, whatever the answer. The token's alphabet is the caller's business."""
+    """A signer that uses one token, whatever the answer. The caller must pass a token that a header can hold."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -102,10 +83,10 @@ class BearerToken(httpx.Auth):
 
 
 class _Pieces:
-    """A body in pieces, over and over if it must be sent again.
+    """A body in pieces, which can be sent again.
 
-    A timeout is for one write, and Python's TLS writes all that it is given at once: 300 MB would have to be through in
-    the time that is meant for an answer.
+    A timeout applies to one write, and Python's TLS writes all its bytes at once. In one piece, 300 MB would have to be
+    sent within the time that is meant for an answer.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -116,16 +97,14 @@ class _Pieces:
             yield bytes(self._data[start : start + _PIECE])
 
 
-_PIECE = 256 * 1024
-
-# Request Timeout and Too Early: proxies say these, and mean "again".
-_PASSING = {408, 425}
+_PIECE = 256 * 1024  # bytes
+_PASSING = {408, 425}  # proxies answer Request Timeout and Too Early when a retry makes sense
 
 
 @cache
 def _http() -> httpx.Client:
-    # One for the whole process: connections are shared between accounts, and a TLS context takes 20 ms to make.
-    # A redirect is never followed: it could carry an app password to another server.
+    # One client for the process: accounts share its connections, and a TLS context takes 20 ms to make.
+    # It never follows a redirect, which could carry an app password to another server.
     return httpx.Client(headers={"User-Agent": f"prefect-bluesky/{version('prefect-bluesky')}"})
 
 
@@ -141,7 +120,7 @@ def _send(verb: str, url: str, **options: Any) -> httpx.Response:
     try:
         return _http().request(verb, url, timeout=current_settings().request_timeout, **options)
     except (httpx.RequestError, httpx.InvalidURL) as trouble:
-        # Without its cause: httpx puts the text of a header that it refuses, a token's too, into the exception.
+        # The cause is dropped: httpx puts the text of a header that it refuses, even a token's, into the exception.
         server_url, _, method = url.partition("/xrpc/")
         raise ServiceUnavailable(server_url, method or "GET", None, message=type(trouble).__name__) from None
 
@@ -152,10 +131,10 @@ def _result(answer: httpx.Response, server_url: str, method: str, accept: Collec
         return content
     said = content or {}
     if isinstance(said.get("jobStatus"), dict):
-        said = said["jobStatus"]  # the video service puts some refusals one level deeper
-    error, message = (_text(said, key) for key in ("error", "message"))
+        said = said["jobStatus"]  # the video service nests some refusals one level deeper
+    error, message = (said[key] if isinstance(said.get(key), str) else None for key in ("error", "message"))
     if error is None:
-        message = "It does not answer as a PDS does: is this the right service_url?"
+        message = "The answer is not that of a PDS. Check the service_url."
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
     if answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
@@ -173,11 +152,6 @@ def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _text(content: dict[str, Any], key: str) -> str | None:
-    value = content.get(key)
-    return value if isinstance(value, str) else None
-
-
 def _retry_after(answer: httpx.Response) -> timedelta | None:
     seconds = answer.headers.get("retry-after", "")
     if seconds.isdecimal() and len(seconds) < 10:
@@ -185,7 +159,7 @@ def _retry_after(answer: httpx.Response) -> timedelta | None:
     reset = answer.headers.get("ratelimit-reset", "")
     if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS or not reset.isdecimal() or len(reset) > 12:
         return None
-    # In seconds since 1970, by the server's clock.
+    # The reset is in seconds since 1970, by the server's clock.
     try:
         then = parsedate_to_datetime(answer.headers.get("date", ""))
     except ValueError:

@@ -1,6 +1,7 @@
-"""Publish each post exactly once: fix its records and keys, send them, and look for them when in doubt.
+"""Publish each post exactly once: make its records, send them, and look for them when in doubt.
 
-A post enters as a `Post` and leaves as a `PublishedPost`, with the account's repository as the only record.
+`protocol/records` computes the record keys, which are the same on each attempt; the account's repository alone decides
+whether a post is out.
 """
 
 from prefect_bluesky.publishing import actions

@@ -1,4 +1,4 @@
-"""Make the records of a post that the server will store, with record keys and CIDs, before anything is sent."""
+"""Make a post's records, under record keys that are fixed already, as the server will store them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A small Bluesky PDS on loopback, in memory: for the demo, and for the tests of whoever uses prefect-bluesky.
+"""A small Bluesky PDS on loopback, in memory: for the demo, and for your tests of code that uses prefect-bluesky.
 
-It answers the calls that publishing needs with the statuses, error names and messages of a real PDS, and it lets a test
-cause what goes wrong with one: tokens that expire or are revoked, failures, slow answers and lost ones. Rate limits are
-not simulated (use `Sandbox.fail` with status 429), and there is no OAuth. `run_video_service` adds a stand-in for the
-service that videos go through.
+The sandbox answers the calls that publishing needs, with the statuses, error names and messages of a real PDS. A test
+can cause the troubles of a real PDS: expired or revoked tokens, failures, slow answers and lost answers. The sandbox
+does not simulate rate limits (use `Sandbox.fail` with status 429) or OAuth. `run_video_service` adds a stand-in for
+Bluesky's video service.
 
 Example:
     >>> from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The accounts of the sandbox: who they are, their passwords and their sessions."""
+"""The accounts of the sandbox, with their passwords and sessions."""
 
 import base64
 import secrets
@@ -18,13 +18,13 @@ MAX_PASSWORD = 512
 
 @dataclass(frozen=True)
 class Account:
-    """An account and how to sign in to it. `repr()` and `str()` show no password.
+    """An account and its passwords. `repr()` and `str()` show no password.
 
     Attributes:
-        did: its DID.
-        handle: its handle, in lower case.
+        did: the account's DID.
+        handle: the account's handle, in lower case.
         password: the main password.
-        app_password: the app password that it was created with.
+        app_password: the app password that the account was created with.
     """
 
     did: str
@@ -35,7 +35,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long the tokens of a session live, and how long a used refresh token still works."""
+    """The lifetimes of a session's tokens, and the time for which a used refresh token still works."""
 
     access: timedelta
     refresh: timedelta
@@ -54,7 +54,7 @@ class AppPassword:
 
 @dataclass
 class Holder:
-    """What the server knows of an account."""
+    """The server's data of an account."""
 
     did: str
     handle: str
@@ -66,12 +66,12 @@ class Holder:
 
     @property
     def email(self) -> str:
-        """An address that is not one, for answers that carry one."""
+        """An invented address, for answers that contain one."""
         return f"{self.handle.replace('.', '-')}@example.com"
 
     @property
     def status(self) -> dict[str, Any]:
-        """`active`, and what is wrong if it is not."""
+        """`active`, and the reason if the account is not active."""
         if self.taken_down:
             return {"active": False, "status": "takendown"}
         if self.deactivated:
@@ -88,7 +88,7 @@ class _RefreshToken:
 
 
 class Accounts:
-    """All accounts and sessions. Not thread-safe: who calls it holds the sandbox's lock."""
+    """All accounts and sessions. Not thread-safe: the caller holds the sandbox's lock."""
 
     def __init__(self, clock: Clock, tokens: Tokens, lifetimes: Lifetimes) -> None:
         self._clock = clock
@@ -102,7 +102,7 @@ class Accounts:
         return iter(self._holders.values())
 
     def find(self, identifier: str) -> Holder | None:
-        """The account of a DID or a handle, as the repo field of a write names it: handles in lower case only."""
+        """Return the account of a DID or handle. Handles must be in lower case, as in the repo field of a write."""
         return self._holders.get(identifier) or next((h for h in self if h.handle == identifier), None)
 
     def create(self, handle: str) -> Account:
@@ -119,7 +119,7 @@ class Accounts:
         del self._holders[holder.did]
 
     def change_password(self, holder: Holder, new: str) -> None:
-        """Set the main password. All sessions end at their next refresh, those of app passwords too."""
+        """Set the main password. All sessions end at their next refresh, including sessions of app passwords."""
         holder.password = new
         self.end_sessions(holder)
 
@@ -136,19 +136,19 @@ class Accounts:
         return made
 
     def revoke_app_password(self, holder: Holder, name: str) -> None:
-        """Remove an app password, if there is one of that name, and the refresh tokens made with it."""
+        """Remove the app password of this name, if there is one, and the refresh tokens made with it."""
         holder.app_passwords.pop(name, None)
         self._forget(lambda token: token.did == holder.did and token.app_password == name)
 
     def end_sessions(self, holder: Holder) -> None:
-        """Revoke all refresh tokens of an account. Access tokens cannot be revoked, they run out."""
+        """Revoke all refresh tokens of an account. Access tokens cannot be revoked; they expire."""
         self._forget(lambda token: token.did == holder.did)
 
     def log_in(self, identifier: str, password: str) -> tuple[Holder, AppPassword | None]:
-        """The account, and the app password if it was one.
+        """Return the account, and the app password unless the main password was given.
 
         Raises:
-            Refusal: 401, with the same words whatever did not match.
+            Refusal: 401, with the same message for a wrong identifier and a wrong password.
         """
         if len(password) > MAX_PASSWORD:
             raise unauthorized("Password too long. Consider resetting your password.")
@@ -163,7 +163,7 @@ class Accounts:
         raise unauthorized("Invalid identifier or password")
 
     def open_session(self, holder: Holder, app_password: AppPassword | None) -> dict[str, str]:
-        """The two tokens of a new session."""
+        """Return the two tokens of a new session."""
         jti = _new_token_id()
         tokens = self._token_pair(holder, app_password, jti)
         if not holder.taken_down:
@@ -171,10 +171,10 @@ class Accounts:
         return tokens
 
     def rotate(self, jti: str) -> dict[str, str]:
-        """The two tokens that a refresh token is traded for.
+        """Trade a refresh token for two new tokens.
 
         Raises:
-            Refusal: the refresh token was revoked, was never known, or its grace has passed.
+            Refusal: the refresh token was revoked, is unknown, or its grace period has passed.
         """
         now = self._clock.now()
         used = self._refresh_tokens.get(jti)
@@ -188,13 +188,13 @@ class Accounts:
         return self._token_pair(holder, app_password, used.next_id)
 
     def revoke(self, jti: str) -> None:
-        """Revoke one refresh token, known or not."""
+        """Revoke a refresh token, known or not."""
         self._refresh_tokens.pop(jti, None)
 
     def mint(
         self, did: str, kind: Literal["access", "refresh"], expires_in: timedelta, claims: dict[str, object]
     ) -> str:
-        """A signed token with any claims; a claim of None is left out. See `Sandbox.mint`."""
+        """Return a signed token with any claims; a claim of None is left out. See `Sandbox.mint`."""
         lifetime = self._lifetimes.access if kind == "access" else self._lifetimes.refresh
         now = self._clock.now()
         expires = now + expires_in.total_seconds()
@@ -238,7 +238,7 @@ class Accounts:
 
 
 def refuse_inactive(holder: Holder, *, deactivated: bool = True) -> None:
-    """Refuse an account that was taken down or, if asked, deactivated.
+    """Refuse an account that was taken down or, unless `deactivated` is False, deactivated.
 
     Raises:
         Refusal: 401.
@@ -250,7 +250,7 @@ def refuse_inactive(holder: Holder, *, deactivated: bool = True) -> None:
 
 
 def account_not_found() -> Refusal:
-    """The answer to a call for an account that is not here."""
+    """Return the answer to a call for an unknown account."""
     return Refusal(403, "AccountNotFound", "Account not found")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP side: a Starlette app in front of the methods, and the server thread that runs it on loopback."""
+"""The HTTP side: a Starlette app in front of the methods, and the server thread that runs the app on loopback."""
 
 import asyncio
 import socket
@@ -23,13 +23,13 @@ from .xrpc import Answer, Call
 
 @dataclass(frozen=True)
 class Request:
-    """A request that the sandbox got. It holds no token, no password and no content.
+    """A request that the sandbox received, without its tokens, passwords and content.
 
     Attributes:
         nsid: the XRPC method, such as "com.atproto.server.createSession".
         method: the HTTP method.
         status: the HTTP status of the answer; None if the connection was dropped without one.
-        did: the account that the request spoke for; None if it spoke for none.
+        did: the account that the request was made for, or None.
     """
 
     nsid: str
@@ -42,19 +42,19 @@ Respond = Callable[[Call], tuple[Answer, Fault]]
 
 
 def build(respond: Respond, clock: Clock, closing: asyncio.Event) -> ASGIApp:
-    """The app.
+    """Return the app.
 
     Args:
-        respond: answers one call; it runs on the event loop and must not block.
-        clock: the time for Date headers.
-        closing: set when the server is to stop; delayed answers then wait no longer.
+        respond: answers one call. Runs on the event loop and must not block.
+        clock: the clock of the Date headers.
+        closing: set when the server stops, so that delayed answers wait no longer.
     """
 
     async def xrpc(request: HttpRequest) -> Response:
         try:
             content = await request.body()
         except ClientDisconnect:
-            return Response()  # nobody is there to read it
+            return Response()  # the client is gone
         nsid = request.path_params["nsid"]
         call = Call(nsid, request.method, request.headers, request.query_params, content)
         answer, fault = respond(call)
@@ -74,20 +74,20 @@ def build(respond: Respond, clock: Clock, closing: asyncio.Event) -> ASGIApp:
 
 @contextmanager
 def listen() -> Iterator[tuple[socket.socket, str]]:
-    """A socket on a free port of 127.0.0.1, and its address.
+    """Yield a socket on a free port of 127.0.0.1, and its address.
 
     Raises:
         OSError: there is no free port.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Connections inherit it. Without, an answer's body waits 40 ms for the client to acknowledge its headers.
+        # Connections inherit the option. Without it, an answer's body waits 40 ms for the client's acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextmanager
 def serve(make_app: Callable[[asyncio.Event], ASGIApp], listener: socket.socket) -> Iterator[None]:
-    """Run an app on `listener`, in a thread of its own, until the block is left."""
+    """Run an app on `listener`, in a separate thread, until the block is left."""
     server = _Server(make_app)
     thread = threading.Thread(target=server.run, args=([listener],), name="bluesky-sandbox", daemon=True)
     thread.start()
@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Hands every request its connection, so that an answer can be to close it."""
+    """A protocol that gives every request its connection, so that the app can close the connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -132,14 +132,14 @@ class _Protocol(H11Protocol):
     def shutdown(self) -> None:
         super().shutdown()
         if self.cycle is not None and self.cycle.more_body:
-            self.transport.close()  # the rest of its body may never come
+            self.transport.close()  # the rest of the body may never arrive
 
 
 class _Dropped(Response):
-    """No answer: the connection closes."""
+    """No answer: closes the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["transport"].close()
-        # Returning earlier, while uvicorn believes the client to be there, would make it answer 500.
+        # If this returns while uvicorn still sees the client, uvicorn answers 500.
         while (await receive())["type"] != "http.disconnect":
             pass

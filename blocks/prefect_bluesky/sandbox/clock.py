@@ -1,4 +1,4 @@
-"""The sandbox's clock: real time, plus whatever a test has moved it on by."""
+"""The sandbox's clock: real time, plus the time by which a test has moved the clock forward."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from email.utils import format_datetime
 
 
 class Clock:
-    """Seconds since the epoch, movable forwards.
+    """A clock of seconds since the epoch that tests can move forward.
 
     Example:
         >>> clock = Clock()
@@ -20,23 +20,23 @@ class Clock:
         self._ahead = 0.0
 
     def now(self) -> float:
-        """Seconds since the epoch, by this clock."""
+        """Return the seconds since the epoch, by this clock."""
         return time.time() + self._ahead
 
     def advance(self, by: timedelta) -> None:
-        """Move the clock on.
+        """Move the clock forward.
 
         Raises:
-            ValueError: `by` is negative; tokens that expired do not come back.
+            ValueError: `by` is negative. Expired tokens cannot become valid again.
         """
         if by < timedelta(0):
-            raise ValueError(f"the clock only moves on, not by {by}")
+            raise ValueError(f"by: {by} is negative. The clock only moves forward: give a positive duration.")
         self._ahead += by.total_seconds()
 
     def http_date(self) -> str:
-        """The time as a `Date` header has it: `Sun, 22 Nov 2026 19:00:00 GMT`."""
+        """Return the time in the form of a `Date` header: `Sun, 22 Nov 2026 19:00:00 GMT`."""
         return format_datetime(datetime.fromtimestamp(self.now(), UTC), usegmt=True)
 
     def timestamp(self) -> str:
-        """The time as records have it: `2026-11-22T19:00:00.000Z`."""
+        """Return the time in the form of records: `2026-11-22T19:00:00.000Z`."""
         return datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What a test has arranged to go wrong with the next calls of a method."""
+"""The faults that a test has arranged for the next calls of a method."""
 
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from .xrpc import Answer
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one call.
+    """The faults of one call.
 
     Attributes:
-        failure: answered in place of handling the call.
-        delay: seconds to hold the answer back.
-        drop: close the connection in place of answering.
+        failure: the answer given instead of handling the call.
+        delay: seconds before the answer is sent.
+        drop: True to close the connection instead of answering.
     """
 
     failure: Answer | None = None
@@ -22,7 +22,7 @@ class Fault:
 
 
 class Faults:
-    """Arranged faults, by method. Failures queue up behind failures, delays behind delays, drops behind drops.
+    """The arranged faults, by method. Failures, delays and drops have separate queues.
 
     Example:
         >>> faults = Faults()
@@ -41,7 +41,7 @@ class Faults:
         self._failures[nsid].extend([failure] * times)
 
     def delay(self, nsid: str, seconds: float, times: int) -> None:
-        """Hold back the answers to the next calls."""
+        """Delay the answers to the next calls."""
         self._delays[nsid].extend([seconds] * times)
 
     def drop(self, nsid: str, times: int) -> None:
@@ -49,7 +49,7 @@ class Faults:
         self._drops[nsid] += times
 
     def take(self, nsid: str) -> Fault:
-        """The fault of the call that has just come in; it is used up by this."""
+        """Return the fault of an incoming call, and remove the fault from the queue."""
         failures, delays = self._failures[nsid], self._delays[nsid]
         drop = self._drops[nsid] > 0
         self._drops[nsid] -= drop

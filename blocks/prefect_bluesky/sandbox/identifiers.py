@@ -1,4 +1,4 @@
-"""The names a PDS gives to things: DIDs, record keys (TIDs) and content hashes (CIDs)."""
+"""The identifiers that a PDS makes: DIDs, record keys (TIDs) and content hashes (CIDs)."""
 
 import base64
 import binascii
@@ -14,18 +14,18 @@ _BLOB_PREFIX = b"\x01\x55\x12\x20"  # the same, but raw bytes
 
 
 def new_did() -> str:
-    """A fresh DID, shaped as the PLC directory's: `did:plc:` and 24 letters."""
+    """Return a new DID in the form of the PLC directory: `did:plc:` and 24 letters."""
     return "did:plc:" + "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(24))
 
 
 def new_app_password() -> str:
-    """An app password of Bluesky's shape: `xxxx-xxxx-xxxx-xxxx`."""
+    """Return a new app password in Bluesky's form: `xxxx-xxxx-xxxx-xxxx`."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(16))
     return "-".join(letters[i : i + 4] for i in range(0, 16, 4))
 
 
 class Tids:
-    """Makes TIDs: 13 characters that sort by time, never the same twice.
+    """A maker of TIDs: unique identifiers of 13 characters that sort by time.
 
     Example:
         >>> tids = Tids()
@@ -38,34 +38,34 @@ class Tids:
         self._clock_id = secrets.randbelow(32)
 
     def next(self, now: float) -> str:
-        """A TID for the time `now`, in seconds since the epoch."""
+        """Return a TID for the time `now`, in seconds since the epoch."""
         self._last = max(int(now * 1_000_000), self._last + 1)
         number = self._last << 10 | self._clock_id
         return "".join(_SORTABLE[number >> shift & 31] for shift in range(60, -1, -5))
 
 
 def record_cid(record: Any) -> str:
-    """The CID of a record given as JSON: the hash of its DAG-CBOR form."""
+    """Return the CID of a record given as JSON: the hash of its DAG-CBOR form."""
     return _cid(_RECORD_PREFIX, libipld.encode_dag_cbor(_from_json(record)))
 
 
 def blob_cid(content: bytes) -> str:
-    """The CID of a blob's bytes."""
+    """Return the CID of a blob's bytes."""
     return _cid(_BLOB_PREFIX, content)
 
 
 def is_cid(text: str) -> bool:
-    """Whether `text` is a CID as the protocol writes them: version 1, base32."""
+    """Return True if `text` is a CID in the protocol's form: version 1, base32."""
     return _cid_bytes(text) is not None
 
 
 def is_link(value: object) -> bool:
-    """Whether a JSON value stands for a CID: `{"$link": "bafy..."}`."""
+    """Return True if a JSON value stands for a CID: `{"$link": "bafy..."}`."""
     return isinstance(value, dict) and list(value) == ["$link"] and is_cid(str(value["$link"]))
 
 
 def is_blob_link(value: object) -> bool:
-    """Whether a JSON value stands for the CID of raw bytes, as references to blobs must."""
+    """Return True if a JSON value stands for the CID of raw bytes, as references to blobs require."""
     return is_link(value) and (_cid_bytes(value["$link"]) or b"").startswith(_BLOB_PREFIX)  # type: ignore[index]
 
 
@@ -90,7 +90,7 @@ def _cid_bytes(text: str) -> bytes | None:
 
 def _from_json(value: Any) -> Any:
     if is_link(value):
-        return _cid_bytes(value["$link"])  # libipld tells a CID by its bytes
+        return _cid_bytes(value["$link"])  # libipld recognises a CID by its bytes
     if isinstance(value, dict):
         raw = _raw_bytes(value)
         if raw is not None:
@@ -109,4 +109,4 @@ def _raw_bytes(value: dict[str, Any]) -> bytes | None:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        return None  # to a PDS, an object as any other
+        return None  # a PDS treats the value as a plain object

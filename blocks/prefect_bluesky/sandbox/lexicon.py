@@ -1,7 +1,7 @@
-"""Checks of JSON against a lexicon schema, with a PDS's words for what is wrong.
+"""Check JSON against a lexicon schema, with the messages of a PDS.
 
-A check is a function of a value and the value's path; it raises `Invalid` at the first fault. Schemas are put together
-from the functions below, in the order in which the lexicon lists the fields, as that decides which fault is told first.
+A check is a function of a value and the value's path, and raises `Invalid` at the first fault. The functions below
+build the schemas. The order of the lexicon's fields decides which fault is reported first.
 
 Example:
     >>> check = fields({"text": string(max_bytes=3000), "langs?": array(string(), max_items=3)})
@@ -37,12 +37,12 @@ _LANGUAGE = (
 _OLD_LANGUAGE = (
     "en-GB-oed|sgn-(BE-FR|BE-NL|CH-DE)|i-(ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)"
 )
-# What JavaScript means by it; Python means less in ASCII and more in Unicode.
+# JavaScript's white space. Python has fewer characters in ASCII and more in Unicode.
 _SPACE = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _PATTERNS = {
     "at-identifier": f"{_DID}|{_HANDLE}",
     "at-uri": f"at://({_DID}|{_HANDLE})(/{_NSID}(/{_KEY})?)?(#{_POINTER})?",
-    # A PDS lets the 30th of February pass, but not a leap second.
+    # A PDS accepts the 30th of February, but no leap second.
     "datetime": r"(?=.{,64}$)\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
     r"(Z|(?!-00:00)[+-]([01]\d|2[0-3]):[0-5]\d)",
     "did": _DID,
@@ -65,7 +65,7 @@ _FORM_NAMES = {
 
 
 class Invalid(Exception):
-    """A value that breaks its schema. `str()` is the PDS's message with the path, `.message` is without."""
+    """A value that breaks its schema. `str()` is the PDS's message with the path, `.message` without the path."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(f"{message} at ${''.join(map(_step, path))}")
@@ -73,7 +73,7 @@ class Invalid(Exception):
 
 
 def string(form: str | None = None, *, max_bytes: int | None = None, max_graphemes: int | None = None) -> Check:
-    """A string of a form such as "did", of at most `max_bytes` of UTF-8 and `max_graphemes` visible characters."""
+    """Check a string of a form such as "did", with at most `max_bytes` of UTF-8 and `max_graphemes` characters."""
 
     def check(value: Any, path: Path) -> None:
         if not isinstance(value, str):
@@ -89,7 +89,7 @@ def string(form: str | None = None, *, max_bytes: int | None = None, max_graphem
 
 
 def integer(minimum: int | None = None, maximum: int | None = None) -> Check:
-    """A whole number that JavaScript can hold."""
+    """Check a whole number in the range of JavaScript."""
 
     def check(value: Any, path: Path) -> None:
         if not _is_integer(value):
@@ -103,18 +103,18 @@ def integer(minimum: int | None = None, maximum: int | None = None) -> Check:
 
 
 def boolean(value: Any, path: Path) -> None:
-    """True or false."""
+    """Check a boolean."""
     if not isinstance(value, bool):
         raise _wrong_type("boolean", value, path)
 
 
 def nullable(check: Check) -> Check:
-    """What `check` accepts, or null."""
+    """Accept null, and everything that `check` accepts."""
     return lambda value, path: None if value is None else check(value, path)
 
 
 def array(items: Check, max_items: int | None = None) -> Check:
-    """A list of at most `max_items`."""
+    """Check a list of at most `max_items`."""
 
     def check(value: Any, path: Path) -> None:
         if not isinstance(value, list):
@@ -128,7 +128,7 @@ def array(items: Check, max_items: int | None = None) -> Check:
 
 
 def fields(checks: Mapping[str, Check]) -> Check:
-    """An object. A name that ends in "?" may be left out (but not be null); names not listed are let through."""
+    """Check an object. A field with "?" may be missing (but not be null). Unlisted fields are accepted."""
 
     def check(value: Any, path: Path) -> None:
         if not _is_object(value):
@@ -144,7 +144,7 @@ def fields(checks: Mapping[str, Check]) -> Check:
 
 
 def typed(kind: str, checks: Mapping[str, Check]) -> Check:
-    """An object that may leave out its `$type`, but not have another one."""
+    """Check an object whose `$type` may be missing, but must not differ."""
     check_fields = fields(checks)
 
     def check(value: Any, path: Path) -> None:
@@ -156,7 +156,7 @@ def typed(kind: str, checks: Mapping[str, Check]) -> Check:
 
 
 def union(members: Mapping[str, Check], *, closed: bool = False) -> Check:
-    """An object whose `$type` says what it is. Unknown types pass unless `closed`."""
+    """Check an object by its `$type`. Unknown types are accepted unless `closed`."""
 
     def check(value: Any, path: Path) -> None:
         if not _is_object(value) or "$type" not in value:
@@ -173,7 +173,7 @@ def union(members: Mapping[str, Check], *, closed: bool = False) -> Check:
 
 
 def blob(accept: str, max_bytes: int) -> Check:
-    """A reference to an uploaded blob of a type such as "image/*"."""
+    """Check a reference to an uploaded blob of a type such as "image/*"."""
 
     def check(value: Any, path: Path) -> None:
         if not is_blob_ref(value):
@@ -187,14 +187,14 @@ def blob(accept: str, max_bytes: int) -> Check:
 
 
 def any_object(value: Any, path: Path) -> None:
-    """An object of anything that a record may hold, which leaves out floats."""
+    """Check an object of any values that a record may contain: all but floats."""
     if not _is_object(value):
         raise _wrong_type("object", value, path)
     _any_value(value, path)
 
 
 def is_blob_ref(value: Any) -> bool:
-    """Whether a JSON value is a reference to a blob: `{"$type": "blob", "ref": ..., "mimeType": ..., "size": ...}`."""
+    """Return True for a reference to a blob: `{"$type": "blob", "ref": ..., "mimeType": ..., "size": ...}`."""
     return (
         isinstance(value, dict)
         and value.get("$type") == "blob"
@@ -208,7 +208,7 @@ def is_blob_ref(value: Any) -> bool:
 
 
 def is_did(text: str) -> bool:
-    """Whether a text has the form of a DID, of whatever method."""
+    """Return True if a text has the form of a DID, of any method."""
     return _has_form(text, "did")
 
 

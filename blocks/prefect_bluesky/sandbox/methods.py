@@ -1,4 +1,4 @@
-"""The XRPC methods of the sandbox, each as a real PDS answers it."""
+"""The XRPC methods of the sandbox, with the answers of a real PDS."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +20,14 @@ DidDocument = Callable[[Holder], Json]
 def methods(
     accounts: Accounts, tokens: Tokens, service_auth: ServiceAuth, did_document: DidDocument, *, in_session: bool
 ) -> dict[str, Method]:
-    """All methods by their NSID.
+    """Return all methods by their NSID.
 
     Args:
-        accounts: the state that they work on.
+        accounts: the state of the methods.
         tokens: checks Authorization headers.
         service_auth: issues and checks tokens for other services.
         did_document: makes an account's DID document.
-        in_session: whether answers about a session carry that document.
+        in_session: True if answers about a session contain the DID document.
     """
     server = _Sessions(accounts, did_document if in_session else None)
     repo = _Records(accounts)
@@ -37,7 +37,7 @@ def methods(
     def blob_auth(authorization: str | None) -> Claims:
         _, claims = unverified(authorization)
         if claims.get("lxm") is not None:
-            return service_auth.account(authorization, _UPLOAD)  # which a PDS takes of any account, taken down or not
+            return service_auth.account(authorization, _UPLOAD)  # a PDS accepts it even for an account taken down
         return _not_taken_down(accounts, session(authorization))
 
     def main_auth(authorization: str | None) -> Claims:
@@ -174,7 +174,7 @@ class _Records:
             validate=body.get("validate"),
             swap=body.get("swapRecord", ANY_RECORD),
         )
-        # What is there already is no change: no commit, and no look at the swap conditions either.
+        # Writing an unchanged record makes no commit, and does not check the swap conditions either.
         unchanged = current is not None and write.record is not None and current.cid == write.record.cid
         commit = {} if unchanged else _about_commit(repo.commit([write], body.get("swapCommit")))
         return {**_about_record(repo, write), **commit, **_validation(write)}
@@ -197,7 +197,7 @@ class _Records:
             if action is Action.DELETE:
                 writes.append(Write(action, item["collection"], item["rkey"]))
                 continue
-            path = ("writes", index, "record")  # a PDS says "record" here, though the field is called "value"
+            path = ("writes", index, "record")  # a PDS says "record" here, although the field is "value"
             key, validate = item.get("rkey"), body.get("validate")
             writes.append(
                 repo.prepare(action, item["collection"], item["value"], rkey=key, validate=validate, path=path)
@@ -262,7 +262,7 @@ class _Records:
 
 
 class _Identity:
-    """Who is who."""
+    """Handles, accounts and their status."""
 
     def __init__(self, accounts: Accounts, did_document: DidDocument) -> None:
         self._accounts = accounts

@@ -1,4 +1,4 @@
-"""A refused call: the HTTP status and the two words that a PDS puts in its answer."""
+"""A refused call: the HTTP status, the error name and the message of the answer."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ _NAMES = {
 
 
 class Refusal(Exception):
-    """Ends a call with an error answer: `{"error": ..., "message": ...}`.
+    """The end of a call with an error answer: `{"error": ..., "message": ...}`.
 
     Example:
         >>> raise Refusal(400, "ExpiredToken", "Token has expired")
@@ -33,21 +33,21 @@ class Refusal(Exception):
 
 
 def bad_request(message: str, error: str = "InvalidRequest") -> Refusal:
-    """A 400. Bad and expired tokens are among them: a PDS keeps 401 for other cases."""
+    """Return a 400. A PDS also answers bad and expired tokens with 400, and uses 401 for other cases."""
     return Refusal(400, error, message)
 
 
 def unauthorized(message: str = "Authentication Required", error: str = "AuthenticationRequired") -> Refusal:
-    """A 401."""
+    """Return a 401."""
     return Refusal(401, error, message)
 
 
 def server_error() -> Refusal:
-    """A 500, which is also what a PDS says to a write whose record key is taken."""
+    """Return a 500, which is also the answer of a PDS to a write whose record key is taken."""
     return Refusal(500, "InternalServerError", "Internal Server Error")
 
 
 def failure(status: int, error: str | None, message: str | None, headers: Mapping[str, str] | None) -> Refusal:
-    """Any status, with the usual words where none are given."""
+    """Return an answer of any status, by default with the usual error name and message."""
     usual_error, usual_message = _NAMES.get(status, ("UnknownXRPCError", "Unknown XRPC Error"))
     return Refusal(status, error or usual_error, message or usual_message, headers)

@@ -1,4 +1,4 @@
-"""One account's repository: its records, its commits and the blobs uploaded to it."""
+"""The repository of an account: records, commits and uploaded blobs."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from .schemas import RECORDS
 
 MAX_WRITES = 200
 ANY_RECORD: Final = "any"
-"""As a write's `swap`: whatever is there may be replaced."""
+"""A value of `Write.swap`: any stored record may be replaced."""
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -25,7 +25,7 @@ _SIGNATURES = {
 
 
 class Action(StrEnum):
-    """What a write does."""
+    """The kind of a write."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Write:
-    """A change to one record, checked and with its final key; not made yet."""
+    """A checked change to one record, with its final key; not made yet."""
 
     action: Action
     collection: str
@@ -50,12 +50,12 @@ class Write:
     record: Record | None = None
     validation_status: str | None = None
     swap: str | None = ANY_RECORD
-    """The CID that the record must have now, None for no record, or `ANY_RECORD`."""
+    """The CID that the stored record must have, None for no record, or `ANY_RECORD`."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One change of the repository as a whole."""
+    """A change of the whole repository."""
 
     cid: str
     rev: str
@@ -63,7 +63,7 @@ class Commit:
 
 @dataclass
 class Blob:
-    """Uploaded bytes; `in_use` once a record refers to them."""
+    """Uploaded bytes; `in_use` is True once a record refers to the blob."""
 
     mime_type: str
     content: bytes = field(repr=False)
@@ -89,19 +89,19 @@ class Repo:
         self.head = self._next_commit()
 
     def uri(self, collection: str, rkey: str) -> str:
-        """The AT URI of a record."""
+        """Return the AT URI of a record."""
         return f"at://{self.did}/{collection}/{rkey}"
 
     def get(self, collection: str, rkey: str) -> Record | None:
-        """A record, or None."""
+        """Return a record, or None."""
         return self._records.get((collection, rkey))
 
     def records_of(self, collection: str) -> list[tuple[str, Record]]:
-        """Key and record of all in a collection, in the order of their writing."""
+        """Return the keys and records of a collection, in the order in which they were written."""
         return [(rkey, record) for (name, rkey), record in self._records.items() if name == collection]
 
     def collections(self) -> Sequence[str]:
-        """The names of the collections that hold records."""
+        """Return the names of the collections that contain records."""
         return sorted({collection for collection, _ in self._records})
 
     def prepare(
@@ -115,16 +115,16 @@ class Repo:
         swap: str | None = ANY_RECORD,
         path: Path = ("record",),
     ) -> Write:
-        """Check a record and make it a write.
+        """Check a record and return the write.
 
         Args:
             action: create or update.
             collection: the record's type.
-            value: the record as JSON; `$type` is added if it has none.
-            rkey: its key; a fresh TID if left out.
-            validate: False checks nothing; True refuses types that the sandbox does not know; None checks if it can.
+            value: the record as JSON; a missing `$type` is added.
+            rkey: the record's key; by default a new TID.
+            validate: False checks nothing; True refuses unknown types; None checks only known types.
             swap: see `Write.swap`.
-            path: where the record stands in the request, for messages.
+            path: the record's place in the request, for messages.
 
         Raises:
             Refusal: the record breaks the schema of its type.
@@ -137,11 +137,11 @@ class Repo:
         return Write(action, collection, rkey, Record(record_cid(value), value), status, swap)
 
     def commit(self, writes: Sequence[Write], swap_commit: str | None = None) -> Commit:
-        """Make all the writes or none.
+        """Make all writes or none.
 
         Raises:
-            Refusal: the repository or a record is not what the caller expected (InvalidSwap), a blob is missing or
-                misdeclared, a created key is taken, or a deleted or updated one is missing (both 500, as a PDS does).
+            Refusal: the repository or a record differs from the expected one (InvalidSwap), a blob is missing or
+                misdeclared, a created key is taken, or a deleted or updated key is missing (both 500, as on a PDS).
         """
         if swap_commit and swap_commit != self.head.cid:
             raise bad_request(f"Commit was at {self.head.cid}", "InvalidSwap")
@@ -166,7 +166,7 @@ class Repo:
         return self.head
 
     def upload(self, content: bytes, declared_type: str) -> dict[str, Any]:
-        """Take in a blob and return the reference to it. Its type is told from its bytes where they tell."""
+        """Store a blob and return a reference to it. The bytes decide the type; `declared_type` is the fallback."""
         cid, mime_type = blob_cid(content), _sniffed(content) or declared_type
         stored = self._blobs.setdefault(cid, Blob(mime_type, content))
         if not stored.in_use:
@@ -174,12 +174,12 @@ class Repo:
         return {"$type": "blob", "ref": {"$link": cid}, "mimeType": stored.mime_type, "size": len(content)}
 
     def blob(self, cid: str) -> Blob | None:
-        """A blob that a record refers to, or None."""
+        """Return a blob that a record refers to, or None."""
         stored = self._blobs.get(cid)
         return stored if stored and stored.in_use else None
 
     def _next_commit(self) -> Commit:
-        # A commit of a real repository hashes the whole tree. This one only has to differ from every other.
+        # A commit of a real repository hashes the whole tree. Here a commit only has to be unique.
         rev = self._tids.next(self._clock.now())
         return Commit(record_cid({"did": self.did, "rev": rev}), rev)
 

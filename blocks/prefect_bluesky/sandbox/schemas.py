@@ -1,4 +1,4 @@
-"""The schemas that the sandbox knows: of records, of what methods are sent, and of their query parameters."""
+"""The schemas of the sandbox: of records, request bodies and query parameters."""
 
 from .lexicon import any_object, array, blob, boolean, fields, integer, nullable, string, typed, union
 
@@ -125,7 +125,7 @@ RECORDS = {
         }
     ),
 }
-"""Records that are checked unless `validate` is false. The keys of all of them are TIDs."""
+"""The schemas of records, checked unless `validate` is false. All these records have TIDs as keys."""
 
 _REPO = {"repo": string("at-identifier")}
 _COLLECTION = {"collection": string("nsid")}

@@ -1,4 +1,4 @@
-"""`run()`, which starts a sandbox, and `Sandbox`, with which a test steers it."""
+"""Start a sandbox with `run()`, and control it with `Sandbox`."""
 
 import copy
 import re
@@ -29,16 +29,15 @@ def run(
     pds_url_in_did_doc: str | None = None,
     on_request: Callable[[Request], None] | None = None,
 ) -> Iterator["Sandbox"]:
-    """Run a sandbox on a free port of 127.0.0.1 while the block lasts. All it held is gone afterwards.
+    """Run a sandbox on a free port of 127.0.0.1 until the block is left. All its data is then gone.
 
     Args:
-        access_lifetime: how long access tokens live, in whole seconds.
-        refresh_lifetime: how long refresh tokens live, in whole seconds.
-        grace: how long a refresh token still works after its first use; zero makes it good for one use.
-        did_doc: put the account's DID document into answers about a session, as bsky.social does.
-        pds_url_in_did_doc: the PDS that the document names; the sandbox itself if left out.
-        on_request: called with each request when it has been dealt with, before its answer leaves, in the server's
-            thread. It must not block.
+        access_lifetime: lifetime of access tokens, in whole seconds.
+        refresh_lifetime: lifetime of refresh tokens, in whole seconds.
+        grace: time for which a refresh token still works after its first use; zero allows one use.
+        did_doc: True to put the account's DID document into answers about a session, as bsky.social does.
+        pds_url_in_did_doc: the PDS that the document names; by default the sandbox itself.
+        on_request: called with each handled request before its answer is sent, in the server's thread. Must not block.
 
     Raises:
         OSError: there is no free port.
@@ -58,7 +57,7 @@ class Sandbox:
     """A running sandbox. Get one from `run()`. Safe to use from several threads.
 
     Attributes:
-        url: its address, such as "http://127.0.0.1:40123".
+        url: the sandbox's address, such as "http://127.0.0.1:40123".
     """
 
     def __init__(self, url: str, service: Service) -> None:
@@ -72,40 +71,40 @@ class Sandbox:
         """Register an account.
 
         Args:
-            handle: its handle; left out, it is a fresh one such as "user1f8008a9.test".
+            handle: the account's handle; by default a new one such as "user1f8008a9.test".
 
         Raises:
-            ValueError: the handle is taken or is not one.
+            ValueError: the handle is taken or malformed.
         """
         with self._service.lock:
             taken = {holder.handle for holder in self._service.accounts}
             if handle is None:
-                # Unlike those of any other sandbox: a store may outlive one.
+                # Unique across sandboxes, because a session store may outlive a sandbox.
                 handle = f"user{secrets.token_hex(4)}.test"
             handle = handle.lower()
             if not _HANDLE.fullmatch(handle):
-                raise ValueError(f"not a handle: {handle!r}")
+                raise ValueError(f"handle: {handle!r} is malformed. Give a handle such as 'alice.test'.")
             if handle in taken:
-                raise ValueError(f"handle already taken: {handle}")
+                raise ValueError(f"handle: {handle} is already taken. Choose another handle.")
             return self._service.accounts.create(handle)
 
     def create_app_password(self, account: Account, name: str = "second", privileged: bool = False) -> str:
         """Make another app password and return it.
 
         Raises:
-            ValueError: the account has one of that name.
+            ValueError: the account already has an app password of this name.
             LookupError: there is no such account (any more).
         """
         with self._service.lock:
             holder = self._holder(account)
             if name in holder.app_passwords:
-                raise ValueError(f"{account.handle} has an app password named {name!r}")
+                raise ValueError(f"name: {account.handle} has an app password named {name!r}. Choose another name.")
             return self._service.accounts.add_app_password(holder, name, privileged=privileged).password
 
     def revoke_app_password(self, account: Account, password: str | None = None) -> None:
-        """Revoke an app password (left out: the one the account was created with) and its refresh tokens.
+        """Revoke an app password (by default the account's first one) and its refresh tokens.
 
-        Access tokens made with it work until they expire, as on a real PDS.
+        Access tokens made with the app password work until they expire, as on a real PDS.
 
         Raises:
             LookupError: there is no such account or password (any more).
@@ -114,11 +113,11 @@ class Sandbox:
             holder, wanted = self._holder(account), password or account.app_password
             name = next((made.name for made in holder.app_passwords.values() if made.password == wanted), None)
             if name is None:
-                raise LookupError(f"{account.handle} has no such app password")
+                raise LookupError(f"password: {account.handle} has no such app password (any more).")
             self._service.accounts.revoke_app_password(holder, name)
 
     def change_password(self, account: Account, new: str) -> None:
-        """Change the main password. This ends every session at its next refresh; app passwords stay valid.
+        """Change the main password. All sessions end at their next refresh; app passwords stay valid.
 
         Raises:
             LookupError: there is no such account (any more).
@@ -127,7 +126,7 @@ class Sandbox:
             self._service.accounts.change_password(self._holder(account), new)
 
     def deactivate(self, account: Account) -> None:
-        """Deactivate an account, as its owner may: it can still sign in, but not write.
+        """Deactivate an account, as its owner can. The account can still sign in, but not write.
 
         Raises:
             LookupError: there is no such account (any more).
@@ -136,7 +135,7 @@ class Sandbox:
             self._holder(account).deactivated = True
 
     def take_down(self, account: Account) -> None:
-        """Take an account down, as a moderator may. This revokes its refresh tokens for good.
+        """Take an account down, as a moderator can. Its refresh tokens are revoked for ever.
 
         Raises:
             LookupError: there is no such account (any more).
@@ -157,7 +156,7 @@ class Sandbox:
             holder.deactivated = holder.taken_down = False
 
     def delete_account(self, account: Account) -> None:
-        """Delete an account with all that it holds.
+        """Delete an account with all its data.
 
         Raises:
             LookupError: there is no such account (any more).
@@ -172,14 +171,14 @@ class Sandbox:
         expires_in: timedelta = timedelta(seconds=-1),
         **claims: object,
     ) -> str:
-        """A correctly signed token of the account, by default one that has just expired.
+        """Return a correctly signed token of the account, by default a token that has just expired.
 
         Args:
-            account: whose token; it need not exist any more.
+            account: the token's account, which may be deleted.
             kind: an access token (of an app password's scope) or a refresh token.
-            expires_in: from now; negative for an expired one.
-            claims: put in place of the usual ones; None leaves one out. A refresh token is good for a refresh unless
-                `jti` is given.
+            expires_in: time from now until the expiry; negative for an expired token.
+            claims: replacements of the usual claims; None leaves a claim out. A refresh token can be used for a refresh
+                unless `jti` is given.
 
         Example:
             >>> token = pds.mint(alice, "access", timedelta(hours=1), scope="com.atproto.access")
@@ -188,7 +187,7 @@ class Sandbox:
             return self._service.accounts.mint(account.did, kind, expires_in, claims)
 
     def advance(self, by: timedelta) -> None:
-        """Move the server's clock on; tokens age by as much.
+        """Move the server's clock forward; tokens age by the same time.
 
         Raises:
             ValueError: `by` is negative.
@@ -197,7 +196,7 @@ class Sandbox:
             self._service.clock.advance(by)
 
     def posts(self, account: Account) -> list[dict[str, Any]]:
-        """The account's posts as `{"uri": ..., "cid": ..., "value": ...}`, oldest first.
+        """Return the account's posts as `{"uri": ..., "cid": ..., "value": ...}`, oldest first.
 
         Raises:
             LookupError: there is no such account (any more).
@@ -211,7 +210,7 @@ class Sandbox:
             ]
 
     def requests(self, nsid: str | None = None) -> list[Request]:
-        """The requests so far, in the order in which they were dealt with; of one method only if `nsid` is given."""
+        """Return the requests so far, in the order in which they were handled; of one method if `nsid` is given."""
         with self._service.lock:
             return [request for request in self._service.requests if nsid in (None, request.nsid)]
 
@@ -230,10 +229,10 @@ class Sandbox:
         Args:
             nsid: the method.
             status: HTTP status.
-            error: the error's name; left out, the usual one of that status.
-            message: its text; left out, the usual one.
-            times: how many calls.
-            headers: more headers of the answer, such as Retry-After.
+            error: the error's name; by default the usual name for the status.
+            message: the error's text; by default the usual text for the status.
+            times: the number of calls.
+            headers: additional headers of the answer, such as Retry-After.
 
         Raises:
             ValueError: the sandbox has no such method, or `times` is not positive.
@@ -247,7 +246,7 @@ class Sandbox:
             self._service.faults.fail(nsid, answer, times)
 
     def delay(self, nsid: str, seconds: float, times: int = 1) -> None:
-        """Hold back the answers to the next `times` calls of a method. The calls do their work at once.
+        """Delay the answers to the next `times` calls of a method, by `seconds`. The calls do their work at once.
 
         Raises:
             ValueError: the sandbox has no such method, or `times` is not positive.
@@ -257,7 +256,7 @@ class Sandbox:
             self._service.faults.delay(nsid, seconds, times)
 
     def drop(self, nsid: str, times: int = 1) -> None:
-        """Do what the next `times` calls of a method ask, then close their connections without an answer.
+        """Do the work of the next `times` calls of a method, then close their connections without an answer.
 
         Together with `fail`, the calls do nothing and get no answer.
 
@@ -271,11 +270,11 @@ class Sandbox:
     def _holder(self, account: Account) -> Holder:
         holder = self._service.accounts.find(account.did)
         if holder is None:
-            raise LookupError(f"no account {account.handle} here")
+            raise LookupError(f"account: the sandbox has no account {account.handle}. The account may be deleted.")
         return holder
 
     def _check(self, nsid: str, times: int) -> None:
         if nsid not in self._service.methods:
-            raise ValueError(f"the sandbox has no method {nsid!r}")
+            raise ValueError(f"nsid: the sandbox has no method {nsid!r}. Check the spelling.")
         if times < 1:
-            raise ValueError(f"times must be positive, not {times}")
+            raise ValueError(f"times: the value must be positive, not {times}.")

@@ -1,4 +1,4 @@
-"""The PDS itself, without HTTP: its state, and what it says to a call."""
+"""The PDS itself, without HTTP: its state and its answers."""
 
 import threading
 from collections.abc import Callable
@@ -18,12 +18,12 @@ class Service:
     """All state of a sandbox, behind one lock.
 
     Attributes:
-        lock: held by whoever reads or changes the rest.
+        lock: must be held to read or change the other attributes.
         clock: the server's time.
         accounts: accounts, sessions and records.
-        faults: what is to go wrong.
+        faults: the arranged faults.
         methods: the methods by NSID.
-        requests: what came in so far.
+        requests: the requests so far.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Service:
         self._on_request = on_request
 
     def respond(self, call: Call) -> tuple[Answer, Fault]:
-        """Deal with a call, and say what else is to happen to its answer."""
+        """Handle a call. Return the answer and the faults to apply to it."""
         with self.lock:
             fault = self.faults.take(call.nsid)
             call.did = self._tokens.subject(call.authorization)

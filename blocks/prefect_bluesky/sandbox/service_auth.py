@@ -1,4 +1,4 @@
-"""Service tokens: with one, another service may call one method of a PDS in an account's name, for a while."""
+"""Service tokens: another service may use a token to call one method of a PDS in an account's name, for a while."""
 
 import re
 import secrets
@@ -35,10 +35,10 @@ _PROTECTED = {f"com.atproto.{name}".lower() for name in _OWNERS.split()}
 
 
 class ServiceAuth:
-    """Issues and checks service tokens.
+    """The issuer and checker of service tokens.
 
-    They are signed with the sandbox's own key, where a PDS has one for each account and publishes it in the account's
-    DID document: only the sandbox can check them.
+    The tokens are signed with the sandbox's own key, so only the sandbox can check them. A real PDS has a key for each
+    account and publishes the key in the account's DID document.
     """
 
     def __init__(self, clock: Clock, tokens: Tokens, accounts: Accounts) -> None:
@@ -47,11 +47,11 @@ class ServiceAuth:
         self._accounts = accounts
 
     def session(self, authorization: str | None) -> Claims:
-        """The claims of the session that asks for a service token; one of an account taken down may, to move away."""
+        """Return the claims of the asking session. An account taken down may ask too, in order to move away."""
         return self._tokens.access(authorization, (*ANY_SESSION, Scope.TAKEN_DOWN))
 
     def get_service_auth(self, call: Call, args: Arguments) -> Json:
-        """The method of that name."""
+        """Handle `com.atproto.server.getServiceAuth`."""
         audience, expires, method = (args.params.get(name) for name in ("aud", "exp", "lxm"))
         if not _AUDIENCE.fullmatch(args.params["aud"]):
             raise bad_request("aud must be a valid atproto DID or did#serviceId reference")
@@ -69,14 +69,14 @@ class ServiceAuth:
         return {"token": self._tokens.sign("JWT", {**claims, **lxm, "jti": secrets.token_hex(16)})}
 
     def account(self, authorization: str | None, method: str) -> Claims:
-        """Whom a service token lets its bearer speak for, as the `sub` of claims.
+        """Return claims whose `sub` is the account of a service token.
 
         Args:
-            authorization: the Authorization header, which holds a JWT.
-            method: the method that is called.
+            authorization: the Authorization header, which contains a JWT.
+            method: the called method.
 
         Raises:
-            Refusal: 401; or 500 for an account that is no more, as a PDS answers.
+            Refusal: 401; or 500 for a deleted account, as on a PDS.
         """
         header, claims = unverified(authorization)
         if header.get("typ") in _OTHER_TOKENS:

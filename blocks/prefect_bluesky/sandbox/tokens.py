@@ -1,4 +1,4 @@
-"""Tokens: how they are signed, what an Authorization header may look like, and what is said to a bad one."""
+"""Sign tokens, parse Authorization headers, and refuse bad tokens."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ _SCHEMES = {"basic", "bearer", "dpop"}
 
 
 class Scope(StrEnum):
-    """What a token is for. The main password and the two kinds of app password make different ones."""
+    """The scope of a token. The main password and the two kinds of app password give different scopes."""
 
     MAIN = "com.atproto.access"
     APP = "com.atproto.appPass"
@@ -33,19 +33,19 @@ ANY_SESSION = (Scope.MAIN, Scope.APP_PRIVILEGED, Scope.APP)
 
 
 class Tokens:
-    """Signs and checks tokens with a key of this sandbox alone."""
+    """The signer and checker of tokens, with this sandbox's own key."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._key = secrets.token_bytes(32)
 
     def sign(self, kind: str, claims: Mapping[str, Any]) -> str:
-        """A signed token of `kind` "at+jwt" (access), "refresh+jwt" or "JWT" (for another service)."""
+        """Return a signed token of `kind` "at+jwt" (access), "refresh+jwt" or "JWT" (for another service)."""
         signed = f"{_encode({'typ': kind, 'alg': 'HS256'})}.{_encode(claims)}"
         return f"{signed}.{_base64(self._signature('HS256', signed))}"
 
     def access(self, authorization: str | None, scopes: Collection[Scope] = ANY_SESSION) -> dict[str, Any]:
-        """The claims of the access token in an Authorization header.
+        """Return the claims of the access token in an Authorization header.
 
         Raises:
             Refusal: the header is missing or malformed, or the token is bad, expired or of another scope.
@@ -61,7 +61,7 @@ class Tokens:
         return self._verify(token, "at+jwt", scopes)
 
     def refresh(self, authorization: str | None, *, allow_expired: bool = False) -> dict[str, Any]:
-        """The claims of the refresh token in an Authorization header.
+        """Return the claims of the refresh token in an Authorization header.
 
         Raises:
             Refusal: as for `access`, or the token has no id.
@@ -75,14 +75,14 @@ class Tokens:
         return claims
 
     def subject(self, authorization: str | None) -> str | None:
-        """The DID that a token of this sandbox speaks for, expired or not; None for anything else."""
+        """Return the account (DID) of a token of this sandbox, expired or not; None for anything else."""
         scheme, _, token = (authorization or "").partition(" ")
         parts = self._signed_parts(token) if scheme.lower() == "bearer" else None
         subject = parts[1].get("sub", parts[1].get("iss")) if parts else None
         return subject if isinstance(subject, str) else None
 
     def has_signed(self, authorization: str | None) -> bool:
-        """Whether the token in an Authorization header is one of this sandbox, unchanged."""
+        """Return True if the token in an Authorization header was signed by this sandbox and is unchanged."""
         header = _parse(authorization)
         return header is not None and self._signed_parts(header[1]) is not None
 
@@ -93,7 +93,7 @@ class Tokens:
         if parts is None or not self._meant_for_us(*parts, kind, allow_expired):
             raise bad_request("Token could not be verified", "InvalidToken")
         claims = parts[1]
-        # Only now: a token that is both expired and otherwise wrong counts as wrong.
+        # Checked after the other faults: a token that is both expired and otherwise wrong counts as wrong.
         if "exp" in claims and claims["exp"] <= int(self._clock.now()) and not allow_expired:
             raise bad_request("Token has expired", "ExpiredToken")
         if not re.fullmatch(r"did:[a-z]+:[\w.:%-]*[\w.-]", str(claims.get("sub")), re.ASCII):
@@ -112,7 +112,7 @@ class Tokens:
         )
 
     def _signed_parts(self, token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Header and claims, if the signature is ours."""
+        """Return header and claims, or None if the signature is not ours."""
         parts = token.split(".")
         if len(parts) != 3:
             return None
@@ -127,10 +127,10 @@ class Tokens:
 
 
 def unverified(authorization: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a bearer token says, its signature unseen: header and claims, both empty without a bearer token.
+    """Return header and claims of a bearer token, without checking the signature. Both are empty without a token.
 
     Raises:
-        Refusal: 500 for a bearer token that is no JWT at all. A PDS means 400, but fails on the way.
+        Refusal: 500 for a bearer token that is no JWT. A PDS intends a 400, but fails before.
     """
     header = _parse(authorization)
     if header is None or header[0] != "bearer":

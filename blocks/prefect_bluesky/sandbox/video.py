@@ -1,9 +1,9 @@
 """A stand-in for Bluesky's video service (video.bsky.app) on loopback, before the sandbox's PDS or a real one.
 
-It leaves videos as they are, but deals with them as the service does: an upload becomes a job, and at the job's end the
-stand-in itself uploads the video to the account's PDS, with the token that came with it.
+The stand-in does not change videos, but handles them like the service: an upload becomes a job, and at the job's end
+the stand-in uploads the video to the account's PDS, with the token that came with the upload.
 
-Its answers are those that people have seen from the service, also where these are not as the lexicon says:
+The answers are those observed from the service, even if the lexicon differs:
 https://github.com/bluesky-social/atproto/issues/3097
 """
 
@@ -35,17 +35,17 @@ _CREATED, _ENCODING, _COMPLETED, _FAILED = (
 
 @dataclass(frozen=True)
 class Job:
-    """A video that was uploaded, and what has become of it.
+    """An uploaded video and its state.
 
     Attributes:
         id: the job's id.
         did: the account.
-        name: the file's name as the uploader gave it.
+        name: the file's name, given by the uploader.
         content: the video.
         state: such as "JOB_STATE_ENCODING".
-        progress: percentage of that state.
-        error: why it failed, for machines.
-        message: why it failed, for people.
+        progress: percentage of the state.
+        error: the reason of a failure, for machines.
+        message: the reason of a failure, for people.
         blob: the reference to the video on the PDS, when completed.
     """
 
@@ -62,10 +62,10 @@ class Job:
 
 @contextmanager
 def run_video_service(pds_url: str) -> Iterator["VideoService"]:
-    """Run a video service on a free port of 127.0.0.1 while the block lasts.
+    """Run a video service on a free port of 127.0.0.1 until the block is left.
 
     Args:
-        pds_url: the PDS of the accounts that use it.
+        pds_url: the PDS of the accounts that use the service.
 
     Raises:
         OSError: there is no free port.
@@ -84,10 +84,10 @@ def run_video_service(pds_url: str) -> Iterator["VideoService"]:
 class VideoService:
     """A running video service. Get one from `run_video_service()`. Safe to use from several threads.
 
-    A job is encoding when it is asked after for the first time, and done at the second.
+    A job is encoding at the first status request, and completed at the second.
 
     Attributes:
-        url: its address, such as "http://127.0.0.1:40124".
+        url: the service's address, such as "http://127.0.0.1:40124".
     """
 
     def __init__(self, url: str, service: "_Service") -> None:
@@ -104,12 +104,12 @@ class VideoService:
             return list(self._service.jobs.values())
 
     def fail_next_job(self, error: str = "video processing error", message: str = "Failed to process video") -> None:
-        """Let the next job fail. The same video may be uploaded again."""
+        """Make the next job fail. The same video may be uploaded again."""
         with self._service.lock:
             self._service.next_fate = replace(self._service.next_fate, failure=(error, message))
 
     def stall_next_job(self) -> None:
-        """Let the next job stay where it is for ever."""
+        """Make the next job stay in its state for ever."""
         with self._service.lock:
             self._service.next_fate = replace(self._service.next_fate, stalls=True)
 
@@ -119,7 +119,7 @@ class VideoService:
         message: str = "Confirm your email address to upload videos",
         status: int = 401,
     ) -> None:
-        """Refuse the next upload for what the account is, or has uploaded today."""
+        """Refuse the next upload because of the account's state or its uploads of the day."""
         body = {"jobStatus": {"did": "", "error": error, "jobId": "", "message": message, "state": ""}}
         with self._service.lock:
             self._service.faults.fail(_UPLOAD, Answer(status, body), times=1)
@@ -135,7 +135,7 @@ class VideoService:
             self._service.faults.fail(nsid, Answer.of(failure(status, None, None, headers)), times)
 
     def drop(self, nsid: str, times: int = 1) -> None:
-        """Do what the next `times` calls of a method ask, then close their connections without an answer.
+        """Do the work of the next `times` calls of a method, then close their connections without an answer.
 
         Raises:
             ValueError: there is no such method.
@@ -146,19 +146,19 @@ class VideoService:
 
     def _check(self, nsid: str) -> None:
         if nsid not in self._service.methods:
-            raise ValueError(f"the video service has no method {nsid!r}")
+            raise ValueError(f"nsid: the video service has no method {nsid!r}. Check the spelling.")
 
 
 @dataclass(frozen=True)
 class _Fate:
-    """What a test wants to come of a job."""
+    """The outcome of a job that a test has arranged."""
 
     stalls: bool = False
     failure: tuple[str, str] | None = None
 
 
 class _Service:
-    """The service itself, without HTTP: its state, and what it says to a call."""
+    """The service itself, without HTTP: its state and its answers."""
 
     def __init__(self, pds_url: str) -> None:
         self.lock = threading.Lock()
@@ -171,11 +171,11 @@ class _Service:
         self._authorizations: dict[str, str] = {}
 
     def respond(self, call: Call) -> tuple[Answer, Fault]:
-        """Deal with a call, and say what else is to happen to its answer."""
+        """Handle a call. Return the answer and the faults to apply to it."""
         method = self.methods.get(call.nsid)
         if method is None:
             return Answer(404, {"error": "not_found", "message": "Not Found"}), Fault()
-        # It may wait for the PDS, and with it all that this server does: its callers are one test.
+        # The method may wait for the PDS, and block the server. That is fine, as one test makes all calls.
         with self.lock:
             fault = self.faults.take(call.nsid)
             return fault.failure or method(call), fault
@@ -188,7 +188,7 @@ class _Service:
             return fault
         for known in self.jobs.values():
             if (known.did, known.content) == (did, call.content) and known.state != _FAILED:
-                # Without its blob: that is for getJobStatus to tell.
+                # Without the blob: the caller gets the blob from getJobStatus.
                 said = {"error": "already_exists", "message": "Video already processed"}
                 return Answer(409, {"did": did, "jobId": known.id, "state": known.state, **said})
         job = Job(_new_job_id(), did, name, call.content)
@@ -228,7 +228,7 @@ class _Service:
 
     def _ask_pds(self, verb: str, nsid: str, **options: Any) -> httpx.Response:
         url = f"{self._pds_url}/xrpc/{nsid}"
-        # verify=False: there is no TLS here, and reading the certificates would take most of the time.
+        # verify=False: there is no TLS here, and reading the certificates takes most of the time.
         return httpx.request(verb, url, timeout=30, verify=False, trust_env=False, **options)  # noqa: S501
 
 
@@ -239,7 +239,7 @@ def _status_of(job: Job) -> Json:
 
 
 def _fault_of_token(call: Call, audience: str, whose: str, method: str, did: str | None = None) -> Answer | None:
-    """What is wrong with a token, but for its signature: that is for the PDS to check."""
+    """Return the refusal of a bad token, or None. The PDS checks the signature."""
     try:
         _, claims = unverified(call.authorization)
     except Refusal:

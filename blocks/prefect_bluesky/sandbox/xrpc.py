@@ -1,6 +1,7 @@
-"""How a call is answered: the checks that come before every method, in a PDS's order, and the form of the answer.
+"""Answer calls: make the checks that come before every method, and shape the answer.
 
-The order is: HTTP method, query parameters, authorization, body. So a bad token is told before a bad body.
+The checks have the order of a PDS: HTTP method, query parameters, authorization, body. Therefore a bad token is
+reported before a bad body.
 """
 
 import json
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Call:
-    """An incoming call. `did` is the account that it speaks for, once known."""
+    """An incoming call. `did` is the account that makes the call, once known."""
 
     nsid: str
     verb: str
@@ -37,7 +38,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back: JSON, or bytes whose headers say what they are. A body of None is an empty one."""
+    """An answer: JSON, or bytes with a content type in the headers. A body of None is empty."""
 
     status: int
     body: Json | bytes | None = field(repr=False)
@@ -45,13 +46,13 @@ class Answer:
 
     @classmethod
     def of(cls, refusal: Refusal) -> "Answer":
-        """A refusal as an answer."""
+        """Return the answer for a refusal."""
         return cls(refusal.status, {"error": refusal.error, "message": refusal.message}, refusal.headers)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a method is called with, after all checks."""
+    """The arguments of a method, after all checks."""
 
     params: Json
     claims: Claims = field(repr=False)
@@ -62,15 +63,15 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Method:
-    """One XRPC method.
+    """An XRPC method.
 
     Attributes:
-        handle: does it; returns the answer, or its JSON alone, or raises `Refusal`.
-        verb: the HTTP method it wants.
+        handle: does the work; returns the answer or only its JSON, or raises `Refusal`.
+        verb: the required HTTP method.
         params: checks the query.
         auth: turns the Authorization header into the token's claims, or raises `Refusal`.
         body: checks the JSON body; None for a method without one; "blob" for raw bytes.
-        limit: the most bytes that a JSON body may have.
+        limit: the maximum size of a JSON body, in bytes.
     """
 
     handle: Callable[[Call, Arguments], Answer | Json | None]
@@ -82,7 +83,7 @@ class Method:
 
 
 def answer(methods: Mapping[str, Method], call: Call) -> Answer:
-    """Answer a call, whatever it is."""
+    """Answer any call."""
     try:
         method = methods.get(call.nsid)
         if method is None:
@@ -158,14 +159,14 @@ def _parse_json(content: bytes) -> Any:
 
 
 def _no_json(text: str, position: int) -> Refusal:
-    """Nearly what JavaScript says, which also tells some cases apart."""
+    """Return nearly the message of JavaScript, which distinguishes some more cases."""
     what = f"Unexpected token '{text[position]}', \"{text}\"" if position < len(text) else ""
     return bad_request(f"{what} is not valid JSON" if what else "Unexpected end of JSON input", "SyntaxError")
 
 
 def _number(text: str) -> int | float:
     number = float(text)
-    return int(number) if number.is_integer() else number  # 1.0 is a whole number to JavaScript
+    return int(number) if number.is_integer() else number  # JavaScript treats 1.0 as a whole number
 
 
 def _no_constant(name: str) -> Any:
@@ -173,7 +174,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    """UTF-8 cannot hold them: JavaScript writes a replacement character instead."""
+    """Replace lone surrogates, as JavaScript does, because UTF-8 cannot contain them."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""All that this process knows of one account: its stored document, its session, its refusal and its app password."""
+"""The state of one account in this process: its stored document, its session, its refusal and its app password."""
 
 from __future__ import annotations
 
@@ -18,22 +18,16 @@ from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
 
 class AccountState:
-    """The one owner of what is known of an account. What to do about it, `Authenticator` decides.
-
-    Args:
-        account: handle or DID, normalised.
-        service_url: where the account signs in.
-        store: where the document is stored between runs.
-        app_password: reads the app password.
+    """The only owner of an account's state. `Authenticator` decides what to do about the state.
 
     Attributes:
-        session: the session in use, made with our app password; None if there is none.
-        is_unsaved: whether the session in use is newer than the stored one.
-        refresh_at: when this process refreshes the session ahead of time.
-        refusal: why the account cannot be used, or could not until now; None if nothing is wrong.
-        is_refused: whether the refusal is open and concerns our app password.
-        handle: the account's handle, as last heard.
-        password_fingerprint: the fingerprint of our app password; None until it is known.
+        session: the session in use, made with our app password.
+        is_unsaved: True if the session in use is newer than the stored one.
+        refresh_at: the time at which this process refreshes the session early.
+        refusal: why the account cannot be used, or could not until now.
+        is_refused: True if the refusal is open and concerns our app password.
+        handle: the account's handle in the last answer of the server.
+        password_fingerprint: the fingerprint of our app password; None until a login or the store gives it.
     """
 
     def __init__(self, account: str, service_url: str, store: SessionStore, app_password: AppPassword) -> None:
@@ -52,7 +46,7 @@ class AccountState:
 
     @property
     def document(self) -> SessionDocument:
-        """The stored document, whichever app password made its session."""
+        """The stored document, for any app password."""
         return self._saved.document if self._saved else SessionDocument()
 
     @property
@@ -61,12 +55,7 @@ class AccountState:
         return self._did or self.document.did
 
     def load(self) -> None:
-        """Read the store, and take over what is new: the refusal, and the session if our app password made it.
-
-        Raises:
-            AuthError: `wrong_account` if the document is another account's.
-            StoreError: the store cannot be read.
-        """
+        """Read the store. Adopt the refusal, and the session if our app password made it. Raise as `check_did`."""
         saved = self._store.load()
         if saved == self._saved:
             return
@@ -85,25 +74,17 @@ class AccountState:
                 self.use(document.session)
         elif document.session is not None:
             logger().warning(
-                "%s: the stored session was made with another app password. Blocks of one account should share one:"
-                " otherwise each signs in over the other.",
+                "%s: the stored session was made with another app password. All blocks of one account should share one"
+                " app password. Otherwise each block replaces the session of the other.",
                 self.account,
             )
 
     def save(self, document: SessionDocument) -> None:
-        """Replace the document that was read.
-
-        Raises:
-            StoreConflict: another document is stored by now.
-            StoreError: the document cannot be written.
-        """
+        """Replace the stored document. Raise `StoreConflict` if another worker saved first, or another `StoreError`."""
         self._saved = self._store.save(document, self._saved)
 
     def save_session(self, session: Session) -> None:
-        """Save a new session over the stale one, together with what is known of a refusal.
-
-        Raises: as `save`.
-        """
+        """Save a new session over the stale one, together with the refusal. Raises as `save`."""
         if self.password_fingerprint is None:
             self.password_fingerprint = Fingerprint.of(self.credential)
         self.save(self.document.with_session(session, self.password_fingerprint).with_refusal(self.refusal))
@@ -112,33 +93,29 @@ class AccountState:
         """Sign calls with this session from now on."""
         self.session = session
         self._did, self.handle = session.did, session.handle
-        # A random point of the last third, so that workers do not meet. A clock that ran backwards since makes the
-        # estimate no worse than that: the server has the last word.
+        # A random moment in the last third, so that workers do not refresh at the same time. If the clock was set back
+        # since, the estimate is late; the server then refuses the token, and `recover` refreshes.
         self.refresh_at = session.expires_at - session.lifetime / 3 * random.random()
 
     def remember(self, refusal: Refusal, *, ends_session: bool) -> None:
-        """Store why the account is refused, so that no worker asks again in vain.
-
-        Args:
-            refusal: the refusal, of our app password.
-            ends_session: whether the session that our app password made is dead. Another one's is not ours to end.
-        """
+        """Store a refusal of our app password, so that no worker asks again; `ends_session` also drops our session."""
         self.refusal, self.is_refused = refusal, True
         document = self.document
         if ends_session:
             self.session = None
+            # A session that another app password made is not ours to end.
             if document.password_fingerprint and self.matches_app_password(document.password_fingerprint):
                 document = replace(document, session=None)
         self._save_refusal(document)
 
     def mark_reported(self) -> None:
-        """Store that Prefect has heard of the refusal: of its beginning, or of its end, which ends it for good."""
+        """Store that the refusal was reported to Prefect. A refusal that has ended is deleted."""
         if self.refusal is not None:
             self.refusal = replace(self.refusal, is_told=True, alerts=True) if self.refusal.is_open else None
             self._save_refusal(self.document)
 
     def mark_ended(self, now: datetime) -> None:
-        """Note that the account can be used again; this is stored with its session."""
+        """Note that the account can be used again. `save_session` stores this."""
         if self.refusal is not None:
             self.refusal = replace(self.refusal, ended_at=now) if self.refusal.alerts else None
         self.is_refused = False
@@ -147,42 +124,33 @@ class AccountState:
         try:
             self.save(document.with_refusal(self.refusal))
         except StoreError as trouble:
-            logger().warning("%s: only this process remembers the refusal: %s", self.account, trouble)
+            logger().warning("%s: the refusal could not be stored, only this process has it: %s", self.account, trouble)
 
     def check_did(self, did: str | None) -> None:
-        """Compare a DID with that of the first login, which stays: a handle can be given to another account.
-
-        Raises:
-            AuthError: `wrong_account`.
-        """
+        """Raise `AuthError` (`wrong_account`) if a DID is not that of the first login: a handle can change hands."""
         if did is not None and self.did is not None and did != self.did:
             raise AuthError(AuthProblem.WRONG_ACCOUNT, self.account)
 
     @property
     def app_password(self) -> str:
-        """The app password, as last read."""
+        """The app password at the last reading."""
         if self._app_password is None:
             self.read_app_password()
         return self._app_password or ""
 
     def read_app_password(self) -> None:
-        """Read the app password again: somebody may have replaced it.
-
-        Raises:
-            InvalidInput: there is none.
-            StoreError: it cannot be read.
-        """
+        """Read the app password again, as it may have been replaced. Raise `InvalidInput` or `StoreError`."""
         app_password = self._read_app_password()
         if app_password != self._app_password:
             self._app_password, self.password_fingerprint = app_password, None
 
     @property
     def credential(self) -> str:
-        """The app password together with the service that it is for."""
+        """The app password together with its service."""
         return f"{self.service_url} {self.app_password}"
 
     def matches_app_password(self, fingerprint: Fingerprint) -> bool:
-        """Return whether a fingerprint is of our app password, which is read again if it seems not to be."""
+        """Return True if a fingerprint is that of our app password. Before answering False, read the password again."""
         if fingerprint == self.password_fingerprint or fingerprint.matches(self.credential):
             return True
         before = self.credential

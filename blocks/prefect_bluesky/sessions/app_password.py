@@ -1,4 +1,4 @@
-"""Where an account's app password comes from: the block itself, or a secret that people keep."""
+"""The sources of an app password: the block itself, or a secret in AWS."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ from prefect_bluesky.validation import normal_app_password
 _FORMS = 'Store {"app_password": "xxxx-xxxx-xxxx-xxxx"}, or the app password alone.'
 
 AppPassword = Callable[[], str]
-"""Reads the app password as it is now."""
+"""Returns the current app password."""
 
 
 def from_block(password: str) -> AppPassword:
-    """The app password that stands in the block."""
+    """Return a reader of the app password in the block."""
     return lambda: password
 
 
 def from_secret(secret: AwsSecret) -> AppPassword:
-    """The app password in a secret: as plain text, or as JSON with the key `app_password` or `password`.
+    """Return a reader of a secret: plain text, or JSON with the key `app_password` or `password`.
 
-    It is read anew for each login, so one that was replaced is picked up without a restart.
+    Each login reads the secret again, so a replaced app password is used without a restart.
     """
 
     def read() -> str:
         found = secret.read()
         if found is None:
-            raise InvalidInput(
-                "app_password",
-                f"the block has none, and there is no {secret.place}.",
-                "Fill in the one or create the other.",
-            )
+            reason = f"the block has no app password, and there is no {secret.place}."
+            raise InvalidInput("app_password", reason, "Fill in the block's app password or create the secret.")
         return normal_app_password(_password_in(found[0]))
 
     return read
@@ -43,16 +40,12 @@ def _password_in(text: str) -> str:
     try:
         content = json.loads(text)
     except ValueError:
-        if text.lstrip().startswith("{"):  # sent as it is, it would cost a login and be called a wrong app password
+        if text.lstrip().startswith("{"):  # sending damaged JSON as the app password would waste a login
             raise InvalidInput("app_password", "the secret's JSON is damaged.", _FORMS) from None
         return text
     if not isinstance(content, dict):
         return text
     password = content.get("app_password") or content.get("password")
     if not isinstance(password, str):
-        raise InvalidInput(
-            "app_password",
-            "the secret's JSON has no text under the key app_password.",
-            _FORMS,
-        )
+        raise InvalidInput("app_password", "the secret's JSON has no text under the key app_password.", _FORMS)
     return password

@@ -1,4 +1,4 @@
-"""The only code that refreshes or logs in: reuse, else refresh, else log in; one at a time."""
+"""The only code that refreshes or logs in. Reuse a session, else refresh it, else log in; one worker at a time."""
 
 from __future__ import annotations
 
@@ -36,22 +36,7 @@ Result = TypeVar("Result")
 
 
 class Authenticator:
-    """Keeps one account signed in, for all threads of this process.
-
-    Args:
-        account: handle or DID, normalised: what logs in, and what the messages name.
-        app_password: reads the app password.
-        service_url: where to log in.
-        store: where the session lies between runs.
-        lock: held across workers while a session is renewed.
-        policy: what it may do.
-        reporter: tells Prefect when the account cannot sign in, and when it can again.
-        now: the clock.
-
-    Example:
-        >>> authenticator.ensure().action
-        'reused'
-    """
+    """The keeper of one account's session, for all threads of this process. `lock` excludes other workers."""
 
     def __init__(
         self,
@@ -68,27 +53,20 @@ class Authenticator:
         self.account = account
         self.state = AccountState(account, service_url, store, app_password)
         self._reports = Reports(self.state, reporter, now)
-        self._worker_lock = lock
-        self._policy = policy
-        self._reporter = reporter
-        self._now = now
-        self._thread_lock = Lock()
+        self._policy, self._reporter, self._now = policy, reporter, now
+        self._worker_lock, self._thread_lock = lock, Lock()
         self._refresh_cooldown, self._save_cooldown = Cooldown(now), Cooldown(now)
 
     def __repr__(self) -> str:
         return f"Authenticator({self.account!r}, {self.state.session!r})"
 
     def ensure(self, min_validity: timedelta | None = None, *, max_age: timedelta | None = None) -> SessionStatus:
-        """Have a valid session: the gate.
-
-        Args:
-            min_validity: how long it must still be valid for; by default as constructed.
-            max_age: how long ago the server may have given it; by default, however long.
+        """Ensure a session that is valid for `min_validity` (default: the policy's) and not older than `max_age`.
 
         Raises:
             AuthError: the account cannot sign in.
             ServiceUnavailable, RateLimited: the server cannot be asked now, and no valid session is left.
-            StoreError: the stored session cannot be read, so it is not known whether a login is needed.
+            StoreError: the stored session cannot be read, so a login may not be needed.
         """
         wanted = self._policy.min_validity if min_validity is None else min_validity
 
@@ -102,59 +80,39 @@ class Authenticator:
         return self._status(*self._renew(suffices))
 
     def session(self) -> Session:
-        """A session to sign a call with.
-
-        Raises: as `ensure`.
-        """
+        """Return a session to sign a call with. Raises as `ensure`."""
         session = self.state.session
         if session is not None and not self._is_due(session, self._policy.min_validity) and not self.state.is_refused:
             return session
         return self._renew(lambda session: not self._is_due(session, self._policy.min_validity))[0]
 
     def recover(self, refused: Session) -> Session:
-        """Another session than one whose access token a server has refused.
-
-        Args:
-            refused: the session that the refused call was signed with.
-
-        Raises: as `ensure`.
-        """
-        return self._renew(
-            lambda session: session.received_at > refused.received_at and self._now() < session.expires_at
-        )[0]
+        """Return a newer session than the one whose access token was refused. Raises as `ensure`."""
+        return self._renew(lambda new: new.received_at > refused.received_at and self._now() < new.expires_at)[0]
 
     def refresh(self) -> SessionStatus:
-        """Refresh the stored session now, whether it is due or not, and never sign in: for a diagnosis.
+        """Refresh the stored session even if it is not due, for a diagnosis. Never sign in.
 
-        Raises:
-            RequestRefused: the server has ended the session.
-            AuthError, ServiceUnavailable, RateLimited, StoreError: as `ensure`.
+        Raises as `ensure`, and `RequestRefused` if the server has ended the session.
         """
         return self._run_to_completion(self._refresh_now)
 
     def log_in(self) -> SessionStatus:
-        """Sign in now, even if the app password was refused a moment ago: for a person who asks for it.
-
-        Raises: as `ensure`; the day's logins are counted.
-        """
+        """Sign in for a person, even if the app password was just refused. Count the login. Raises as `ensure`."""
         return self._run_to_completion(self._log_in_now)
 
     def repeat_lost_alert(self) -> None:
-        """Tell Prefect again what stops the account, if the alert about it has reached nobody."""
+        """Report the open refusal again if its alert has reached nobody."""
         self._reports.repeat_lost_alert()
 
     def note(self, error: AuthError) -> None:
-        """Remember that the account was refused in a call that was signed rightly, and tell of it.
-
-        Args:
-            error: why.
-        """
+        """Store and report that the server refused the account in a correctly signed call."""
         self._run_to_completion(self._note_now, error)
 
     def _note_now(self, error: AuthError) -> None:
         with self._thread_lock, self._worker_lock():
             self._read_again()
-            # A refresh tells when these are over; for others only a new session does.
+            # A refresh shows the end of these two problems; only a new session shows the end of the others.
             shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
             self._remember(error, ends_session=not shows_at_refresh)
 
@@ -175,7 +133,7 @@ class Authenticator:
         now = self._now()
         if not self._refresh_cooldown.is_over:
             return now >= session.expires_at
-        # What the server's tokens can never give is not insisted on: each gate would refresh.
+        # If the server's tokens live shorter than wanted, demand less. Otherwise each `ensure` would refresh.
         needed = wanted if wanted < session.lifetime else session.lifetime / 3
         return now >= min(self.state.refresh_at, session.expires_at - needed)
 
@@ -196,9 +154,9 @@ class Authenticator:
 
     @staticmethod
     def _run_to_completion(work: Callable[..., Result], *arguments: object) -> Result:
-        """Work in a thread of its own: what ends the caller, a timeout or Ctrl-C, must not end a refresh halfway.
+        """Work in a separate thread, so that a timeout or Ctrl-C in the caller cannot stop a refresh halfway.
 
-        The run's context goes along: the logger, the API and the lock are found through it.
+        The thread gets the run's context, as the logger, the API and the lock are found through the context.
         """
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bluesky-session")
         try:
@@ -235,12 +193,12 @@ class Authenticator:
             return self._refresh_or_log_in(suffices)
 
     def _read_again(self) -> None:
-        """Read the store: another worker may have renewed the session while this one waited for the lock."""
+        """Read the store again: another worker may have renewed the session while this one waited for the lock."""
         try:
             self.state.load()
         except StoreError:
-            # With a session in hand it can be refreshed, and saved when the store is well. Without one, a login would
-            # spend what is scarce although a session may be stored.
+            # A session in memory can be refreshed now and saved later. Without one, a login would waste one of the
+            # day's logins, although a session may be stored.
             if self.state.session is None:
                 raise
 
@@ -250,12 +208,12 @@ class Authenticator:
             try:
                 return self._refresh(session), "refreshed"
             except RequestRefused as ended:
-                logger().info("%s: the session has ended (%s), signing in anew", self.account, ended)
+                logger().info("%s: the session has ended (%s), signing in again", self.account, ended)
             except (ServiceUnavailable, RateLimited) as trouble:
-                # A refresh ahead of time can wait; one after a refusal, or after the end, cannot.
+                # An early refresh can wait. A refresh after a refusal or after the expiry cannot.
                 self._refresh_cooldown.begin()
                 if suffices(session) and not self.state.is_refused:
-                    logger().warning("%s: the session could not be refreshed yet (%s)", self.account, trouble)
+                    logger().warning("%s: the session could not be refreshed yet: %s", self.account, trouble)
                     return session, "reused"
                 raise
         saved_meanwhile = self._claim_login(suffices)
@@ -273,17 +231,8 @@ class Authenticator:
         return self._save_and_use(refreshed, events.SESSION_REFRESHED)
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
-        """Count a login in the store before it is sent, so that one counts whose worker dies in it.
-
-        Returns:
-            the session that another worker saved meanwhile, which makes the login needless; None if it was counted.
-
-        Raises:
-            AuthError: the day's logins are spent.
-            StoreError: it cannot be counted.
-            InvalidInput: there is no app password to sign in with; nothing was counted.
-        """
-        self.state.read_app_password()
+        """Count a login before sending it, as the worker may die. Return the session saved meanwhile, if any."""
+        self.state.read_app_password()  # without an app password this raises, and nothing is counted
         for last in (False, False, True):
             known = self.state.document
             if len(known.logins_of_the_day(self._now())) >= self._policy.max_logins_per_day:
@@ -313,14 +262,14 @@ class Authenticator:
         return self._save_and_use(made, events.SESSION_CREATED)
 
     def _remember(self, error: AuthError, *, ends_session: bool = False) -> None:
-        """Let all workers know that the account cannot be used, and tell Prefect if that is new."""
+        """Store for all workers that the account cannot be used. Report a new refusal."""
         alerts = self._reports.may_alert
         refusal = refusal_of(self.state, error, self._now(), ends_session=ends_session, alerts=alerts)
         self.state.remember(refusal, ends_session=ends_session)
         self._reports.send()
 
     def _save_and_use(self, renewed: LoginResult, event: str) -> Session:
-        """Save a new session over the stale one, then use it, or the one of a worker that was faster."""
+        """Save a new session, then return it, or the session of a worker that saved first."""
         session, state = renewed.session, self.state
         by_login = event == events.SESSION_CREATED
         is_usable = renewed.problem is None
@@ -328,7 +277,7 @@ class Authenticator:
             state.mark_ended(self._now())
         self._save(session)
         if renewed.problem is not None:
-            # Saved all the same: the older refresh token is spent.
+            # The session was saved nevertheless, because the older refresh token is spent.
             error = AuthError(renewed.problem, self.account)
             self._remember(error)
             raise error
@@ -350,11 +299,11 @@ class Authenticator:
             state.use(session)
             self._adopt_winner()
         except StoreError as trouble:
-            # The older refresh token, which is stored, works for 2 more hours: time for the store to return.
+            # The stored older refresh token works for 2 more hours, until the store is back.
             state.is_unsaved = True
             state.use(session)
             self._save_cooldown.begin()
-            logger().error("%s: the session could not be saved, publishing goes on: %s", self.account, trouble)
+            logger().error("%s: the session could not be saved. Publishing continues: %s", self.account, trouble)
             events.emit(events.SESSION_UNSAVED, session, reason=str(trouble))
         else:
             state.is_unsaved = False
@@ -364,4 +313,4 @@ class Authenticator:
         try:
             self.state.load()
         except StoreError as trouble:
-            logger().warning("%s: the session of a faster worker could not be read: %s", self.account, trouble)
+            logger().warning("%s: another worker's session could not be read: %s", self.account, trouble)

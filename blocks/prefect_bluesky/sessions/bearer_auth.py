@@ -1,11 +1,10 @@
-"""Calls in the account's name: each is signed, and one that meets a refused token is replayed once with another."""
+"""Sign calls in the account's name. If a server refuses the token, replay the call once with a new one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import httpx
 
@@ -14,21 +13,14 @@ from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.session import Session
 
-if TYPE_CHECKING:
-    pass
-
 
 class BearerAuth(httpx.Auth):
-    """Signs requests to the account's PDS with its session, for sync and async clients.
+    """The signing of requests to the account's PDS, for sync and async clients.
 
-    A request that carries an `Authorization` of its own, or goes to another server, is left as it is: the token is for
-    the PDS alone.
+    The token is for the PDS alone: a request to another server, or with its own `Authorization`, stays unchanged.
 
-    `uploadBlob` answers a bad token with 500 only where it is no JWT, which `Session` rules out; so a 500 is never
-    taken for a refused token.
-
-    Args:
-        authenticator: keeps the account signed in.
+    `uploadBlob` answers a bad token with 500 only if the token is no JWT, and `Session` accepts only JWTs. Therefore a
+    500 never counts as a refused token.
 
     Example:
         >>> httpx.get(f"{pds.url}/xrpc/com.atproto.server.getSession", auth=BearerAuth(authenticator))
@@ -40,18 +32,14 @@ class BearerAuth(httpx.Auth):
 
     @contextmanager
     def problems(self) -> Iterator[None]:
-        """Tell a refusal that concerns the account from one that concerns what was sent, and remember it.
-
-        Raises:
-            AuthError: the account may not do this, or even a fresh token is refused.
-        """
+        """Raise `AuthError` for refusals that concern the account or a fresh token. Store those of the account."""
         try:
             yield
         except RequestRefused as refused:
             account = self._authenticator.account
             if is_token_refusal(error=refused.error, message=refused.message):
-                # It refuses even the token that the recovery brought. That one may have come from another worker, and
-                # an attempt of its own will refresh it.
+                # The server refuses even the recovered token. The token may have come from another worker; the next
+                # attempt will refresh it.
                 raise AuthError(AuthProblem.WRONG_SERVICE, account, retryable=True) from refused
             problem = classify(error=refused.error, message=refused.message)
             if problem is None:
@@ -65,7 +53,7 @@ class BearerAuth(httpx.Auth):
         if not _is_ours(request, session):
             yield request
             return
-        request.read()  # a streamed body could not be replayed
+        request.read()  # a streamed body cannot be replayed
         response = yield _signed(request, session)
         if _may_be_refusal(response):
             response.read()
@@ -86,8 +74,7 @@ class BearerAuth(httpx.Auth):
 
 
 def _is_ours(request: httpx.Request, session: Session) -> bool:
-    pds = httpx.URL(session.pds_url)
-    url = request.url
+    pds, url = httpx.URL(session.pds_url), request.url
     same_server = (url.scheme, url.host, url.port) == (pds.scheme, pds.host, pds.port)
     return same_server and "Authorization" not in request.headers
 
@@ -98,7 +85,7 @@ def _signed(request: httpx.Request, session: Session) -> httpx.Request:
 
 
 def _may_be_refusal(response: httpx.Response) -> bool:
-    # A PDS says it with 400; the specification, and other servers, with 401.
+    # A PDS refuses a token with 400; the specification and other servers, with 401.
     return response.status_code in {400, 401}
 
 

@@ -1,7 +1,7 @@
-"""Why an account cannot publish: the checks that a person would make, and the one problem that explains the rest.
+"""Diagnose an account that cannot publish: make the checks a person would make, and name the cause.
 
-A server answers many causes alike. They are told apart here by what can be learnt without a password: who has the
-handle, where the account lives, what its status is, and what lies in the store.
+A server gives the same answer for many causes. Public facts distinguish them: the owner of the handle, the account's
+PDS and status, and the stored session.
 """
 
 from __future__ import annotations
@@ -24,53 +24,38 @@ from prefect_bluesky.sessions.stores.base import SessionStore
 from prefect_bluesky.validation import looks_like_app_password
 
 _DRIFT = timedelta(minutes=5)
-# Signs in the accounts of many PDSs (https://docs.bsky.app/docs/advanced-guides/entryway).
+# An entryway signs in the accounts of many PDSs (https://docs.bsky.app/docs/advanced-guides/entryway).
 _ENTRYWAYS = {"https://bsky.social"}
-# Any commit but the account's own: the server checks all else before it compares, and then refuses.
+# A commit that differs from the account's: the server first checks everything else, then refuses the commit.
 _NO_COMMIT = "bafyreieqyabdae2fmyw2xg2aylcwox3ex6uexgqgkgzsoa3j72jvncsopa"
 
-# Whatever stands earlier explains what stands later.
+# An earlier problem explains the later ones.
+# fmt: off
 _BY_DEPTH = [
-    AuthProblem.STORE_UNAVAILABLE,
-    AuthProblem.STORE_DENIED,
-    AuthProblem.SECRET_PENDING_DELETION,
-    AuthProblem.STORE_UNREADABLE,
-    AuthProblem.MALFORMED_HEADER,
-    AuthProblem.WRONG_TOKEN_TYPE,
-    AuthProblem.WRONG_SERVICE,
-    AuthProblem.WRONG_ACCOUNT,
-    AuthProblem.ACCOUNT_MOVED,
-    AuthProblem.ACCOUNT_TAKEN_DOWN,
-    AuthProblem.ACCOUNT_DEACTIVATED,
-    AuthProblem.ACCOUNT_DELETED,
-    AuthProblem.HANDLE_NOT_FOUND,
-    AuthProblem.SERVICE_UNAVAILABLE,
-    AuthProblem.LOGIN_LIMIT_REACHED,
-    AuthProblem.SIGN_IN_CODE_REQUIRED,
-    AuthProblem.APP_PASSWORD_REVOKED,
-    AuthProblem.APP_PASSWORD_REJECTED,
-    AuthProblem.MALFORMED_TOKEN,
-    AuthProblem.INSUFFICIENT_SCOPE,
-    AuthProblem.SESSION_REVOKED,
-    AuthProblem.REFRESH_TOKEN_EXPIRED,
-    AuthProblem.ACCESS_TOKEN_EXPIRED,
-    AuthProblem.MAIN_PASSWORD_USED,
-    AuthProblem.CLOCK_DRIFT,
+    AuthProblem.STORE_UNAVAILABLE, AuthProblem.STORE_DENIED, AuthProblem.SECRET_PENDING_DELETION,
+    AuthProblem.STORE_UNREADABLE, AuthProblem.MALFORMED_HEADER, AuthProblem.WRONG_TOKEN_TYPE, AuthProblem.WRONG_SERVICE,
+    AuthProblem.WRONG_ACCOUNT, AuthProblem.ACCOUNT_MOVED, AuthProblem.ACCOUNT_TAKEN_DOWN,
+    AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_DELETED, AuthProblem.HANDLE_NOT_FOUND,
+    AuthProblem.SERVICE_UNAVAILABLE, AuthProblem.LOGIN_LIMIT_REACHED, AuthProblem.SIGN_IN_CODE_REQUIRED,
+    AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.MALFORMED_TOKEN,
+    AuthProblem.INSUFFICIENT_SCOPE, AuthProblem.SESSION_REVOKED, AuthProblem.REFRESH_TOKEN_EXPIRED,
+    AuthProblem.ACCESS_TOKEN_EXPIRED, AuthProblem.MAIN_PASSWORD_USED, AuthProblem.CLOCK_DRIFT,
 ]
+# fmt: on
 
 
 class Check(BaseModel):
-    """One thing that was looked at."""
+    """A check and its result."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="What was looked at.")
-    found: str = Field(description="What was found; nothing secret.")
-    problem: AuthProblem | None = Field(default=None, description="What is wrong with it, if anything.")
+    name: str = Field(description="The name of the check.")
+    found: str = Field(description="The finding; nothing secret.")
+    problem: AuthProblem | None = Field(default=None, description="The problem found, if any.")
 
 
 class Diagnosis(BaseModel):
-    """What was looked at, and the one problem that explains the rest. Safe to log and to return.
+    """The checks of an account, and the problem that explains the others. Safe to log and to return.
 
     Example:
         >>> credentials.diagnose().checks[0].name
@@ -80,7 +65,7 @@ class Diagnosis(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     account: str = Field(description="The handle or DID.")
-    checks: list[Check] = Field(description="In the order in which they were made.")
+    checks: list[Check] = Field(description="The checks, in the order in which they were made.")
 
     @computed_field  # type: ignore[prop-decorator]  # mypy does not know that it takes a property
     @property
@@ -90,37 +75,20 @@ class Diagnosis(BaseModel):
         return next((problem for problem in _BY_DEPTH if problem in found), None)
 
     def to_markdown(self) -> str:
-        """A report for people."""
-        verdict = (
-            f"**{self.problem}**: {self.problem.explanation}\n\n{self.problem.remedy}" if self.problem else "All well."
-        )
+        """Return the report for people."""
+        cause = self.problem
+        verdict = f"**{cause}**: {cause.explanation}\n\n{cause.remedy}" if cause else "The account can publish."
         rows = [
-            f"| {check.name} | {table_cell(check.found)} | {check.problem or 'ok'} | {_remedy(check.problem)} |"
-            for check in self.checks
+            f"| {c.name} | {table_cell(c.found)} | {c.problem or 'ok'} | {c.problem.remedy if c.problem else ''} |"
+            for c in self.checks
         ]
-        return "\n".join(
-            [f"# {self.account}", "", verdict, "", "| check | found | verdict | remedy |", "|---|---|---|---|", *rows]
-        )
-
-
-def _remedy(problem: AuthProblem | None) -> str:
-    return problem.remedy if problem else ""
+        head = ["| check | found | verdict | remedy |", "|---|---|---|---|"]
+        return "\n".join([f"# {self.account}", "", verdict, "", *head, *rows])
 
 
 @dataclass
 class Examination:
-    """The checks, each with what the ones before have found.
-
-    Args:
-        account: handle or DID.
-        service_url: where it signs in.
-        read_app_password: reads its app password.
-        store: where its session lies.
-        authenticator: refreshes and signs in.
-        directory_url: the directory of did:plc accounts.
-        max_logins_per_day: how many logins it has.
-        now: the clock.
-    """
+    """The checks of one account. Each check uses the findings of the earlier ones."""
 
     account: str
     service_url: str
@@ -134,13 +102,12 @@ class Examination:
     did: str | None = field(default=None, init=False)
 
     def run(self, *, log_in: bool) -> Diagnosis:
-        """Make the checks; see `BlueskyCredentials.diagnose`."""
+        """Make all checks; see `BlueskyCredentials.diagnose`."""
         return Diagnosis(account=self.account, checks=list(self.checks(log_in=log_in)))
 
     def checks(self, *, log_in: bool) -> Iterator[Check]:
-        """The checks in turn; where the service does not answer, the later ones would tell nothing."""
-        stored = self.stored_session()
-        yield stored
+        """Yield the checks in turn. If the service does not answer, stop, as later checks would find nothing."""
+        yield self.stored_session()
         service = self.service()
         yield service
         if service.problem is not None:
@@ -155,24 +122,21 @@ class Examination:
             yield self.login()
 
     def stored_session(self) -> Check:
-        """What lies in the store."""
         name = "Stored session"
         try:
             saved = self.store.load()
         except StoreError as trouble:
             return Check(name=name, found=str(trouble), problem=trouble.problem)
-        if saved is None or saved.document.session is None:
-            self.known = saved.document if saved else self.known
+        self.known = saved.document if saved else self.known
+        session = saved.document.session if saved else None
+        if session is None:
             return Check(name=name, found=f"none in {self.store.place}; the next publish signs in")
-        self.known = saved.document
-        session = saved.document.session
-        age = self.now() - session.received_at
-        hours = age.total_seconds() / 3600
+        hours = (self.now() - session.received_at) / timedelta(hours=1)
         found = f"of {session.handle} ({session.did}), {hours:.1f} h old, in {self.store.place}"
         return Check(name=name, found=found)
 
     def service(self) -> Check:
-        """Whether the service answers, as a PDS does."""
+        """Check that the service answers like a PDS."""
         name, method = "Service", "com.atproto.server.describeServer"
         try:
             answer = xrpc.query(self.service_url, method, {})
@@ -181,22 +145,21 @@ class Examination:
             problem = AuthProblem.WRONG_SERVICE if is_web_page else AuthProblem.SERVICE_UNAVAILABLE
             return Check(name=name, found=str(trouble), problem=problem)
         if "did" not in answer:
-            found = f"{self.service_url} answers, but not as a PDS does"
+            found = f"{self.service_url} answers, but not like a PDS"
             return Check(name=name, found=found, problem=AuthProblem.WRONG_SERVICE)
         return Check(name=name, found=f"{self.service_url} is {answer['did']}")
 
     def clock(self) -> Check:
-        """This machine's clock against the server's."""
         name = "Clock"
         try:
             drift = self.now() - xrpc.server_time(self.service_url)
         except ServiceUnavailable as trouble:
             return Check(name=name, found=str(trouble))
-        found = f"{drift.total_seconds():+.0f} s against the server's"
+        found = f"{drift.total_seconds():+.0f} s compared to the server's clock"
         return Check(name=name, found=found, problem=AuthProblem.CLOCK_DRIFT if abs(drift) > _DRIFT else None)
 
     def identity(self) -> Iterator[Check]:
-        """Whose the handle is, and where that account lives."""
+        """Check the owner of the handle, and that account's PDS and status."""
         known = self.account if self.account.startswith("did:") else self.known.did
         resolved = known
         if not self.account.startswith("did:"):
@@ -210,10 +173,9 @@ class Examination:
                     problem = AuthProblem.WRONG_ACCOUNT
                 elif resolved is None:
                     problem = AuthProblem.HANDLE_NOT_FOUND
-                found = f"{self.account} is {resolved or 'nobody'}"
-                yield Check(
-                    name="Handle", found=found + (f", known as {known}" if problem and known else ""), problem=problem
-                )
+                before = f"; the stored account is {known}" if problem and known else ""
+                found = f"{self.account} belongs to {resolved or 'nobody'}{before}"
+                yield Check(name="Handle", found=found, problem=problem)
         self.did = known or resolved
         if self.did is None:
             return
@@ -222,12 +184,11 @@ class Examination:
         yield self.status(home or (self.known.session.pds_url if self.known.session else self.service_url))
 
     def home(self, home: str | None) -> Check:
-        """Whether the session and the service fit the PDS that the DID document names."""
+        """Compare the session's PDS and the service with the PDS in the DID document."""
         name = "PDS"
         if home is None:
-            return Check(name=name, found="the DID document names none, or cannot be had")
-        problem = None
-        session = self.known.session
+            return Check(name=name, found="the DID document names no PDS, or cannot be read")
+        problem, session = None, self.known.session
         if session is not None and session.pds_url != home:
             problem = AuthProblem.ACCOUNT_MOVED
         elif session is None and self.service_url not in {home, *_ENTRYWAYS}:
@@ -235,7 +196,7 @@ class Examination:
         return Check(name=name, found=f"the DID document names {home}", problem=problem)
 
     def status(self, pds_url: str) -> Check:
-        """What the PDS says of the account, without a password."""
+        """Ask the PDS for the account's status, without a password."""
         name, method = "Account", "com.atproto.sync.getRepoStatus"
         try:
             answer = xrpc.query(pds_url, method, {"did": self.did or ""})
@@ -250,17 +211,16 @@ class Examination:
         return Check(name=name, found=status, problem=problem_of_status(status))
 
     def app_password(self) -> Check:
-        """Whether there is an app password, and its shape."""
         name = "App password"
         try:
             password = self.read_app_password()
         except BlueskyError as trouble:
             return Check(name=name, found=str(trouble), problem=trouble.problem)
-        shape = "has" if looks_like_app_password(password) else "does not have"
-        return Check(name=name, found=f"{shape} the shape of one")
+        looks = "looks" if looks_like_app_password(password) else "does not look"
+        return Check(name=name, found=f"{looks} like an app password")
 
     def logins(self) -> Check:
-        """How many logins are left, and whether the last one was refused."""
+        """Count the logins of the last 24 hours, and look for an open refusal."""
         name = "Logins"
         count = len(self.known.logins_of_the_day(self.now()))
         found = f"{count} of {self.max_logins_per_day} in the last 24 hours"
@@ -272,7 +232,7 @@ class Examination:
         return Check(name=name, found=found, problem=limit)
 
     def tokens(self, session: Session) -> Iterator[Check]:
-        """What the session may do, and whether the server takes its tokens."""
+        """Check the session's scope, and that the server accepts its tokens."""
         main = AuthProblem.MAIN_PASSWORD_USED if session.scope == "com.atproto.access" else None
         yield Check(name="Scope", found=session.scope, problem=main)
         auth = xrpc.BearerToken(session.access_token)
@@ -296,7 +256,6 @@ class Examination:
         yield self.refresh()
 
     def refresh(self) -> Check:
-        """Whether the session can be refreshed."""
         name = "Refresh"
         try:
             status = self.authenticator.refresh()
@@ -310,7 +269,6 @@ class Examination:
         return Check(name=name, found=str(status))
 
     def login(self) -> Check:
-        """Whether the account can sign in."""
         name = "Login"
         try:
             status = self.authenticator.log_in()
@@ -321,7 +279,7 @@ class Examination:
         return Check(name=name, found=str(status))
 
     def _refused(self, problem: AuthProblem) -> AuthProblem:
-        """What has signed in before was not mistyped."""
+        """Return the problem; a rejected app password that has signed in before was revoked, not mistyped."""
         made_with = self.known.password_fingerprint
         if problem is AuthProblem.APP_PASSWORD_REJECTED and made_with and made_with.matches(self._credential()):
             return AuthProblem.APP_PASSWORD_REVOKED

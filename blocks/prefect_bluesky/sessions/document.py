@@ -1,4 +1,4 @@
-"""What is written into a store of one account: the session, and what is known about signing in."""
+"""The stored document of one account: the session, the logins of the day and the refusals."""
 
 from __future__ import annotations
 
@@ -19,24 +19,20 @@ from prefect_bluesky.validation import normal_service_url
 _MAX_OTHERS = 4
 _FORMAT = "prefect-bluesky/session"
 _VERSION = 2
-_REMEDY = "Nothing was changed. Point the block somewhere else, or delete it: the next run signs in anew."
+_REMEDY = "Nothing was changed. Choose another store, or delete the stored text. The next run signs in again."
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """That the account cannot sign in, or may not be used: until something changes, asking again would tell nothing.
+    """A refusal of the account. Retrying is pointless until the app password changes or the cool-down ends.
 
     Args:
-        problem: the cause.
-        credential: the fingerprint of what was refused.
-        first_seen: when it was refused first.
-        last_seen: when it was refused last; the cool-down counts from here.
-        http_status: the server's status.
-        xrpc_error: the server's error name.
-        spent_login: whether trying again takes a login, which is dear.
-        is_told: whether Prefect has been told that it began.
-        ended_at: when the account could sign in again; kept until Prefect has been told of that too.
-        alerts: whether Prefect is told of it. The refused login of a script concerns the person in front of it.
+        credential: the fingerprint of the refused app password.
+        last_seen: the time of the last refusal; the cool-down starts here.
+        spent_login: True if another attempt costs a login.
+        is_told: True if the beginning was reported to Prefect.
+        ended_at: the time when the account could sign in again; kept until this too was reported.
+        alerts: True if Prefect gets reports. A script's refused login concerns only the person who runs the script.
     """
 
     problem: AuthProblem
@@ -52,27 +48,27 @@ class Refusal:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still stands."""
+        """True if the account is still refused."""
         return self.ended_at is None
 
     @property
     def is_news(self) -> bool:
-        """Whether Prefect has still to be told of its beginning or its end."""
+        """True if the beginning or the end has yet to be reported to Prefect."""
         return self.alerts and not (self.is_told and self.is_open)
 
 
 @dataclass(frozen=True)
 class SessionDocument:
-    """What is known about one account. Neither `repr` nor `str` shows a token.
+    """The stored state of one account. Neither `repr` nor `str` shows a token.
 
     Args:
-        did: the DID of the first login; it stays.
-        session: the last session, if there is one.
-        password_fingerprint: the fingerprint of the credential that made the last session, which serves only that
-            credential. It stays when the session goes: it tells a revoked app password from a mistyped one.
-        logins: when logins were attempted lately, with whatever app password.
-        refusal: why the account cannot be used, if it cannot, or could not until a moment ago.
-        other_refusals: those of other app passwords: two blocks of one account may have different ones.
+        did: the DID of the first login; never changes.
+        password_fingerprint: the fingerprint of the app password that made the last session. Only blocks with this app
+            password use the session. The fingerprint stays after the session has ended: it distinguishes a revoked app
+            password from a mistyped one.
+        logins: the times of recent login attempts, with any app password.
+        refusal: why the account cannot be used, or could not until a moment ago.
+        other_refusals: refusals of other app passwords: two blocks of one account may have different app passwords.
     """
 
     did: str | None = None
@@ -84,72 +80,63 @@ class SessionDocument:
 
     @property
     def open_refusals(self) -> list[Refusal]:
-        """Those that stand, of whichever app password, the latest first."""
+        """All open refusals, newest first, for any app password."""
         return [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
 
     def with_session(self, session: Session, password_fingerprint: Fingerprint) -> SessionDocument:
-        """The document with another session."""
+        """Return the document with another session."""
         return replace(self, did=session.did, session=session, password_fingerprint=password_fingerprint)
 
     def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
-        """The document with another refusal, beside those of other app passwords; with one that has ended, alone."""
+        """Return the document with another refusal: an open one joins the others, an ended one replaces all."""
         if refusal is None or not refusal.is_open:
             return replace(self, refusal=refusal, other_refusals=())
         others = [each for each in self.open_refusals if each.credential != refusal.credential]
         return replace(self, refusal=refusal, other_refusals=tuple(others[:_MAX_OTHERS]))
 
     def with_login(self, now: datetime) -> SessionDocument:
-        """The document with one more login attempted."""
+        """Return the document with one more login attempt."""
         return replace(self, logins=(*self.logins_of_the_day(now), now))
 
     def logins_of_the_day(self, now: datetime) -> tuple[datetime, ...]:
-        """The logins of the 24 hours before; those of a clock that ran ahead count too."""
+        """Return the logins of the last 24 hours, including future ones, written by a clock that was ahead."""
         return tuple(login for login in self.logins if login > now - timedelta(days=1))
 
     def to_json(self) -> str:
-        """What is written into a store. It holds the tokens."""
-        stored = _Stored(
+        """Return the JSON to store. The JSON contains the tokens."""
+        return _Stored(
             format=_FORMAT,
             version=_VERSION,
             did=self.did,
             made_with=self.password_fingerprint and self.password_fingerprint.to_text(),
-            session=self.session
-            and _StoredSession(
-                did=self.session.did,
-                handle=self.session.handle,
-                pds_url=self.session.pds_url,
-                access_token=self.session.access_token,
-                refresh_token=self.session.refresh_token,
-                received_at=self.session.received_at,
-            ),
+            session=self.session and _StoredSession.model_validate(self.session, from_attributes=True),
             logins=list(self.logins),
             refusal=self.refusal and _stored(self.refusal),
             other_refusals=[_stored(each) for each in self.other_refusals],
-        )
-        return stored.model_dump_json()
+        ).model_dump_json()
 
     @classmethod
     def from_json(cls, text: str, *, place: str) -> SessionDocument:
-        """What `to_json` wrote, in this release or an older one.
+        """Parse the output of `to_json`, of this release or an older one.
 
         Args:
-            text: the JSON.
-            place: where it was read, for the error.
+            text: the stored JSON.
+            place: the store's name, for the error message.
 
         Raises:
-            StoreDamaged: it is something else, or damaged; the message names the field and no value.
+            StoreDamaged: the text is something else, or damaged. The message names the field and shows no value.
         """
         try:
             content = json.loads(text)
         except ValueError:
-            raise StoreDamaged(place, f"it is not JSON. {_REMEDY}") from None
+            raise StoreDamaged(place, f"the stored text is not JSON. {_REMEDY}") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise StoreDamaged(place, f"format: it is not a session written by prefect-bluesky. {_REMEDY}")
+            raise StoreDamaged(place, f"format: the text is not a session written by prefect-bluesky. {_REMEDY}")
         version = content.get("version")
         if not isinstance(version, int):
-            raise StoreDamaged(place, f"version: it is no number. {_REMEDY}")
+            raise StoreDamaged(place, f"version: the value is not a whole number. {_REMEDY}")
         if version > _VERSION:
-            reason = f"version: it is {version!r}, this release reads up to {_VERSION}."
+            reason = f"version: the value is {version!r}; this release reads up to {_VERSION}."
             raise StoreDamaged(place, f"{reason} Upgrade prefect-bluesky on this worker.")
         try:
             return _Stored.model_validate(_of_version_1(content) if version == 1 else content).opened()
@@ -163,7 +150,7 @@ class SessionDocument:
 
 
 def _of_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 1 knew nothing but the session."""
+    """Convert version 1, which contained only the session."""
     session = {name: content.get(name) for name in _StoredSession.model_fields}
     known = {"did": content.get("did"), "made_with": content.get("fingerprint")}
     return {"format": _FORMAT, "version": _VERSION, **known, "session": session}
@@ -178,12 +165,12 @@ def _is_server(url: str) -> str:
     try:
         return normal_service_url(url)
     except InvalidInput:
-        raise ValueError("not a server that a token may be sent to") from None
+        raise ValueError("the value is not a server to which a token may be sent") from None
 
 
 def _is_of_our_time(moment: datetime) -> datetime:
     if not 2020 < moment.year < 2200:
-        raise ValueError("not a time at which a session was received")
+        raise ValueError("the value is not a time at which a session was received")
     return moment
 
 
@@ -193,7 +180,7 @@ _FingerprintText = Annotated[str, AfterValidator(_is_fingerprint)]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(strict=False, hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class _StoredSession(_Shape):
@@ -212,43 +199,23 @@ class _StoredRefusal(_Shape):
     last_seen: AwareDatetime
     http_status: int | None
     xrpc_error: str | None
-    # What an older release did not write.
+    # Older releases did not write the fields below.
     spent_login: bool = True
     is_told: bool = False
     ended_at: AwareDatetime | None = None
     alerts: bool = True
 
     def opened(self) -> Refusal | None:
-        """The refusal; none if its cause is one that only a newer release knows: then a login will tell."""
+        """Return the refusal, or None if only a newer release knows its cause. In that case a login shows the cause."""
         if self.problem not in _PROBLEMS:
             return None
-        return Refusal(
-            problem=_PROBLEMS[self.problem],
-            credential=Fingerprint.from_text(self.fingerprint),
-            first_seen=self.first_seen,
-            last_seen=self.last_seen,
-            http_status=self.http_status,
-            xrpc_error=self.xrpc_error,
-            spent_login=self.spent_login,
-            is_told=self.is_told,
-            ended_at=self.ended_at,
-            alerts=self.alerts,
-        )
+        rest = self.model_dump(exclude={"problem", "fingerprint"})
+        return Refusal(_PROBLEMS[self.problem], Fingerprint.from_text(self.fingerprint), **rest)
 
 
 def _stored(refusal: Refusal) -> _StoredRefusal:
-    return _StoredRefusal(
-        problem=refusal.problem.value,
-        fingerprint=refusal.credential.to_text(),
-        first_seen=refusal.first_seen,
-        last_seen=refusal.last_seen,
-        http_status=refusal.http_status,
-        xrpc_error=refusal.xrpc_error,
-        spent_login=refusal.spent_login,
-        is_told=refusal.is_told,
-        ended_at=refusal.ended_at,
-        alerts=refusal.alerts,
-    )
+    renamed = {"problem": refusal.problem.value, "fingerprint": refusal.credential.to_text()}
+    return _StoredRefusal.model_validate({**vars(refusal), **renamed})
 
 
 class _Stored(_Shape):
@@ -262,12 +229,11 @@ class _Stored(_Shape):
     other_refusals: list[_StoredRefusal] = []
 
     def opened(self) -> SessionDocument:
-        session, refusal = self.session, self.refusal
         return SessionDocument(
             did=self.did,
-            session=None if session is None else Session(**session.model_dump()),
+            session=None if self.session is None else Session(**self.session.model_dump()),
             password_fingerprint=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
-            refusal=None if refusal is None else refusal.opened(),
+            refusal=None if self.refusal is None else self.refusal.opened(),
             other_refusals=tuple(opened for each in self.other_refusals if (opened := each.opened())),
         )

@@ -1,4 +1,4 @@
-"""A fingerprint of an app password: tells whether two are the same without keeping either."""
+"""Fingerprints of app passwords: compare two app passwords without storing them."""
 
 from __future__ import annotations
 
@@ -12,50 +12,39 @@ from typing import Self
 from prefect_bluesky.validation import looks_like_app_password
 
 _COST, _COST_OF_RANDOM = 2**14, 2**8
-"""scrypt's N (https://datatracker.ietf.org/doc/html/rfc7914 section 2). What a person thought up is made dear to guess:
-16 MiB and about 50 ms. An app password has 80 random bits, which nobody guesses, and each process fingerprints those of
-all its accounts."""
-
+"""scrypt's N (https://datatracker.ietf.org/doc/html/rfc7914 section 2). A password chosen by a person must be expensive
+to guess: 16 MiB and about 50 ms. An app password has 80 random bits, which nobody can guess; its fingerprint is cheap,
+because each process makes one for each of its accounts."""
 _BYTES = 32
 _SALT_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A salted hash (scrypt) of a credential: an app password together with the service that it is for.
-
-    Example:
-        >>> fingerprint = Fingerprint.of("https://bsky.social xxxx-xxxx-xxxx-xxxx")
-        >>> fingerprint.matches("https://bsky.social xxxx-xxxx-xxxx-xxxx")
-        True
-    """
+    """A salted hash (scrypt) of a credential: an app password together with its service."""
 
     salt: bytes = field(repr=False)
     digest: bytes = field(repr=False)
 
     @classmethod
     def of(cls, credential: str) -> Self:
-        """The fingerprint of a credential, under a salt of its own."""
+        """Return the fingerprint of a credential, with a new salt."""
         salt = secrets.token_bytes(_SALT_BYTES)
         return cls(salt, _digest(credential, salt, _cost(credential)))
 
     def matches(self, credential: str) -> bool:
-        """Whether this is the credential that the fingerprint was taken of."""
-        # At first each had the dear one (before 17b8cce), and a session that was stored then still serves.
+        """Return True if the fingerprint was made of this credential."""
+        # Before 17b8cce all fingerprints had the high cost. Sessions that were stored then must stay usable.
         costs = {_cost(credential): None, _COST: None}
         return any(hmac.compare_digest(self.digest, _digest(credential, self.salt, cost)) for cost in costs)
 
     def to_text(self) -> str:
-        """What is stored."""
+        """Return the text to store."""
         return f"{b64encode(self.salt).decode()}:{b64encode(self.digest).decode()}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """What `to_text` wrote.
-
-        Raises:
-            ValueError: it is something else.
-        """
+        """Parse the output of `to_text`. Raise `ValueError` for any other text."""
         salt, digest = (b64decode(part, validate=True) for part in text.split(":"))
         if (len(salt), len(digest)) != (_SALT_BYTES, _BYTES):
             raise ValueError("not a fingerprint")

@@ -1,4 +1,4 @@
-"""The two calls that make a session, and what a server's refusal of them means."""
+"""Log in and refresh: the two calls that make a session, and the meaning of a server's refusals."""
 
 from __future__ import annotations
 
@@ -18,24 +18,19 @@ _LOGIN = "com.atproto.server.createSession"
 
 @dataclass(frozen=True)
 class LoginResult:
-    """What a server gave.
-
-    Args:
-        session: the session.
-        problem: why the account may not be used with it, if it may not: a deactivated one can sign in.
-    """
+    """A new session, and the problem that forbids its use, if any: a deactivated account can sign in."""
 
     session: Session
     problem: AuthProblem | None
 
 
 def refresh_session(session: Session, *, received_at: datetime) -> LoginResult:
-    """A new session for a session's refresh token.
+    """Trade a session's refresh token for a new session.
 
     Raises:
-        RequestRefused: the server's word that the session is over.
+        RequestRefused: the server says that the session is over.
         AuthError: the account is taken down or deactivated.
-        ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer as a PDS does.
+        ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
     """
     try:
         answer = xrpc.procedure(session.pds_url, _REFRESH, auth=xrpc.BearerToken(session.refresh_token))
@@ -44,10 +39,9 @@ def refresh_session(session: Session, *, received_at: datetime) -> LoginResult:
         if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
             raise AuthError(problem, session.handle, answer=refused) from refused
         if not _ends_session(refused):
-            # Only the server's explicit word ends a session; a proxy's page or a firewall's 403 does not.
-            raise ServiceUnavailable(
-                refused.server_url, _REFRESH, refused.status, refused.error, refused.message
-            ) from refused
+            # Only the server's explicit refusal ends a session. A proxy's page or a firewall's 403 does not.
+            answered = (refused.status, refused.error, refused.message)
+            raise ServiceUnavailable(refused.server_url, _REFRESH, *answered) from refused
         raise
     if "accessJwt" not in answer:
         raise ServiceUnavailable(session.pds_url, _REFRESH, 200, message="an answer without a session")
@@ -58,9 +52,9 @@ def create_session(service_url: str, account: str, app_password: str, *, receive
     """Sign in.
 
     Raises:
-        AuthError: the server refuses, or answers without a session (`wrong_service`).
-        RequestRefused: it refuses for a reason that is not about the account.
-        ServiceUnavailable, RateLimited: it cannot be asked now.
+        AuthError: the server refuses the account, or answers without a session (`wrong_service`).
+        RequestRefused: the server refuses for a reason that does not concern the account.
+        ServiceUnavailable, RateLimited: the server cannot be asked now.
     """
     try:
         answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
@@ -73,35 +67,31 @@ def create_session(service_url: str, account: str, app_password: str, *, receive
 
 
 def _problem_of_login(refused: RequestRefused) -> AuthProblem | None:
-    """Why a login was refused, or None if the refusal is not about the account."""
+    """Return the problem of a refused login, or None if the refusal does not concern the account."""
     if refused.error == "AuthenticationRequired":
-        return AuthProblem.APP_PASSWORD_REJECTED  # with whatever message: there are others, as for one that is too long
+        return AuthProblem.APP_PASSWORD_REJECTED  # for any message: a too long password, for example, has another one
     return classify(error=refused.error, message=refused.message)
 
 
 def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime) -> LoginResult:
     session = session_from_answer(answer, server_url=server_url, received_at=received_at)
-    problem = None
-    if answer.get("active") is False:
-        problem = problem_of_status(str(answer.get("status")))
-    return LoginResult(session, problem)
+    is_inactive = answer.get("active") is False
+    return LoginResult(session, problem_of_status(str(answer.get("status"))) if is_inactive else None)
 
 
 def _ends_session(refused: RequestRefused) -> bool:
     if is_token_refusal(error=refused.error, message=refused.message):
         return True
-    # What a PDS says of a deleted account.
+    # The answer of a PDS for a deleted account.
     deleted = refused.error == "InvalidRequest" and "user info" in (refused.message or "")
     return deleted or refused.error in {"AccountNotFound", "AuthenticationRequired", "AuthMissing", "MissingTokenId"}
 
 
 def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_at: datetime) -> Session:
-    """The session in an answer of `createSession` or `refreshSession`.
+    """Return the session in an answer of `createSession` or `refreshSession`.
 
-    Args:
-        answer: the answer's JSON.
-        server_url: the server that answered; the PDS, unless the answer's DID document names another.
-        received_at: the moment of receipt.
+    Raises:
+        AuthError: `wrong_service` if tokens are missing; otherwise as `Session`.
     """
     account = str(answer.get("handle") or answer.get("did") or server_url)
     try:
@@ -114,5 +104,5 @@ def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_
             received_at=received_at,
         )
     except KeyError as missing:
-        # A server that answers 200 without tokens is no PDS.
+        # A server that answers 200 without tokens is not a PDS.
         raise AuthError(AuthProblem.WRONG_SERVICE, account) from missing

@@ -1,4 +1,4 @@
-"""How often things are tried in an account's name."""
+"""Limits on how often an authenticator tries something."""
 
 from __future__ import annotations
 
@@ -7,43 +7,38 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 PAUSE = timedelta(seconds=30)
-"""How long a refresh, a save or a report that failed for a passing reason is left alone."""
+"""The pause after a refresh, a save or a report that failed for a temporary reason."""
 
 NEVER = datetime.min.replace(tzinfo=UTC)
-"""Before any time."""
+"""A time before all others."""
 
 
 class Cooldown:
-    """The time for which something that failed is left alone.
-
-    Args:
-        now: the clock.
-    """
+    """The pause after a failure."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._until = NEVER
 
     def begin(self) -> None:
-        """It has failed just now."""
         self._until = self._now() + PAUSE
 
     @property
     def is_over(self) -> bool:
-        """Whether it may be tried again."""
-        # A clock that was set back must not make it longer.
+        """True if the next attempt may be made."""
+        # If the clock was set back, the pause must not become longer.
         return not self._now() < self._until <= self._now() + PAUSE
 
 
 @dataclass(frozen=True)
 class LoginPolicy:
-    """What an authenticator may do.
+    """The limits of an authenticator.
 
     Args:
-        min_validity: how long a session must still be valid for to be reused.
+        min_validity: the remaining validity that a session needs to be reused.
         max_logins_per_day: logins of one account in 24 hours, counted in its store.
-        refusal_cool_down: how long a refused app password is not tried again.
-        probe_interval: how long an account that is refused otherwise is not tried again: that costs no login.
+        refusal_cool_down: the pause before a refused app password is tried again.
+        probe_interval: the pause before a refused account is tried again if the attempt costs no login.
     """
 
     min_validity: timedelta = timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""Refusals as values: what a refused account is remembered by, and for how long it is not asked again."""
+"""Refusals: create them, decide how long to wait before the next attempt, and decide when they end."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from prefect_bluesky.sessions.policy import LoginPolicy
 
 
 def refusal_of(state: AccountState, error: AuthError, now: datetime, *, ends_session: bool, alerts: bool) -> Refusal:
-    """Return what to remember of an error: a new refusal, or the earlier one that goes on.
+    """Return the refusal to store for an error: a new one, or the earlier one continued.
 
-    Args:
-        state: the account.
-        error: why it is refused.
-        now: the time.
-        ends_session: whether only a login can show that the refusal is over.
-        alerts: whether people are told of it.
+    `ends_session` means that only a login can show the end of the refusal; `alerts`, that Prefect gets a report.
     """
     before = next((each for each in state.document.open_refusals if _goes_on(each, error, state.credential)), None)
     return Refusal(
@@ -38,11 +33,7 @@ def refusal_of(state: AccountState, error: AuthError, now: datetime, *, ends_ses
 
 
 def raise_if_recently_refused(state: AccountState, policy: LoginPolicy, now: datetime) -> None:
-    """Fail at once while what was refused has not changed: asking again would spend a login and tell nothing new.
-
-    Raises:
-        AuthError: the account was refused a while ago.
-    """
+    """Raise `AuthError` if the account was refused recently with the same app password: a retry only costs a login."""
     refusal = state.refusal
     if refusal is None or not refusal.is_open:
         return
@@ -55,30 +46,24 @@ def raise_if_recently_refused(state: AccountState, policy: LoginPolicy, now: dat
 
 
 def ends(refusal: Refusal, state: AccountState, policy: LoginPolicy, now: datetime, *, by_login: bool) -> bool:
-    """Return whether a session that the server gave shows that a refusal is over.
+    """Return True if a new session shows that a refusal is over.
 
-    A login ends the refusal of any app password. A refresh ends the refusal of its own app password, and of another one
-    that nobody seems to use any more.
+    A login ends the refusal of any app password. A refresh ends the refusal of its own app password, and of another
+    app password that seems to be out of use.
     """
     is_forsaken = now - refusal.last_seen > policy.refusal_cool_down + timedelta(hours=1)
     return refusal.is_open and (by_login or state.is_refused or is_forsaken)
 
 
 def incident_of(state: AccountState, refusal: Refusal) -> Incident:
-    """Return the incident that people are told of."""
-    return Incident(
-        account=state.account,
-        service_url=state.service_url,
-        problem=refusal.problem,
-        first_seen=refusal.first_seen,
-        http_status=refusal.http_status,
-        xrpc_error=refusal.xrpc_error,
-    )
+    """Return the incident to report for a refusal."""
+    status, error = refusal.http_status, refusal.xrpc_error
+    return Incident(state.account, state.service_url, refusal.problem, refusal.first_seen, status, error)
 
 
 def _goes_on(before: Refusal, error: AuthError, credential: str) -> bool:
-    """Return whether a refusal is the same as an earlier one, rather than a new one that people have to hear of."""
+    """Return True if an error continues an earlier refusal. Otherwise it is a new incident."""
     if before.problem is not error.problem:
         return False
-    # The day's logins are the account's, whichever app password has spent them.
+    # All app passwords of an account share the daily logins.
     return error.problem is AuthProblem.LOGIN_LIMIT_REACHED or before.credential.matches(credential)

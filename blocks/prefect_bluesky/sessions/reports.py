@@ -1,4 +1,4 @@
-"""What Prefect is told of an account's refusals: the beginning and the end of each incident, once."""
+"""Report an account's refusals to Prefect: the beginning and the end of each incident, once."""
 
 from __future__ import annotations
 
@@ -14,42 +14,34 @@ from prefect_bluesky.sessions.refusals import incident_of
 
 
 class Reports:
-    """Tells Prefect of one account's incidents. What one worker could not tell, the next one tells.
-
-    Args:
-        state: what is known of the account.
-        reporter: tells Prefect.
-        now: the clock.
-    """
+    """The reports of one account's incidents. If a worker fails to send a report, the next worker sends it."""
 
     def __init__(self, state: AccountState, reporter: Reporter, now: Callable[[], datetime]) -> None:
-        self._state = state
-        self._reporter = reporter
-        self._now = now
+        self._state, self._reporter, self._now = state, reporter, now
         self._cooldown = Cooldown(now)
         self._unstored: Incident | None = None
 
     @property
     def may_alert(self) -> bool:
-        """Whether people are told of what this block meets."""
+        """True if the incidents of this block are reported."""
         return self._reporter.may_alert(self._state.account, self._state.service_url)
 
     @property
     def is_due(self) -> bool:
-        """Whether Prefect is to be told of something now."""
+        """True if a report has to be sent now."""
         refusal = self._state.refusal
         if refusal is None or not self._cooldown.is_over or not api_at_hand():
             return False
-        # A script has met it first, and now the saved block has.
+        # The second case: a script met the refusal first, and now the saved block does.
         return refusal.is_news or (not refusal.alerts and self._state.is_refused and self.may_alert)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the account is not refused and nothing is left to tell."""
+        """True if the account is not refused and no report is pending."""
         return not self._state.is_refused and self._unstored is None and not self.is_due
 
     def send(self) -> None:
-        """Send the pending event. If this worker fails to send it, the next one will."""
+        """Send the pending report, if there is one."""
         refusal = self._state.refusal
         if refusal is None or not self.is_due:
             return
@@ -60,7 +52,7 @@ class Reports:
             self._cooldown.begin()
 
     def repeat_lost_alert(self) -> None:
-        """Tell again what stops the account, if the alert about it has reached nobody."""
+        """Report the open refusal again if its alert has reached nobody."""
         refusal = self._state.refusal
         if refusal is None or not (refusal.is_open and refusal.is_told and api_at_hand()):
             return
@@ -70,7 +62,7 @@ class Reports:
             self._sent(self._reporter.failed, incident, attempt=attempt)
 
     def report_unstored(self, error: BlueskyError) -> None:
-        """Tell of what stops the account and cannot be stored, as the store itself fails."""
+        """Report an error that stops the account but cannot be stored because the store itself fails."""
         problem, state = error.problem, self._state
         if problem is None or not error.stops_account or not self._cooldown.is_over or not api_at_hand():
             return
@@ -84,7 +76,7 @@ class Reports:
             self._cooldown.begin()
 
     def report_end_of_unstored(self) -> None:
-        """Tell that what `report_unstored` told of is over."""
+        """Report the end of the incident that `report_unstored` reported."""
         if self._unstored and self._sent(self._reporter.recovered, self._unstored):
             self._unstored = None
 
@@ -92,6 +84,6 @@ class Reports:
         try:
             return report(incident, did=self._state.did, handle=self._state.handle, **more)
         except Exception as trouble:
-            # A reporter may be another team's. Its failure must stop no account, and its text may hold secrets.
+            # Another team may have written the reporter. Its failure must stop no account. Its text may hold secrets.
             logger().warning("An incident of %s could not be reported: %s", self._state.account, type(trouble).__name__)
             return False

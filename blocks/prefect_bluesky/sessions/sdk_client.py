@@ -1,4 +1,4 @@
-"""The AT Protocol SDK's own clients, signed in."""
+"""Signed-in clients of the AT Protocol SDK."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 def sdk_client(authenticator: Authenticator) -> atproto.Client:
-    """The SDK's client, signed in; every call of it goes through `BearerAuth`.
-
-    Args:
-        authenticator: keeps the account signed in.
-    """
+    """Return a signed-in client of the SDK. All its calls go through `BearerAuth`."""
     from atproto import Client, Request
 
     status = authenticator.ensure()
@@ -28,7 +24,7 @@ def sdk_client(authenticator: Authenticator) -> atproto.Client:
 
 
 async def async_sdk_client(authenticator: Authenticator) -> atproto.AsyncClient:
-    """The SDK's async client; see `sdk_client`."""
+    """Return the SDK's async client; see `sdk_client`."""
     from atproto import AsyncClient, AsyncRequest
 
     status = await asyncio.to_thread(authenticator.ensure)
@@ -42,7 +38,7 @@ def _options(authenticator: Authenticator) -> dict[str, Any]:
 
 
 def _profile(did: str, handle: str) -> atproto.models.AppBskyActorDefs.ProfileViewDetailed:
-    # send_post reads the DID from here; the real profile would cost a call that not every PDS answers.
+    # send_post reads the DID from the profile. The real profile needs a call that not every PDS answers.
     from atproto import models
 
     return models.AppBskyActorDefs.ProfileViewDetailed(did=did, handle=handle)

@@ -1,4 +1,4 @@
-"""A session: the two tokens of an account, and what their claims say."""
+"""A session: the two tokens of an account, and their claims."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_bluesky.errors import AuthError
 from prefect_bluesky.problems import AuthProblem
 
-# A JWT in compact form (RFC 7519) and nothing else. httpx prints a header that it refuses, token and all, and a PDS
-# answers uploadBlob with 500 where the token is no JWT: so nothing else may become a header.
+# A JWT in compact form (RFC 7519). Nothing else may become a header: httpx prints an invalid header together with the
+# token, and a PDS answers uploadBlob with 500 if the token is no JWT.
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
-# What claims more is damaged, and would overflow a date.
+# A token that claims a longer life is damaged, and would overflow a date.
 _LONGEST_LIFE = timedelta(days=3650)
 
 
@@ -30,11 +30,12 @@ class Session:
 
     Args:
         did: the account's DID.
-        handle: its handle at the time of the last login or refresh.
-        pds_url: where its repository is written, without a trailing slash.
-        access_token: a JWT; 2 hours on a Bluesky PDS.
-        refresh_token: a JWT; 90 days on a Bluesky PDS (both: packages/pds/src/account-manager/helpers/auth.ts).
-        received_at: when this process, or another, received the tokens, by its own clock.
+        handle: the account's handle at the last login or refresh.
+        pds_url: the PDS of the account's repository, without a trailing slash.
+        access_token: a JWT; valid for 2 hours on a Bluesky PDS.
+        refresh_token: a JWT; valid for 90 days on a Bluesky PDS
+            (both: packages/pds/src/account-manager/helpers/auth.ts).
+        received_at: the time at which a process received the tokens, by its own clock.
 
     Raises:
         AuthError: `malformed_token` if a token is no JWT, `wrong_account` if the access token is for another DID.
@@ -76,12 +77,12 @@ class Session:
 
     @property
     def scope(self) -> str:
-        """What the session may do: `com.atproto.access` with the main password, `com.atproto.appPass` without."""
+        """The scope: `com.atproto.access` with the main password, `com.atproto.appPass` with an app password."""
         return str(self._claims.get("scope", ""))
 
     @cached_property
     def lifetime(self) -> timedelta:
-        """How long the access token lives, as its server means it (`exp - iat`)."""
+        """The lifetime of the access token, by the server's clock (`exp - iat`)."""
         exp, iat = self._claims.get("exp"), self._claims.get("iat")
         if not (isinstance(exp, int) and isinstance(iat, int)):
             raise AuthError(AuthProblem.MALFORMED_TOKEN, self.handle)
@@ -89,21 +90,20 @@ class Session:
 
     @property
     def expires_at(self) -> datetime:
-        """When the access token expires by the clock that `received_at` was read from.
+        """The expiry of the access token, by the clock of `received_at`.
 
-        Not the token's own `exp`: that is the server's clock, and a drifting one here must not matter.
+        The token's own `exp` is by the server's clock; a drift between the two clocks must not matter.
         """
         return self.received_at + self.lifetime
 
 
 def _fault_of(token: str) -> AuthProblem:
-    """What is wrong with a text that is no token: a piece of a header, or no token at all."""
     looks_like_header = any(character.isspace() or character in "\"'`" for character in token)
     return AuthProblem.MALFORMED_HEADER if looks_like_header else AuthProblem.MALFORMED_TOKEN
 
 
 class SessionStatus(BaseModel):
-    """What a gate found. Safe to log and to return: it holds no token.
+    """The outcome of `ensure_session`. Safe to log and to return, as it contains no token.
 
     Example:
         >>> status = credentials.ensure_session()
@@ -114,10 +114,10 @@ class SessionStatus(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     did: str = Field(description="The account's DID.")
-    handle: str = Field(description="Its handle.")
-    pds_url: str = Field(description="The PDS that holds its repository.")
-    expires_at: datetime = Field(description="When the access token expires, by this machine's clock.")
-    action: Literal["reused", "refreshed", "logged_in"] = Field(description="What the gate did.")
+    handle: str = Field(description="The account's handle.")
+    pds_url: str = Field(description="The PDS that holds the account's repository.")
+    expires_at: datetime = Field(description="The expiry of the access token, by this machine's clock.")
+    action: Literal["reused", "refreshed", "logged_in"] = Field(description="The way the session was obtained.")
 
     def __str__(self) -> str:
         until = f"{self.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

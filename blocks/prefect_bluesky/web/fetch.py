@@ -1,8 +1,10 @@
-"""What lies behind a URL that somebody gave, without letting that URL reach into private networks.
+"""Fetch a URL that somebody gave, and refuse addresses in private networks.
 
-An address is checked where the connection to it is made, so that neither a redirect, nor a number written in octal, nor
-a name that resolves to another address the second time (DNS rebinding) leads around the check. Nothing else of a
-browser is here: no cookies, no credentials, no proxies. A proxy would look the name up itself.
+The address is checked at the moment of connecting. So a redirect, a number written in octal, or a name that resolves to
+another address the second time (DNS rebinding) cannot bypass the check. No cookies, credentials or proxies are used: a
+proxy would look up the name itself. Prefect's own SSRFProtectedHTTPTransport is not used, because it tests `is_private`
+only, so 100.64.0.0/10, 168.63.129.16 and the NAT64/6to4 forms of private addresses pass, and because it has neither a
+total deadline nor a size cap (Prefect 3.8.8).
 """
 
 from __future__ import annotations
@@ -29,81 +31,69 @@ from prefect_bluesky.errors import SourceUnavailable
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_PASSING = {408, 425, 429}  # Request Timeout, Too Early and Too Many Requests mean "again", as 5xx does
+_PASSING = {408, 425, 429}  # Request Timeout, Too Early and Too Many Requests are worth a retry, as is 5xx
 
-# Some sites answer only to what calls itself Mozilla.
+# Some sites answer only clients that call themselves Mozilla.
 _USER_AGENT = f"Mozilla/5.0 (compatible; prefect-bluesky/{version('prefect-bluesky')}; +https://bsky.app)"
 _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "gzip"), ("User-Agent", _USER_AGENT)]
 
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s\"';,]+)", re.IGNORECASE)
 
-_UNICAST = ip_network("2000::/3")  # all that IANA has given out of IPv6 so far
+_UNICAST = ip_network("2000::/3")  # all of IPv6 that IANA has assigned so far
 _NAT64 = ip_network("64:ff9b::/96")
-# Public by the standard library's tables, at least before Python 3.12.4, but inside clouds: metadata of Oracle's and
-# the host of Azure's virtual machines.
+# Public in the standard library's tables, at least before Python 3.12.4, but inside clouds: Oracle's metadata service
+# and the host of Azure's virtual machines.
 _CLOUD = (ip_network("192.0.0.0/24"), ip_network("168.63.129.16/32"))
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was found behind a URL.
+    """The content of a URL."""
 
-    Attributes:
-        url: where redirects led.
-        content_type: the media type in lower case without parameters; empty if the server says none.
-        charset: the encoding that the server says, as it spells it.
-        data: the content.
-    """
-
-    url: str
-    content_type: str
-    charset: str | None
+    url: str  # after all redirects
+    content_type: str  # in lower case without parameters; empty if the server gives none
+    charset: str | None  # as the server spells it
     data: bytes = field(repr=False)
 
 
 def fetch(
     url: str, *, max_bytes: int, timeout: float, allow_private: bool = False, keep_truncated: bool = False
 ) -> Fetched:
-    """What lies behind a URL.
+    """Return the content of an http or https URL within `timeout` seconds, redirects included.
 
-    Args:
-        url: an http or https URL.
-        max_bytes: how much may lie there, unpacked.
-        timeout: seconds for all of it, redirects included.
-        allow_private: whether it may lie in a private network or on this machine.
-        keep_truncated: whether the beginning is enough, if there is more than `max_bytes`.
+    At most `max_bytes` are read, unpacked. Of a larger content, `keep_truncated` returns the beginning.
+    `allow_private` admits private networks and this machine.
 
     Raises:
-        SourceUnavailable: it cannot be had, or is too large; retryable if that may pass.
+        SourceUnavailable: the content cannot be read, or is too large. Retryable if the cause may pass.
     """
     try:
         return _follow(url, _PublicNetwork(_Deadline(timeout), allow_private), max_bytes, keep_truncated)
     except _Trouble as trouble:
         reason, retryable = trouble.reason, trouble.retryable
     except httpcore.TimeoutException:
-        reason, retryable = f"It does not answer in full within {timeout:g} s.", True
+        reason, retryable = f"The server does not answer in full within {timeout:g} s.", True
     except (httpcore.NetworkError, httpcore.ProtocolError) as trouble:
-        reason, retryable = f"The connection fails: {str(trouble)[:200]}", True
+        reason, retryable = f"The connection failed: {str(trouble)[:200]}", True
     raise SourceUnavailable(redacted(url), reason, retryable=retryable)
 
 
 def redacted(url: str) -> str:
-    """A URL as it may stand in a log: without the password, and without the query, which may be a signature."""
+    """Return a URL that may be logged: without the password and the query, which may be a signature."""
     return re.sub(r"\?.*", "?…", _USER_INFO.sub("", url), flags=re.DOTALL)[:200]
 
 
 class _Trouble(Exception):
-    """Why there is nothing; `fetch` adds for which URL."""
+    """The reason why a URL cannot be read, without the URL. `fetch` adds that."""
 
     def __init__(self, reason: str, *, retryable: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.retryable = retryable
+        self.reason, self.retryable = reason, retryable
 
 
 def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: bool) -> Fetched:
-    # httpcore and not httpx: a client of httpx keeps cookies, and unpacks a chunk whole before its size can be seen.
+    # httpcore is used, because an httpx client keeps cookies, and unpacks a whole chunk before its size is known.
     target = _target(url)
     with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network) as pool:
         for _ in range(_MAX_REDIRECTS + 1):
@@ -124,7 +114,7 @@ def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: b
                     charset=charset[1] if charset else None,
                     data=_read(answer, headers, max_bytes, keep_truncated),
                 )
-    raise _Trouble(f"It redirects more than {_MAX_REDIRECTS} times.")
+    raise _Trouble(f"The server redirects more than {_MAX_REDIRECTS} times.")
 
 
 @cache
@@ -135,75 +125,67 @@ def _tls() -> ssl.SSLContext:
 def _target(reference: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         url = httpx.URL(reference) if base is None else base.join(reference)
-        host = url.host  # decoded here, which fails for some
+        host = url.host  # decoding it fails for some URLs
     except (httpx.InvalidURL, ValueError):
-        raise _Trouble(f"{redacted(reference)!r} is not a valid URL.") from None
+        raise _Trouble(f"{redacted(reference)!r} is not a valid URL. Check it.") from None
     if url.scheme not in {"http", "https"}:
-        raise _Trouble(f"{redacted(reference)!r} is not a URL of the web: it must begin with https:// or http://.")
+        raise _Trouble(f"{redacted(reference)!r} is not a web URL. Give a URL that begins with https:// or http://.")
     if url.userinfo:
-        raise _Trouble("Credentials in a URL are sent nowhere. Give a URL that is readable without signing in.")
+        raise _Trouble("The URL holds credentials, which are never sent. Give a URL that is readable without a login.")
     if not host or (url.port is not None and not 0 < url.port < 1 << 16):
-        raise _Trouble(f"{redacted(reference)!r} names no host, or no port that there is.")
+        raise _Trouble(f"{redacted(reference)!r} has no host, or an invalid port. Check the URL.")
     return url
 
 
 def _check_status(status: int, host: str) -> None:
     if 200 <= status < 300:
         return
-    remedy = {
-        401: " Give a URL that is readable without signing in.",
-        403: " Give a URL that is readable without signing in.",
-        404: " Is the URL right?",
-        410: " Is the URL right?",
-    }.get(status, "")
+    no_login, check = " Give a URL that is readable without a login.", " Check the URL."
+    remedy = {401: no_login, 403: no_login, 404: check, 410: check}.get(status, "")
     raise _Trouble(f"{host} answers with {status}.{remedy}", retryable=500 <= status < 600 or status in _PASSING)
 
 
 def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, keep_truncated: bool) -> bytes:
-    too_large = _Trouble(f"It is larger than {max_bytes:,} bytes.")
+    too_large = _Trouble(f"The content is larger than {max_bytes:,} bytes.")
     if int(headers.get("content-length", 0)) > max_bytes and not keep_truncated:
         raise too_large
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip", "x-gzip"}:
-        raise _Trouble(f"It is compressed as {encoding[:50]!r}, although gzip was asked for.")
+        raise _Trouble(f"The server compresses the content as {encoding[:50]!r}, although gzip was requested.")
     gzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     received, data = 0, bytearray()
     for chunk in answer.iter_stream():
         received += len(chunk)
         try:
-            # One byte more than is wanted tells that there is more, however much that would be.
+            # One byte beyond the limit is enough to know that the content is larger.
             data += gzip.decompress(chunk, max_bytes + 1 - len(data)) if gzip else chunk
         except zlib.error:
-            raise _Trouble("It is not the gzip that its server says it is.") from None
+            raise _Trouble("The content is not gzip, although the server says so.") from None
         if max(received, len(data)) > max_bytes:
             if keep_truncated:
                 return bytes(data[:max_bytes])
             raise too_large
     if gzip and received and not gzip.eof:
-        raise _Trouble("It breaks off in the middle.", retryable=True)
+        raise _Trouble("The content ends too early.", retryable=True)
     return bytes(data)
 
 
 class _Deadline:
-    """When all must be done."""
-
     def __init__(self, seconds: float) -> None:
         self._end = monotonic() + seconds
 
     def left(self) -> float:
-        """The seconds until then; more than none."""
-        left = self._end - monotonic()
-        if left <= 0:
+        """Return the seconds that are left: more than 0."""
+        if (left := self._end - monotonic()) <= 0:
             raise httpcore.TimeoutException
         return left
 
 
 class _PublicNetwork(httpcore.NetworkBackend):
-    """Connects to public addresses, until the deadline. Unix sockets are refused by the base class."""
+    """A network of public addresses, usable until the deadline. The base class refuses Unix sockets."""
 
     def __init__(self, deadline: _Deadline, allow_private: bool) -> None:
-        self._deadline = deadline
-        self._allow_private = allow_private
+        self._deadline, self._allow_private = deadline, allow_private
         self._network = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -216,11 +198,11 @@ class _PublicNetwork(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         addresses = _addresses(host, port, self._deadline.left())
         for address in addresses:
-            # One that is not public among others is an attack or a mistake: none of them is tried.
+            # A private address among public ones is an attack or a mistake, so no address is tried.
             if not self._allow_private and not _is_public(ip_address(address)):
                 raise _Trouble(
-                    f"{host} is at {address}, which is not a public address. If posts may use what lies in your own "
-                    "network, set PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true."
+                    f"{host} is at {address}, which is not a public address. To allow files from your own network, set"
+                    " PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true."
                 )
 
         def connect(address: str, tries: int) -> httpcore.NetworkStream:
@@ -236,11 +218,10 @@ class _PublicNetwork(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection on which everything ends at the deadline, whatever time-out is asked for."""
+    """A connection on which the deadline replaces every time-out."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._stream = stream
-        self._deadline = deadline
+        self._stream, self._deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, self._deadline.left())
@@ -278,17 +259,17 @@ def _addresses(host: str, port: int, timeout: float) -> list[str]:
         else:
             found.set_result([str(socket_address[0]) for *_, socket_address in answers])
 
-    # The resolver knows no time-out: one that outlasts ours is left behind.
+    # The resolver has no time-out, so a look-up that outlasts ours is abandoned in its thread.
     Thread(target=look_up, name="prefect-bluesky-dns", daemon=True).start()
     try:
         return found.result(timeout)
     except TimeoutError:
         raise httpcore.ConnectTimeout from None
     except UnicodeError:
-        raise _Trouble(f"{host!r} is not the name of a host.") from None
+        raise _Trouble(f"{host!r} is not the name of a host. Check the URL.") from None
     except OSError as trouble:
         if isinstance(trouble, socket.gaierror) and trouble.errno != socket.EAI_AGAIN:
-            raise _Trouble(f"There is no host {host!r}. Is the URL right?") from None
+            raise _Trouble(f"There is no host {host!r}. Check the URL.") from None
         raise _Trouble(f"{host} cannot be looked up at the moment.", retryable=True) from None
 
 
@@ -299,5 +280,5 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return _is_public(inner)
-        return address in _UNICAST and address.is_global  # no Teredo, which is not global
+        return address in _UNICAST and address.is_global  # Teredo is not global
     return address.is_global and not address.is_multicast and not any(address in network for network in _CLOUD)

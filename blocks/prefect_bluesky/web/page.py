@@ -1,4 +1,4 @@
-"""What a web page says of itself, for the card below a post: a title, a description and an image."""
+"""Read the title, the description and the image that a web page gives of itself, for the card below a post."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _DESCRIPTIONS = ("og:description", "twitter:description", "description")
 _IMAGES = ("og:image:secure_url", "og:image:url", "og:image", "twitter:image", "twitter:image:src")
 
 _MAX_TITLE, _MAX_DESCRIPTION = 300, 1000  # graphemes; apps show a few lines
-_GRAPHEME = 10  # characters allowed for each: accents can be stacked without end
+_GRAPHEME = 10  # characters allowed for each, because accents can be stacked without end
 
-# Controls, and the halves of UTF-16 that no UTF-8 can hold.
+# Control characters, and surrogates, which UTF-8 cannot hold.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-# Whatever could be read up to here is not UTF-16.
+# A declared UTF-16 is ignored: the declaration was readable, so the page is not UTF-16.
 _DECLARED = re.compile(
     rb"(?:<meta\s[^>]*?charset|<\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*(?!utf-?16)([a-z0-9_:-]+)", re.IGNORECASE
 )
 _DECLARED_WITHIN = 4096  # bytes; browsers look at 1024
-# What browsers know, by Python's names. Others of Python's are no encodings of text, or read it in quadratic time.
+# The encodings of browsers, by Python's names. Python's others are not for text, or take quadratic time.
 _CODEC = re.compile(r"ascii|big5.*|cp\d+|euc.*|gb.*|hz|iso.*|koi8.*|mac.*|shift.*|tis.*|utf-(8|16).*")
-# What calls itself the left one is often the right one (https://encoding.spec.whatwg.org).
+# A page that declares the left encoding often uses the right one (https://encoding.spec.whatwg.org).
 _LARGER = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -47,13 +47,7 @@ _LARGER = {
 
 @dataclass(frozen=True)
 class Page:
-    """What a page says of itself.
-
-    Attributes:
-        title: in one line; empty if it says none.
-        description: in one line; empty if it says none.
-        image_url: the absolute URL of its image, if it names one.
-    """
+    """A page's title and description, each in one line and possibly empty, and the absolute URL of its image."""
 
     title: str
     description: str
@@ -61,23 +55,13 @@ class Page:
 
 
 def read_page(fetched: Fetched) -> Page:
-    """What a page says of itself: nothing, if it is no page. An image is its own image.
-
-    Args:
-        fetched: the page, or its beginning.
-
-    Example:
-        >>> from prefect_bluesky.web import Fetched
-        >>> html = b'<title>Launch</title> <meta property="og:image" content="/rocket.png">'
-        >>> read_page(Fetched("https://example.com/news/", "text/html", None, html))
-        Page(title='Launch', description='', image_url='https://example.com/rocket.png')
-    """
+    """Read a page, or its beginning. An image is its own image; other content gives an empty `Page`."""
     if fetched.content_type.startswith("image/"):
         return Page("", "", fetched.url)
     if fetched.content_type not in _HTML:
         return Page("", "", None)
     found = _Metadata()
-    # Older versions of html.parser fail on some broken markup. What came before it has been found.
+    # Older versions of html.parser fail on some broken markup. The metadata before it is kept.
     with suppress(AssertionError, ValueError):
         found.feed(text_of(fetched))
     base_url = _absolute(fetched.url, found.base) or fetched.url
@@ -91,10 +75,10 @@ def read_page(fetched: Fetched) -> Page:
 
 
 class _Metadata(HTMLParser):
-    """Collects the metadata of what it is fed.
+    """A parser that collects metadata, builds no tree and is never closed.
 
-    It builds no tree and is never closed. Beautiful Soup does both, in time quadratic in the depth of the tree and in
-    what is left unfinished at the end: it reads 100 kB of `<a ` for two minutes.
+    Beautiful Soup builds a tree and closes its parser, in time quadratic in the depth of the tree and in the unfinished
+    rest: 100 kB of `<a ` take it two minutes.
     """
 
     def __init__(self) -> None:
@@ -105,14 +89,14 @@ class _Metadata(HTMLParser):
         self._in_title = False
 
     def named(self, names: tuple[str, ...]) -> list[str]:
-        """The contents under these names, in their order."""
+        """Return the contents under these names, in the order of the names."""
         return [self._meta[name] for name in names if name in self._meta]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "title":
-            self._in_title = not self.title  # a drawing within the page may have one, too
+            self._in_title = not self.title  # a drawing within the page may have a title, too
         elif tag in {"base", "meta"}:
-            said = {name: _clean(value or "") for name, value in reversed(attrs)}  # of two alike, the first counts
+            said = {name: _clean(value or "") for name, value in reversed(attrs)}  # of equal names, the first counts
             self.base = self.base or (said.get("href", "") if tag == "base" else "")
             content = said.get("content") if tag == "meta" else None
             for name in ("property", "name"):
@@ -129,7 +113,7 @@ class _Metadata(HTMLParser):
 
 
 def text_of(fetched: Fetched) -> str:
-    """A page as text, in the encoding that it or its server says."""
+    """Decode a page, in the encoding that the page or its server declares, else in UTF-8."""
     data = fetched.data
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
@@ -150,7 +134,7 @@ def _clean(text: str) -> str:
 def _absolute(base_url: str, reference: str) -> str | None:
     try:
         url = httpx.URL(base_url).join(reference)
-        host = url.host  # decoded here, which fails for some
+        host = url.host  # decoding it fails for some URLs
     except (httpx.InvalidURL, ValueError):
         return None
     return str(url) if url.scheme in {"http", "https"} and host else None
@@ -161,6 +145,5 @@ def _shortened(text: str, limit: int) -> str:
     graphemes = regex.findall(r"\X", beginning)
     if len(graphemes) <= limit and beginning == text:
         return text
-    # The last one may itself have been cut.
-    kept: list[str] = graphemes[: min(limit, len(graphemes)) - 1]
-    return "".join(kept).rstrip() + "…"
+    # The last grapheme may itself be cut, so it is dropped.
+    return "".join(graphemes[: min(limit, len(graphemes)) - 1]).rstrip() + "…"

@@ -11,20 +11,17 @@ from prefect_bluesky.sessions.stores.aws_secret import EXISTS, OVERTAKEN, AwsSec
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 from prefect_bluesky.settings import current_settings
 
-# One label for all: PutSecretValue moves it from the version before, so versions without a label can be cleaned up.
+# One label for all versions: PutSecretValue moves the label from the previous version. AWS deletes unlabelled versions.
 _PENDING = "prefect-bluesky-pending"
 # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 _MAX_BYTES = 65_536
 
 
 class AwsSessionStore(SessionStore):
-    """Keeps one account's session in a secret of AWS Secrets Manager.
+    """A store in AWS Secrets Manager: one secret for each account.
 
-    A new version is first put under a label of its own, then `AWSCURRENT` is moved to it from the version that was
-    read. AWS refuses the move if another worker was faster, so no session is ever overwritten unread.
-
-    Args:
-        secret: the secret.
+    `save` first puts a new version under a separate label. Then `save` moves `AWSCURRENT` to the new version from the
+    version that was read. AWS refuses the move if another worker saved first, so no session is overwritten unread.
     """
 
     def __init__(self, secret: AwsSecret) -> None:
@@ -41,7 +38,7 @@ class AwsSessionStore(SessionStore):
     def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
         text = document.to_json()
         if len(text.encode()) > _MAX_BYTES:
-            raise StoreError(self.place, f"the session takes more than the {_MAX_BYTES} bytes that a secret may have.")
+            raise StoreError(self.place, f"the session is larger than {_MAX_BYTES} bytes, the limit for a secret.")
         try:
             version = self._create(text) if replacing is None else self._replace(text, replacing.version)
         except Refused as refused:
@@ -59,7 +56,7 @@ class AwsSessionStore(SessionStore):
                 name_key="Name",
                 SecretString=text,
                 ClientRequestToken=str(uuid4()),
-                Description="The Bluesky session of one account; written by prefect-bluesky, not by people.",
+                Description="The Bluesky session of one account, written by prefect-bluesky. Do not edit.",
                 **options,
             )
             return str(created["VersionId"])
@@ -68,7 +65,7 @@ class AwsSessionStore(SessionStore):
                 raise
         if self.load() is not None:
             raise StoreConflict(self.place, "another worker saved first.")
-        # The secret was made without a value, as Terraform does: the first version becomes the current one by itself.
+        # The secret exists without a value, as Terraform creates it. AWS makes the first version the current one.
         put = self._secret.call("put_secret_value", SecretString=text, ClientRequestToken=str(uuid4()))
         return str(put["VersionId"])
 
@@ -78,12 +75,8 @@ class AwsSessionStore(SessionStore):
         )
         version = str(put["VersionId"])
         try:
-            self._secret.call(
-                "update_secret_version_stage",
-                VersionStage="AWSCURRENT",
-                MoveToVersionId=version,
-                RemoveFromVersionId=read_version,
-            )
+            move = {"VersionStage": "AWSCURRENT", "MoveToVersionId": version, "RemoveFromVersionId": read_version}
+            self._secret.call("update_secret_version_stage", **move)
         except Refused as refused:
             if refused.code == OVERTAKEN:
                 raise StoreConflict(self.place, "another worker saved first.") from None

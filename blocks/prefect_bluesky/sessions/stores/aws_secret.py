@@ -1,4 +1,4 @@
-"""One secret of AWS Secrets Manager, and what its refusals mean."""
+"""A secret of AWS Secrets Manager, and the meaning of AWS's refusals."""
 
 from __future__ import annotations
 
@@ -16,41 +16,26 @@ MISSING = "ResourceNotFoundException"
 EXISTS = "ResourceExistsException"
 OVERTAKEN = "InvalidParameterException"
 
-# Codes, not statuses: a status may differ
+# Codes rather than statuses, as the statuses may differ
 # (https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html).
-_PASSING = {
-    "InternalFailure",
-    "InternalServiceError",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
+# fmt: off
+_TEMPORARY = {
+    "InternalFailure", "InternalServiceError", "RequestTimeout", "ServiceUnavailable", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
 }
 _DENIED = {
-    "AccessDeniedException",
-    "DecryptionFailure",
-    "EncryptionFailure",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "InvalidClientTokenId",
-    "MissingAuthenticationToken",
-    "NotAuthorized",
-    "OptInRequired",
+    "AccessDeniedException", "DecryptionFailure", "EncryptionFailure", "ExpiredTokenException", "IncompleteSignature",
+    "InvalidClientTokenId", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired",
     "UnrecognizedClientException",
 }
+# fmt: on
 
 _making_client = Lock()
-"""Prefect-aws keeps the client that it made, but each thread that asks before that makes another: 0.3 s of CPU."""
+"""Prefect-aws keeps its client. Without the lock, each thread that asks before then makes another: 0.3 s of CPU."""
 
 
 class Refused(Exception):
-    """A refusal that the caller may know what to do with.
-
-    Args:
-        code: the AWS error code.
-        error: what it is for everybody else.
-    """
+    """A refusal by AWS: the error code for callers that handle it, and the error to raise otherwise."""
 
     def __init__(self, code: str, error: StoreError) -> None:
         super().__init__(code)
@@ -60,29 +45,24 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class AwsSecret:
-    """A secret by its name.
-
-    Args:
-        credentials: the prefect-aws block; its client is shared by all accounts.
-        name: the secret's name, such as `prefect-bluesky/alice.bsky.social/session`.
-    """
+    """A secret by its name, such as `prefect-bluesky/alice.bsky.social/session`. All accounts share one AWS client."""
 
     credentials: AwsCredentials
     name: str
 
     @property
     def place(self) -> str:
-        """What a person calls it, for messages."""
+        """The secret's name in messages."""
         return f"AWS secret {self.name}"
 
     def read(self) -> tuple[str, str] | None:
-        """The current value and its version, or None if there is no secret or no value yet.
+        """Return the current value and its version, or None if there is no secret or no value yet.
 
         Raises:
-            StoreError: AWS refuses; see its subclasses.
+            StoreError: AWS refuses; see the subclasses of `StoreError`.
         """
         try:
-            # Without the stage, some implementations answer with the version last put.
+            # Without the stage, some implementations answer with the version that was put last.
             found = self.call("get_secret_value", VersionStage="AWSCURRENT")
         except Refused as refused:
             if refused.code == MISSING:
@@ -96,8 +76,8 @@ class AwsSecret:
 
         Raises:
             Refused: AWS answered with an error.
-            StoreUnavailable: it did not answer, or something else did.
-            StoreDenied: there are no AWS credentials to call it with.
+            StoreUnavailable: AWS did not answer, or something else answered.
+            StoreDenied: there are no usable AWS credentials.
         """
         try:
             with _making_client:
@@ -109,15 +89,15 @@ class AwsSecret:
             raise StoreUnavailable(self.place, f"AWS gave no answer ({type(trouble).__name__}).") from None
         except BotoCoreError as lack:  # no credentials, no region, no such profile
             raise StoreDenied(self.place, f"AWS cannot be called: {lack}") from None
-        if "ARN" not in answer:  # a proxy's page, of which botocore makes an empty answer
-            raise StoreUnavailable(self.place, "something answered that is not AWS.")
+        if "ARN" not in answer:  # botocore turns a proxy's page into an empty answer
+            raise StoreUnavailable(self.place, "the server that answered is not AWS. Check the proxy settings.")
         return answer
 
     def _refused(self, refusal: ClientError) -> Refused:
         said = refusal.response.get("Error", {})
         code, message = said.get("Code", ""), said.get("Message", "")
         kind: type[StoreError] = StoreError
-        if code in _PASSING or refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        if code in _TEMPORARY or refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
             kind = StoreUnavailable
         elif code in _DENIED:
             kind = StoreDenied

@@ -1,6 +1,6 @@
-"""Where the session of one account lies between runs.
+"""The interface of session stores.
 
-A store is a small thing: load what is there, replace what was read. It knows neither tokens nor servers.
+A store loads an account's document and replaces the document that was read. A store knows neither tokens nor servers.
 """
 
 from __future__ import annotations
@@ -13,41 +13,38 @@ from prefect_bluesky.sessions.document import SessionDocument
 
 @dataclass(frozen=True)
 class Saved:
-    """A document as it lies in a store, with the version that a replacement must name."""
+    """A stored document, with the version that a replacement must name."""
 
     document: SessionDocument
     version: str
 
 
 class SessionStore(ABC):
-    """The place of one account's session.
-
-    Another store is a subclass with these two methods.
-    """
+    """The store of one account's session. To add a kind of store, write a subclass with `load`, `save` and `place`."""
 
     place: str
-    """What a person calls it, for messages."""
+    """The store's name in messages."""
 
     @abstractmethod
     def load(self) -> Saved | None:
-        """What lies there, or None.
+        """Return the stored document, or None if nothing is stored.
 
         Raises:
-            StoreDamaged: it is not a session of ours.
-            StoreUnavailable: no answer; try later.
+            StoreDamaged: the stored text is not a session written by prefect-bluesky.
+            StoreUnavailable: the store does not answer; try again later.
             StoreError: the store refuses.
         """
 
     @abstractmethod
     def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
-        """Put a document in the place of the one that was read.
+        """Replace the document that was read.
 
         Args:
-            document: the new one.
-            replacing: what `load` or `save` returned before; None if nothing lay there.
+            document: the new document.
+            replacing: the result of the last `load` or `save`; None if nothing was stored.
 
         Raises:
-            StoreConflict: something else lies there by now; it is untouched.
-            StoreUnavailable: no answer; whether it was saved is unknown.
+            StoreConflict: another document is stored by now, and stays unchanged.
+            StoreUnavailable: the store does not answer; the document may or may not be saved.
             StoreError: the store refuses.
         """

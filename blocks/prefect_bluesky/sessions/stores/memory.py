@@ -1,4 +1,4 @@
-"""A store of sessions in the memory of this process."""
+"""A session store in the memory of this process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
 
 class MemorySessionStore(SessionStore):
-    """Keeps sessions for as long as this process lives; all stores of one account in it share one session.
-
-    Args:
-        account: what tells accounts apart.
-    """
+    """A store that lasts as long as this process. All stores of the same account share one session."""
 
     _documents: ClassVar[dict[Hashable, Saved]] = {}
     _lock: ClassVar[Lock] = Lock()

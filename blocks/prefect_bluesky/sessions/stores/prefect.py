@@ -1,4 +1,4 @@
-"""The session in an encrypted `Secret` document of the Prefect API."""
+"""A session store in an encrypted `Secret` document of the Prefect API."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
 
 class PrefectSessionStore(SessionStore):
-    """Keeps one account's session in a `Secret` block document, encrypted at rest by the Prefect server.
+    """A store in a `Secret` block document, which the Prefect server encrypts at rest.
 
-    Only the first save is exclusive: the API has no conditional update. The account's lock guards the rest, and where
-    it could not, the older refresh token works for two more hours.
+    Only the first save is exclusive, because the API has no conditional update. The account's lock protects the later
+    saves. If the lock fails, the older refresh token works for two more hours.
 
-    Args:
-        name: the document's name: lower-case letters, digits and dashes.
+    `name` is the document's name: lower-case letters, digits and dashes.
     """
 
     def __init__(self, name: str) -> None:
@@ -41,9 +40,10 @@ class PrefectSessionStore(SessionStore):
         if replacing is None:
             try:
                 Secret(value=text).save(self._name, **_SYNC)
-            except ValueError as taken:  # what Prefect raises where the name exists; HTTP trouble is none
+            except ValueError as taken:  # Prefect raises a ValueError if the name exists, and never for HTTP trouble
                 if self._read() is None:
-                    raise StoreError(self.place, f"it could not be created ({type(taken).__name__}).") from None
+                    reason = f"the block could not be created ({type(taken).__name__})."
+                    raise StoreError(self.place, reason) from None
                 raise StoreConflict(self.place, "another worker saved first.") from None
             except API_TROUBLE as trouble:
                 raise self._trouble(trouble) from None
@@ -53,11 +53,10 @@ class PrefectSessionStore(SessionStore):
             raise StoreConflict(self.place, "another worker saved first.")
         try:
             with api_client() as client:
-                client.update_block_document(
-                    found.id, BlockDocumentUpdate(data={"value": text}, merge_existing_data=False)
-                )
+                update = BlockDocumentUpdate(data={"value": text}, merge_existing_data=False)
+                client.update_block_document(found.id, update)
         except ObjectNotFound:
-            raise StoreConflict(self.place, "it was deleted meanwhile.") from None
+            raise StoreConflict(self.place, "the block was deleted between reading and saving.") from None
         except API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
         return self._saved(text)
@@ -70,10 +69,9 @@ class PrefectSessionStore(SessionStore):
             return None
         except API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
-        except ValueError as nonsense:  # a proxy's page where JSON was expected
-            raise StoreUnavailable(
-                self.place, f"the Prefect API answered no JSON ({type(nonsense).__name__})."
-            ) from None
+        except ValueError as nonsense:  # a proxy's page instead of JSON
+            reason = f"the Prefect API's answer is not JSON ({type(nonsense).__name__})."
+            raise StoreUnavailable(self.place, reason) from None
 
     def _saved(self, text: str) -> Saved:
         return Saved(SessionDocument.from_json(text, place=self.place), sha256(text.encode()).hexdigest())
@@ -81,18 +79,18 @@ class PrefectSessionStore(SessionStore):
     def _trouble(self, trouble: httpx.TransportError | PrefectHTTPStatusError) -> StoreError:
         if isinstance(trouble, PrefectHTTPStatusError) and trouble.response.status_code < 500:
             return StoreError(self.place, f"the Prefect API answered {trouble.response.status_code}.")
-        return StoreUnavailable(self.place, f"the Prefect API gave no good answer ({type(trouble).__name__}).")
+        return StoreUnavailable(self.place, f"the Prefect API gave no usable answer ({type(trouble).__name__}).")
 
 
-# A block's methods turn into coroutines inside an async flow, from a thread too; we are always synchronous here.
+# Inside an async flow a block's methods return coroutines, even in a thread. This code is always synchronous.
 _SYNC: dict[str, Any] = {"_sync": True}
 
 
 def _value(found: BlockDocument, place: str) -> str:
     value = found.data.get("value")
-    # A JSON text that was saved through the UI comes back decoded.
+    # The API returns a JSON text decoded if it was saved in the UI.
     if isinstance(value, dict):
         return json.dumps(value)
     if isinstance(value, str):
         return value
-    raise StoreDamaged(place, "value: it is no text. Delete the block: the next run signs in anew.")
+    raise StoreDamaged(place, "value: the value is not a text. Delete the block. The next run then signs in again.")
