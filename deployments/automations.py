@@ -1,11 +1,10 @@
-"""What Prefect does by itself when an account fails, recovers or falls silent, as data.
+"""The automations for accounts that fail, recover or fall silent, and for runs that are lost.
 
-`setup.py` makes each of these, by its name, or changes it back.
+`setup.py` creates each automation by its name, or changes it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,10 +15,8 @@ from prefect.events import (
     AutomationCore,
     ChangeFlowRunState,
     EventTrigger,
-    PauseDeployment,
     Posture,
     ResourceSpecification,
-    ResumeDeployment,
     RunDeployment,
     SendNotification,
 )
@@ -47,33 +44,30 @@ What to do: {{{{ event.payload['remedy'] }}}}
 
 {{{{ event.payload['link'] }}}}
 
-Its posts are held meanwhile, and go out by themselves once this is mended."""
+Its posts are held, and are sent automatically once the account is fixed."""
 
 _RECOVERED = f"""{_WHO} can publish again. It could not since {{{{ event.payload['first_seen'] }}}}
-({{{{ event.payload['problem'] }}}}). What was held goes out now."""
+({{{{ event.payload['problem'] }}}}). Its held posts are sent now."""
 
 _SILENT = f"""The session of {_WHO} has not been refreshed for a day, and no failure was reported either.
 
-What to do: see what became of the last runs of refresh-sessions, and whether the account's PDS answers."""
+What to do: check the last runs of refresh-sessions, and whether the account's PDS answers."""
 
-_UNATTENDED = """No session was refreshed for an hour, so a dead app password would go unnoticed.
+_UNATTENDED = """No session was refreshed for an hour, so a revoked app password would go unnoticed.
 
-What to do: see whether a worker of the pool "bluesky" runs, and what became of the deployment refresh-sessions."""
+What to do: check whether a worker of the pool "bluesky" is running, and check the deployment refresh-sessions."""
 
-_DIED = "The run ended before its posts were confirmed, as its worker died. publish-held sends what is not out yet."
+_HOLD = ChangeFlowRunState(
+    state=StateType.FAILED,
+    name=HELD,
+    message="The worker died before the run's posts were confirmed. publish-held sends the posts that are not out yet.",
+)
+_END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="The worker died. The next run continues.")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The ids of what the automations act on.
-
-    Args:
-        notification: the block document that sends messages; None if nobody is told.
-        publish: the deployment that publishes.
-        publish_batch: the deployment that publishes many posts.
-        publish_held: the deployment that sends held posts.
-        refresh_sessions: the deployment that keeps sessions warm.
-    """
+    """The ids of the deployments, and of the notification block (None: no messages are sent)."""
 
     notification: UUID | None
     publish: UUID
@@ -83,34 +77,30 @@ class Parts:
 
 
 def automations(parts: Parts) -> list[AutomationCore]:
-    """Those that everybody wants.
-
-    Args:
-        parts: what they act on.
-    """
+    """Return the automations. Without a notification block, those that only send messages are left out."""
     wanted = [
         AutomationCore(
             name=ALERT,
-            description="Once for each incident, at once, with the cause and the remedy.",
+            description="Sent immediately, once for each incident, with the cause and the remedy.",
             trigger=_once_per_incident(events.AUTH_FAILED),
             actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED),
         ),
         AutomationCore(
             name="bluesky: tell when an account has recovered",
-            description="Once for each incident.",
+            description="Sent once for each incident.",
             trigger=_once_per_incident(events.AUTH_RECOVERED),
             actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED),
         ),
         AutomationCore(
             name="bluesky: send what was held when an account has recovered",
-            description="A schedule sends it too, should this event get lost.",
+            description="A schedule sends it too, in case this event is lost.",
             trigger=_once_per_incident(events.AUTH_RECOVERED),
-            # Of all accounts: a post that was held because its worker died does not say whose it is.
+            # publish-held runs for all accounts: a post held because its worker died does not name its account.
             actions=[RunDeployment(deployment_id=parts.publish_held)],
         ),
         AutomationCore(
             name="bluesky: tell when a session was not refreshed for a day",
-            description="Of a saved account, whose failure nobody has been told of.",
+            description="For a saved account of which no failure was reported.",
             trigger=EventTrigger(
                 posture=Posture.Proactive,
                 after=_SESSION_RENEWED,
@@ -123,14 +113,14 @@ def automations(parts: Parts) -> list[AutomationCore]:
         ),
         AutomationCore(
             name="bluesky: tell when nobody refreshes sessions",
-            description="One message for all accounts, where it is the worker that stands still.",
+            description="One message for all accounts if the worker is down.",
             trigger=EventTrigger(
                 posture=Posture.Proactive,
                 after={"prefect.flow-run.Completed"},
                 expect={"prefect.flow-run.Completed"},
                 match=_FLOW_RUNS,
                 match_related=_of(parts.refresh_sessions),
-                # Without it Prefect opens a window of its own accord, and tells again and again.
+                # Without for_each, Prefect opens windows without an event, and repeats the message.
                 for_each={"related:deployment:prefect.resource.id"},
                 within=timedelta(hours=1),
             ),
@@ -138,31 +128,30 @@ def automations(parts: Parts) -> list[AutomationCore]:
         ),
         AutomationCore(
             name="bluesky: refresh sessions when a worker starts",
-            description="A worker, or another process that serves a deployment, after it was away.",
+            description="Also for another process that serves a deployment.",
             trigger=EventTrigger(
                 expect={"prefect.worker.started", "prefect.deployment.ready"}, within=timedelta(minutes=5)
             ),
             actions=[RunDeployment(deployment_id=parts.refresh_sessions)],
         ),
         *_when_lost("hold the post of a run", parts.publish, [_HOLD]),
-        # Its posts are due now: publish-held, which starts it again, is not waited for.
+        # The posts of a batch are due now, so publish-held, which starts the batch again, runs at once.
         *_when_lost(
             "start a batch again", parts.publish_batch, [_HOLD, RunDeployment(deployment_id=parts.publish_held)]
         ),
-        # Each is the only one of its deployment, and would be in the way of all later ones: a server that has started
-        # again has forgotten when its place was to be free.
+        # Only one run of each deployment is allowed, so a lost run would block all later runs: a restarted server has
+        # forgotten when its slot was to be freed.
         *_when_left("end a run of publish-held", parts.publish_held, [_END]),
         *_when_left("end a run of refresh-sessions", parts.refresh_sessions, [_END]),
     ]
-    # Where nobody is told, what would only tell is left out.
     return [automation for automation in wanted if automation.actions]
 
 
 def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
-    """Those for runs that did not come to their end."""
+    """Return the automations for runs that crashed, lost their worker or never started."""
     has_crashed = AutomationCore(
         name=f"bluesky: {what} that has crashed",
-        description="What is out already is found.",
+        description="Posts that are already out are found.",
         trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(deployment)),
         actions=actions,
     )
@@ -170,7 +159,7 @@ def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
 
 
 def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
-    """Those for runs that will not end by themselves."""
+    """Return the automations for runs that will not end by themselves."""
     each_run = {
         "posture": Posture.Proactive,
         "for_each": {"prefect.resource.id"},
@@ -180,9 +169,9 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
     return [
         AutomationCore(
             name=f"bluesky: {what} whose worker has died",
-            description="It shows by the heartbeats that the run sends, each 30 seconds, and then no more.",
+            description="The run has sent no heartbeat for 90 seconds. A living run sends one every 30 seconds.",
             trigger=EventTrigger(
-                # It may have died before its first heartbeat.
+                # The worker may have died before the run's first heartbeat.
                 after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
                 expect={_RUN_HEARTBEAT, *_ENDS},
                 within=timedelta(seconds=90),
@@ -192,7 +181,7 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
         ),
         AutomationCore(
             name=f"bluesky: {what} that never began",
-            description="Its worker died between taking it and starting it. Half an hour is long for a container, too.",
+            description="The worker died before it started the run. A container, too, starts within half an hour.",
             trigger=EventTrigger(
                 after={"prefect.flow-run.Pending"},
                 expect={"prefect.flow-run.Running", *_ENDS},
@@ -204,34 +193,6 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
     ]
 
 
-_HOLD = ChangeFlowRunState(state=StateType.FAILED, name=HELD, message=_DIED)
-_END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="Its worker died. The next run goes on.")
-
-
-def pausing(account: str, deployments: Iterable[UUID]) -> list[AutomationCore]:
-    """Those that pause the schedules of an account's deployments while it cannot sign in.
-
-    What would be scheduled meanwhile is not held, but left out.
-
-    Args:
-        account: the account, as its block has it.
-        deployments: the deployments whose parameters name its block.
-    """
-    ids = list(deployments)
-    return [
-        AutomationCore(
-            name=f"bluesky: pause the deployments of {account}",
-            trigger=_of_account(events.AUTH_FAILED, account),
-            actions=[PauseDeployment(deployment_id=each) for each in ids],
-        ),
-        AutomationCore(
-            name=f"bluesky: resume the deployments of {account}",
-            trigger=_of_account(events.AUTH_RECOVERED, account),
-            actions=[ResumeDeployment(deployment_id=each) for each in ids],
-        ),
-    ]
-
-
 def _message(parts: Parts, subject: str, body: str) -> list[Any]:
     if parts.notification is None:
         return []
@@ -239,13 +200,9 @@ def _message(parts: Parts, subject: str, body: str) -> list[Any]:
 
 
 def _once_per_incident(event: str) -> EventTrigger:
-    # The events say each thing once; this keeps one that a dying worker sent twice from being acted on twice.
+    # A dying worker and its successor may send the same event twice. `for_each` makes the automation act once.
     each = {"prefect.resource.id", "incident", "attempt"}
     return EventTrigger(expect={event}, match=_ACCOUNTS, for_each=each, within=_A_DAY)
-
-
-def _of_account(event: str, account: str) -> EventTrigger:
-    return EventTrigger(expect={event}, match=ResourceSpecification({"account": account}))
 
 
 def _of(deployment: UUID) -> ResourceSpecification:

@@ -1,14 +1,13 @@
 """Set up everything on a Prefect server: `uv run deployments/setup.py --notify slack-webhook/alerts`.
 
-Registers the blocks, makes the work pool, deploys the flows in `prefect.yaml` with their schedules and concurrency
-limits, and makes the automations. It may be run any number of times: what is there already is brought back to what
-stands here. `--check` changes nothing and says what differs.
+Registers the blocks, creates the work pool, deploys the flows in `prefect.yaml` with their schedules and concurrency
+limits, and creates the automations. Every further run undoes manual changes. `--check` changes nothing and prints the
+differences.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import yaml
-from automations import Parts, automations, pausing
+from automations import Parts, automations
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import BlockDocument
@@ -27,59 +26,49 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
 from prefect_bluesky.alerts import ALERT
-from prefect_bluesky.validation import normal_account
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200
-_NOBODY_IS_TOLD = "Nobody is told when an account cannot sign in: give --notify, such as slack-webhook/alerts."
+_NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."
 BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator)
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
 
 
 class SetupError(Exception):
-    """What was asked for cannot be set up; the message names the remedy."""
+    """The server cannot be set up. The message names the remedy."""
 
 
 class Setup:
-    """What stands here, and what is on the server.
+    """The declared setup and the server's. `notify` is a notification block; None keeps that of the automations."""
 
-    Args:
-        client: the server's API.
-        notify: the notification block, as `TYPE/NAME`; without one, the one that the automations have already.
-        pause: whether an account's deployments are paused while it cannot sign in.
-    """
-
-    def __init__(self, client: SyncPrefectClient, notify: str | None, *, pause: bool) -> None:
+    def __init__(self, client: SyncPrefectClient, notify: str | None) -> None:
         self._client = client
         self._notify = notify
-        self._pause = pause
         self._declared: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
 
     def apply(self) -> None:
-        """Make the server what stands here."""
+        """Create what is missing on the server, and change the rest back."""
         notification = self._notification()
         for block in BLOCKS:
             block.register_type_and_schema()
-        for name in sorted({each["work_pool"]["name"] for each in self._declared}):
-            if self._work_pool(name) is None:
-                self._client.create_work_pool(WorkPoolCreate(name=name, type="process"))
-                _say(f"made the work pool {name}")
+        for name in self._missing_work_pools():
+            self._client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+            print(f"created the work pool {name}")
         self._deploy()
         for wanted in self._wanted(notification):
             self._put(wanted)
         if notification is None:
-            _say(_NOBODY_IS_TOLD)
+            print(_NO_NOTIFICATION)
 
     def differences(self) -> Iterator[str]:
-        """What on the server is not as it stands here."""
+        """Yield the differences between the server and the declared setup."""
         for block in BLOCKS:
             try:
                 self._client.read_block_type_by_slug(block.get_block_type_slug())
             except ObjectNotFound:
                 yield f"the block type {block.get_block_type_name()} is not registered"
-        for name in sorted({each["work_pool"]["name"] for each in self._declared}):
-            if self._work_pool(name) is None:
-                yield f"the work pool {name} is missing"
+        for name in self._missing_work_pools():
+            yield f"the work pool {name} is missing"
         for declared in self._declared:
             yield from self._deployment_differences(declared)
         try:
@@ -89,26 +78,22 @@ class Setup:
             yield str(why)
             return
         if notification is None:
-            yield _NOBODY_IS_TOLD
+            yield _NO_NOTIFICATION
         for automation in wanted:
             yield from self._automation_differences(automation)
 
     def _notification(self) -> UUID | None:
-        """The block that messages go to; None if there was none so far, and none is given."""
+        """Return the block that messages go to; None if none is given and the automations have none."""
         if self._notify is None:
             return self._present_notification()
-        found = [
-            document
-            for document in self._blocks()
-            if self._notify in {document.name, _slug(document)} and _notifies(document)
-        ]
+        found = [each for each in self._blocks() if self._notify in {each.name, _slug(each)} and _notifies(each)]
         if not found:
             raise SetupError(
                 f"--notify: there is no notification block {self._notify}. Save one in the UI under Blocks (Slack,"
-                " Teams, e-mail, custom webhook), and give its type and name, such as slack-webhook/alerts."
+                " Teams, e-mail, custom webhook), and pass its type and name, such as slack-webhook/alerts."
             )
         if len(found) > 1:
-            raise SetupError(f"--notify: it may be {' or '.join(sorted(map(_slug, found)))}; give one of them.")
+            raise SetupError(f"--notify: several blocks have this name. Pass {' or '.join(sorted(map(_slug, found)))}.")
         return found[0].id
 
     def _blocks(self) -> Iterator[BlockDocument]:
@@ -125,19 +110,20 @@ class Setup:
             if action.type == "send-notification"
         }
         if len(present) > 1:
-            raise SetupError("--notify: say where messages go, such as slack-webhook/alerts.")
+            raise SetupError("The automations use several notification blocks. Pass --notify TYPE/NAME.")
         return present.pop() if present else None
 
-    def _work_pool(self, name: str) -> object | None:
-        try:
-            return self._client.read_work_pool(name)
-        except ObjectNotFound:
-            return None
+    def _missing_work_pools(self) -> Iterator[str]:
+        for name in sorted({each["work_pool"]["name"] for each in self._declared}):
+            try:
+                self._client.read_work_pool(name)
+            except ObjectNotFound:
+                yield name
 
     def _deploy(self) -> None:
         command = ["--no-prompt", "deploy", "--prefect-file", str(PREFECT_YAML.relative_to(ROOT)), "--all"]
-        # Prefect's own command, so that it is the same as when somebody types it.
-        done = subprocess.run(  # noqa: S603 - nothing of it comes from outside
+        # Prefect's command gives the same result as when a person types it.
+        done = subprocess.run(  # noqa: S603 - no part of the command comes from outside
             [sys.executable, "-m", "prefect", *command],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -148,7 +134,7 @@ class Setup:
         )
         if done.returncode:
             raise SetupError(f"prefect deploy failed:\n{done.stdout}")
-        _say(f"deployed {', '.join(map(_deployment_name, self._declared))}")
+        print(f"deployed {', '.join(map(_deployment_name, self._declared))}")
 
     def _deployment(self, declared: dict[str, Any]) -> DeploymentResponse | None:
         try:
@@ -168,46 +154,25 @@ class Setup:
             name.replace("-", "_"): self._deployment_id(name)
             for name in ("publish", "publish-batch", "publish-held", "refresh-sessions")
         }
-        wanted = automations(Parts(notification=notification, **ids))
-        if self._pause:
-            for account, deployments in self._deployments_by_account().items():
-                wanted += pausing(account, deployments)
-        return wanted
-
-    def _deployments_by_account(self) -> dict[str, list[UUID]]:
-        """The deployments whose parameters refer to the saved block of an account."""
-        found: dict[str, list[UUID]] = {}
-        deployments: list[DeploymentResponse] = []
-        while page := self._client.read_deployments(offset=len(deployments), limit=_PAGE):
-            deployments += page
-        for document in self._client.read_block_documents_by_type(BlueskyCredentials.get_block_type_slug()):
-            reference = str(document.id)
-            ids = [each.id for each in deployments if reference in json.dumps(each.parameters, default=str)]
-            if ids:
-                account = normal_account(document.data["handle"])
-                found.setdefault(account, []).extend(ids)
-        return found
+        return automations(Parts(notification=notification, **ids))
 
     def _put(self, wanted: AutomationCore) -> None:
-        present = self._present(wanted.name)
+        present = self._client.read_automations_by_name(wanted.name)
         if not present:
             self._client.create_automation(wanted)
-            _say(f"made the automation “{wanted.name}”")
+            print(f"created the automation “{wanted.name}”")
         elif differing := _differing(wanted, present[0]):
-            # With every field set, as unset ones are not sent, the types of actions among them; but for one that
-            # the server does not take (Prefect 3.8.8).
+            # The client sends only fields that were set, and without this not even the types of actions. The server
+            # refuses `owner_resource` (Prefect 3.8.8).
             complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
             self._client.update_automation(present[0].id, complete)
-            _say(f"changed the automation “{wanted.name}” back: {', '.join(differing)}")
-        for copy in present[1:]:
-            self._client.delete_automation(copy.id)
-            _say(f"deleted a copy of the automation “{wanted.name}”")
-
-    def _present(self, name: str) -> list[Automation]:
-        return self._client.read_automations_by_name(name)
+            print(f"changed the automation “{wanted.name}” back: {', '.join(differing)}")
+        for duplicate in present[1:]:
+            self._client.delete_automation(duplicate.id)
+            print(f"deleted a copy of the automation “{wanted.name}”")
 
     def _automation_differences(self, wanted: AutomationCore) -> Iterator[str]:
-        present = self._present(wanted.name)
+        present = self._client.read_automations_by_name(wanted.name)
         if not present:
             yield f"the automation “{wanted.name}” is missing"
             return
@@ -256,7 +221,7 @@ def _told(
     active: bool = True,
     **_: Any,
 ) -> str:
-    """A schedule as people read it. In which zone an interval is counted does not matter."""
+    """Return a schedule in words. An interval's time zone does not matter."""
     shown = f"every {interval:.0f} s" if interval else f"at {cron or rrule} {timezone or 'UTC'}"
     return shown if active else f"{shown}, switched off"
 
@@ -267,7 +232,7 @@ def _schedule(entry: Any) -> str:
     return _told(
         interval=interval and interval.total_seconds(),
         cron=getattr(schedule, "cron", None),
-        # The server puts a line above it, with the day from which it counts.
+        # The server puts a line with the start day above the rule.
         rrule=getattr(schedule, "rrule", "").rpartition("\n")[2],
         timezone=schedule.timezone,
         active=entry.active,
@@ -279,14 +244,14 @@ def _deployment_name(declared: dict[str, Any]) -> str:
 
 
 def _differing(wanted: AutomationCore, present: Automation) -> dict[str, tuple[Any, Any]]:
-    """The fields that differ, each with what it should be and what it is."""
+    """Return the fields that differ, each with the wanted and the present value."""
     expected, found = _comparable(wanted), _comparable(present)
     fields = sorted(expected.keys() | found.keys())
     return {name: (expected.get(name), found.get(name)) for name in fields if expected.get(name) != found.get(name)}
 
 
 def _comparable(automation: AutomationCore) -> dict[str, Any]:
-    """Field by field, down to those of the trigger and the actions, in one notation."""
+    """Return an automation's fields, with those of its trigger and actions, in one flat notation."""
     flat: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:
@@ -299,12 +264,10 @@ def _comparable(automation: AutomationCore) -> dict[str, Any]:
         else:
             flat[path] = sorted(value) if isinstance(value, list) else value
 
-    content = automation.model_dump(mode="json", exclude={"id", "owner_resource", "tags"})
-    # The server gives what it was not given as null.
-    walk(content, "")
-    return {path: value for path, value in flat.items() if value not in (None, [], {}, "")} | {
-        "enabled": automation.enabled
-    }
+    walk(automation.model_dump(mode="json", exclude={"id", "owner_resource", "tags"}), "")
+    # The server returns null for fields that were not sent.
+    given = {path: value for path, value in flat.items() if value not in (None, [], {}, "")}
+    return given | {"enabled": automation.enabled}
 
 
 def _slug(document: BlockDocument) -> str:
@@ -315,37 +278,28 @@ def _notifies(document: BlockDocument) -> bool:
     return bool(document.block_schema and "notify" in document.block_schema.capabilities)
 
 
-def _say(line: str) -> None:
-    print(line)
-
-
 def _main() -> None:
     parser = argparse.ArgumentParser(
         prog="setup.py",
         description="Set up the deployments, automations and limits of prefect-bluesky on the Prefect server.",
-        epilog="Which server: PREFECT_API_URL, as for every command of Prefect. It may be run any number of times.",
+        epilog="PREFECT_API_URL selects the server, as for every Prefect command. Run it as often as you like.",
     )
     parser.add_argument(
         "--notify",
         metavar="BLOCK",
-        help="the saved notification block that messages go to, such as slack-webhook/alerts; once is enough",
+        help="the saved notification block for messages, such as slack-webhook/alerts; later runs remember it",
     )
-    parser.add_argument(
-        "--pause",
-        action="store_true",
-        help="pause the deployments of an account while it cannot sign in: their runs are left out, not held",
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing, and say what differs")
+    parser.add_argument("--check", action="store_true", help="change nothing, and print the differences")
     arguments = parser.parse_args()
     with get_client(sync_client=True) as client:
-        setup = Setup(client, arguments.notify, pause=arguments.pause)
+        setup = Setup(client, arguments.notify)
         try:
             if arguments.check:
                 differences = list(setup.differences())
-                _say("\n".join(differences) or "All is as it stands here.")
+                print("\n".join(differences) or "Everything is up to date.")
                 sys.exit(1 if differences else 0)
             setup.apply()
-            _say("Set up. Start a worker: prefect worker start --pool bluesky")
+            print("Set up. Start a worker: prefect worker start --pool bluesky")
         except SetupError as why:
             sys.exit(str(why))
 

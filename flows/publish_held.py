@@ -1,4 +1,4 @@
-"""Send the posts that were held while their account could not sign in.
+"""Send the posts that were held because their account could not sign in, or because their worker died.
 
 An automation starts this flow as soon as an account recovers. A schedule also starts it, in case an event is lost.
 """

@@ -156,12 +156,7 @@ class TestBad:
             ("c.yaml", "- account: a\n  text: Hi\n  at: tomorrow", "post 1", "at: "),
             ("c.yaml", "- account: a\n  text: Hi\n  at: 20261201", "post 1", "'20261201' is not a time"),
             ("c.json", '[{"account": "a", "text": "Hi", "at": 2026}]', "post 1", "2026 is not a time"),
-            (
-                "c.yaml",
-                "- account: a\n  text: Hi\n  at: 9999-12-31",
-                "post 1",
-                "the year 9999 is out of range (2000 to 2199).",
-            ),
+            ("c.yaml", "- account: a\n  text: Hi\n  at: 9999-12-31", "post 1", "9999 is out of range (2000 to 2199)."),
             ("c.yaml", "- account: a?b\n  text: Hi", "post 1", "'a?b' is not a block's name"),
             ("c.yaml", "- account: a\n  txet: Hi", "post 1", "txet: Extra inputs"),
             ("c.yaml", "- account: a\n  text: Hi\n  post: Ho", "post 1", "text given beside post"),

@@ -19,11 +19,7 @@ from prefect import Flow, flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.flow_engine import run_flow
-from prefect.settings import (
-    PREFECT_LOCAL_STORAGE_PATH,
-    PREFECT_RESULTS_PERSIST_BY_DEFAULT,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 from prefect.variables import Variable
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr

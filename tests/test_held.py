@@ -379,11 +379,7 @@ class TestWhoMayHoldAndWhatIsSent:
 
     @pytest.mark.parametrize(
         ("handle", "service", "expected"),
-        [
-            ("same", "same", ["meant for one"]),
-            ("same", "other", []),
-            ("other", "same", []),
-        ],
+        [("same", "same", ["meant for one"]), ("same", "other", []), ("other", "same", [])],
     )
     def test_a_block_serves_only_for_its_account_at_its_service(
         self, pds: sandbox.Sandbox, publish: Any, publish_held: Any, handle: str, service: str, expected: list[str]

@@ -269,8 +269,7 @@ def test_of_several_frames_the_first_is_taken(format_: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "quality", "subsampling"),
-    [("L", 75, 0), ("RGB", 40, 2), ("RGB", 75, 1), ("RGB", 97, 0), ("RGB", 100, 0)],
+    ("mode", "quality", "subsampling"), [("L", 75, 0), ("RGB", 40, 2), ("RGB", 75, 1), ("RGB", 97, 0), ("RGB", 100, 0)]
 )
 def test_a_jpeg_that_fits_keeps_its_quality(mode: str, quality: int, subsampling: int) -> None:
     data = encoded(noise(160, 160).convert(mode), "JPEG", quality=quality, subsampling=subsampling)

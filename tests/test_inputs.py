@@ -45,7 +45,7 @@ def test_what_is_meant_is_kept_in_one_form(field: str, given: str, kept: str) ->
         ("handle", "abcd-efgh-2345-6723", "Put it into app_password"),
         ("handle", "did:plc:", "A DID looks like"),
         ("handle", "did:PLC:abc", "A DID looks like"),
-        ("app_password", "", "Fill in the one or the other"),
+        ("app_password", "", "Fill in the app password or the AWS credentials"),
         ("app_password", "  \n", "Create one"),
         ("app_password", "**********", "saved block"),
         ("app_password", "'abcd-efgh-2345-6723'", "between them"),

@@ -21,16 +21,7 @@ from prefect_bluesky.settings import BlueskySettings
 from tests import aws, postgres
 from tests.pds.server import RealPds
 from tests.prefect_server import PrefectServer
-from tests.support import (
-    LOGIN,
-    REFRESH,
-    WRITE,
-    Pds,
-    block,
-    counted,
-    expire_access_token,
-    texts,
-)
+from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expire_access_token, texts
 from tests.worker import (
     Worker,
     gate,

@@ -88,7 +88,7 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
     status = credentials.ensure_session()
     with web_page(answer) as nonsense:
         elsewhere = status.model_copy(update={"pds_url": nonsense})
-        publication = Publication.of(
+        publication = Publication(
             Post(text="out"),
             elsewhere,
             NoMaterials(),
@@ -170,8 +170,8 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
         "is_repeatable": True,
         "look_first": False,
     }
-    first = Publication.of(shown(10), status, UploadedMaterials(status, auth), **options)
-    second = Publication.of(shown(11), status, UploadedMaterials(status, auth), **options)
+    first = Publication(shown(10), status, UploadedMaterials(status, auth), **options)
+    second = Publication(shown(11), status, UploadedMaterials(status, auth), **options)
     send([first], status, auth)
     (outcome,) = send([second], status, auth)
     assert isinstance(outcome, KeyConflict)

@@ -59,14 +59,14 @@ class TestReadme:
         assert [call for call in pages.calls(PAGE) if f"example({call}" not in tests] == []
 
     def test_a_release_is_announced_once(self, example: Example, pds: Sandbox, alice: Account) -> None:
-        announce = example("In your own flows").announce
+        announce = example("prefect-bluesky").announce
         announce("2.0")
         announce("2.0")
         assert texts(pds, alice) == ["2.0 is out! example.com #release"]
 
     def test_the_block_is_saved(self, example: Example, alice: Account) -> None:
         Block.delete("bluesky-credentials/alice")
-        example("In your own flows", 1)
+        example("In your own flows")
         saved: Any = Block.load("bluesky-credentials/alice")
         assert saved.handle == "alice.bsky.social"
 
@@ -107,7 +107,7 @@ class TestReadme:
 
     def test_a_flow_that_cannot_publish_is_held(self, example: Example, pds: Sandbox, alice: Account) -> None:
         pds.revoke_app_password(alice)
-        remind = example("When somebody has to do something").remind
+        remind = example("Alerts and held posts").remind
         given = {"account": "alice", "text": "Hello"}
         _, state = run_deployed(remind, given, **given)
         assert (state.name, state.is_failed()) == ("Held", True)

@@ -77,7 +77,7 @@ def test_an_account_that_is_out_of_use_is_asked_for_every_ten_minutes_and_no_mor
     with counted(life.pds) as requests:
         assert [life.gate() for _ in range(5)] == [problem] * 5
         life.passes(9 * MINUTE)
-        assert life.another()._reports.is_settled
+        assert life.another()._alerting.is_settled
         assert life.gate() == problem
     assert requests == {REFRESH: 1}
     with counted(life.pds) as requests:

@@ -132,7 +132,7 @@ class TestCompose:
         ("arguments", "said"),
         [
             ((), "channels: there are none."),
-            (("--dry-run",), "idea: either it or a file is needed."),
+            (("--dry-run",), "idea: give either an idea or a file."),
             (("Hi", "--dry-run", "--channel", "nobody"), "nobody: channels: 'nobody' is no channel."),
         ],
     )

@@ -98,11 +98,7 @@ class TestBlocks:
         ("data:;base64,?", InvalidInput, r"images\[0\]: the data URL holds no base64"),
         ("s3://bucket/key", InvalidInput, "Name the Prefect block as its storage"),
         ("http://127.0.0.1/a.png", SourceUnavailable, "ALLOW_PRIVATE_ADDRESSES"),
-        (
-            "http://127.0.0.1/a.png?signature=secret",
-            SourceUnavailable,
-            r"images\[0\], http://127.0.0.1/a.png\?…: ",
-        ),
+        ("http://127.0.0.1/a.png?signature=secret", SourceUnavailable, r"images\[0\], http://127.0.0.1/a.png\?…: "),
     ],
 )
 def test_what_cannot_be_read_is_named_with_the_reason(source: str, error: type[BlueskyError], reason: str) -> None:

@@ -50,8 +50,7 @@ def test_bytes_are_counted_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "entity",
-    ["https://example.com/a.b?c=d!e/f", "@alice.bsky.social", "#hashtag", "example.com/one.two"],
+    "entity", ["https://example.com/a.b?c=d!e/f", "@alice.bsky.social", "#hashtag", "example.com/one.two"]
 )
 def test_no_link_mention_or_hashtag_is_cut(entity: str) -> None:
     for padding in range(25):

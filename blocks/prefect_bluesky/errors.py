@@ -56,19 +56,14 @@ class BlueskyError(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """True if the unchanged post can be published once its account or a server works again, so it is worth holding."""
+        """True if the unchanged post can go out once its account or a server works again, so it is worth holding."""
         return self.stops_account or self.retryable
 
 
 class InvalidInput(BlueskyError):
-    """A value that cannot be used.
+    """A value that cannot be used. `reason` and `remedy` are sentences, and must not contain a secret field's value.
 
     The base class is not `ValueError`, because pydantic would show a ValueError with the value, which may be secret.
-
-    Args:
-        field: the name of the field.
-        reason: the fault; never the value of a secret field.
-        remedy: the way to correct the value.
     """
 
     def __init__(self, field: str, reason: str, remedy: str) -> None:
@@ -100,8 +95,8 @@ class AuthError(BlueskyError):
         answer: the server's answer, if a server refused.
 
     Example:
-        >>> print(AuthError(AuthProblem.ACCOUNT_DELETED, "alice.bsky.social"))
-        alice.bsky.social: The account has been deleted. Delete the block, or put another account into it. (account_deleted)
+        >>> print(AuthError(AuthProblem.ACCOUNT_DEACTIVATED, "alice.bsky.social"))
+        alice.bsky.social: The account is deactivated. Reactivate it in the Bluesky app. (account_deactivated)
     """
 
     problem: AuthProblem
@@ -119,15 +114,9 @@ class AuthError(BlueskyError):
 
 
 class ServiceError(BlueskyError):
-    """An error answer of a server, or no answer.
+    """An error answer of a server, or no answer (`status` is None). `method` is the XRPC method.
 
-    Args:
-        server_url: the server that received the request.
-        method: the XRPC method, such as `com.atproto.repo.applyWrites`.
-        status: the HTTP status, or None if there was no answer.
-        error: the answer's `error`, such as `InvalidRequest`.
-        message: the answer's `message`.
-        retry_after: the wait that the server asks for, if any.
+    `error` and `message` are those of the answer; `retry_after` is the wait that the server asks for.
     """
 
     def __init__(
@@ -190,12 +179,7 @@ class RequestRefused(ServiceError):
 
 
 class StoreError(BlueskyError):
-    """An error of the session store.
-
-    Args:
-        place: the store, such as `AWS secret prefect-bluesky/alice.bsky.social/session`.
-        reason: the error.
-    """
+    """An error of the session store. `place` is such as `AWS secret prefect-bluesky/alice.bsky.social/session`."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(place, reason)
@@ -265,13 +249,7 @@ class PublishError(BlueskyError):
 
 
 class SourceUnavailable(PublishError):
-    """A file or page that a post needs cannot be read. Nothing was published.
-
-    Args:
-        source: the path or URL.
-        reason: the error and the remedy.
-        retryable: True if a later attempt may succeed, such as after a server did not answer.
-    """
+    """A file or page that a post needs cannot be read. Nothing was published. `reason` has the error and the remedy."""
 
     def __init__(self, source: str, reason: str, *, retryable: bool = False) -> None:
         super().__init__(source, reason)
@@ -307,17 +285,13 @@ class Unconfirmed(PublishError):
 
 
 class CidMismatch(PublishError):
-    """The server stored the post under another CID than was computed from the same record.
-
-    Args:
-        uri: the at:// URI of the published post.
-        expected: the CID computed before sending.
-        found: the CID in the server's answer.
-    """
+    """The post is published, but with another CID (`found`) than the one computed from its record (`expected`)."""
 
     def __init__(self, uri: str, expected: str, found: str) -> None:
         super().__init__(uri, expected, found)
         self.uri, self.expected, self.found = uri, expected, found
 
     def __str__(self) -> str:
-        return f"{self.uri} is published with the CID {self.found}, but {self.expected} was expected. Please report this."
+        return (
+            f"{self.uri} is published with the CID {self.found}, but {self.expected} was expected. Please report this."
+        )

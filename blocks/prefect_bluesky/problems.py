@@ -57,7 +57,7 @@ class AuthProblem(StrEnum):
     MAIN_PASSWORD_USED = (
         "main_password_used",
         "The block holds the account's main password, which gives full access and cannot be revoked separately.",
-        "Create an app password under Settings > Privacy and security > App passwords and put it into the block instead.",
+        "Create an app password under Settings > Privacy and security > App passwords and put it into the block.",
     )
     SIGN_IN_CODE_REQUIRED = (
         "sign_in_code_required",
@@ -66,10 +66,10 @@ class AuthProblem(StrEnum):
     )
     WRONG_ACCOUNT = (
         "wrong_account",
-        "The handle, the app password or the stored session belongs to a different account (DID) than this block was used"
-        " for before.",
-        "Check the handle and the app password. If the handle was deliberately given to a new account, delete the stored"
-        " session first.",
+        "The handle, the app password or the stored session belongs to another account (another DID) than the one that"
+        " this block was used for before.",
+        "Check the handle and the app password. If the handle was deliberately given to a new account, delete the"
+        " stored session first.",
     )
     HANDLE_NOT_FOUND = (
         "handle_not_found",
@@ -134,8 +134,8 @@ class AuthProblem(StrEnum):
     )
     STORE_UNREADABLE = (
         "store_unreadable",
-        "The stored session cannot be read: it is damaged, it is other data, or a later version of prefect-bluesky wrote"
-        " it.",
+        "The stored session cannot be read: it is damaged, it is other data, or a later version of prefect-bluesky"
+        " wrote it.",
         "If a later version is in use, upgrade this one. Otherwise change secret_prefix in the block, or delete the"
         " stored data: the next run signs in again.",
     )
@@ -160,10 +160,6 @@ def classify(*, error: str | None, message: str | None) -> AuthProblem | None:
     """Return the problem that a server's XRPC `error` and `message` name, or None if they are not about authentication.
 
     The HTTP status is useless here: a PDS answers an expired token with 400 and a foreign repository with 401.
-
-    Example:
-        >>> classify(error="ExpiredToken", message="Token has been revoked").value
-        'session_revoked'
     """
     return _BY_MESSAGE.get((error, message)) or _BY_ERROR.get(error)
 

@@ -36,27 +36,23 @@ class BlueskySettings(PrefectBaseSettings):
         description="Seconds until another worker may take the lock of a worker that died. Prefect's minimum is 60.",
     )
     max_logins_per_day: int = Field(
-        default=10,
-        ge=1,
-        description="Logins per account and 24 hours. The measured limits of Bluesky are 10 to 100.",
+        default=10, ge=1, description="Logins per account and 24 hours. The measured limits of Bluesky are 10 to 100."
     )
     points_per_hour: int = Field(
         default=5_000,
         ge=1_000,
-        description="Points that an account may spend on writes in an hour; a post takes 3. Lower it to leave room for people.",
+        description="Points an account may spend on writes per hour; a post takes 3. A lower value leaves people some.",
     )
     points_per_day: int = Field(
-        default=35_000, ge=1_000, description="Points that an account may spend on writes in 24 hours."
+        default=35_000, ge=1_000, description="Points an account may spend on writes per 24 hours."
     )
     refusal_cool_down: timedelta = Field(
-        default=timedelta(hours=6),
-        gt=timedelta(),
-        description="The wait before a refused app password is tried again.",
+        default=timedelta(hours=6), gt=timedelta(), description="The wait before a refused app password is tried again."
     )
     hold_for: timedelta = Field(
         default=timedelta(days=7),
         gt=timedelta(),
-        description="The time for which a post is held. A later post is not sent.",
+        description="The time for which a post is held. Afterwards the post is not sent.",
     )
     aws_kms_key_id: str | None = Field(
         default=None,
@@ -77,7 +73,7 @@ class BlueskySettings(PrefectBaseSettings):
     )
     allow_private_addresses: bool = Field(
         default=False,
-        description="Allow URLs in posts to lead into private networks. If off, nobody can reach those through this process.",
+        description="Allow URLs in posts to lead into private networks. Off: nobody can reach those this way.",
     )
 
 

@@ -60,7 +60,9 @@ def normal_app_password(password: str) -> str:
     """
     password = password.strip()
     if not password:
-        raise InvalidInput("app_password", "the app password is empty.", "Create one in the Bluesky app and put it here.")
+        raise InvalidInput(
+            "app_password", "the app password is empty.", "Create one in the Bluesky app and put it here."
+        )
     if _MASK.fullmatch(password):
         raise InvalidInput(
             "app_password",
@@ -85,10 +87,6 @@ def normal_service_url(url: str, field: str = "service_url", example: str = "htt
 
     Raises:
         InvalidInput: the text is not the URL of a server, or passwords would be sent unencrypted over a network.
-
-    Example:
-        >>> normal_service_url("https://Bsky.social/")
-        'https://bsky.social'
     """
     try:
         parts = urlsplit(url.strip())
@@ -128,7 +126,7 @@ def normal_secret_prefix(prefix: str) -> str:
     prefix = prefix.strip().strip("/")
     if not _SECRET_PREFIX.fullmatch(prefix):
         reason = f"a secret's name cannot start with {prefix!r}."
-        raise InvalidInput("secret_prefix", reason, "Use only letters, digits and /_+=.@-")
+        raise InvalidInput("secret_prefix", reason, "Use letters, digits and any of /_+=.@- only.")
     return prefix
 
 

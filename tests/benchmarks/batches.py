@@ -332,13 +332,7 @@ def _draw(found: dict[str, Numbers], path: Path) -> None:
         ("{posts} posts of one account:\nfaster than the SDK's loop", "backlog", "ratio", 8, True),
         ("{posts} posts of 20 accounts, far away:\nfaster than the SDK's loop", "far_away", "ratio", 8, True),
         ("{accounts} accounts, signed in:\ntime of the PDS's own limit", "many_accounts", "ratio", 1.3, False),
-        (
-            "{accounts} accounts, not signed in:\ntime of the PDS's own limit",
-            "many_accounts_cold",
-            "ratio",
-            1.3,
-            False,
-        ),
+        ("{accounts} accounts, not signed in:\ntime of the PDS's own limit", "many_accounts_cold", "ratio", 1.3, False),
         ("{accounts} accounts:\nmemory of an empty flow run", "many_accounts", "memory", 1.5, False),
     ]
     shown = [

@@ -28,9 +28,7 @@ words = st.sampled_from(
 )
 texts = st.lists(words | st.text(st.characters(codec="utf-8"), max_size=20), max_size=40).map(" ".join)
 drafts = st.builds(
-    Draft,
-    kind=st.sampled_from(["hook", "thread", "summary"]),
-    posts=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    Draft, kind=st.sampled_from(["hook", "thread", "summary"]), posts=st.lists(texts, min_size=1, max_size=3).map(tuple)
 )
 
 

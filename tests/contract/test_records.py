@@ -136,10 +136,7 @@ _GOOD: dict[str, Json] = {
     "quotes": _postgate(embeddingRules=[], detachedEmbeddingUris=[_URI] * 50),
 }
 _BAD: dict[str, tuple[Json, str]] = {
-    "five images": (
-        _post(embed=_images(*[_IMAGE] * 5)),
-        "array too big (maximum 4, got 5) at $.record.embed.images",
-    ),
+    "five images": (_post(embed=_images(*[_IMAGE] * 5)), "array too big (maximum 4, got 5) at $.record.embed.images"),
     "an image without alt": (
         _post(embed=_images(_without(_IMAGE, "alt"))),
         'Missing required key "alt" at $.record.embed.images[0]',
@@ -220,10 +217,7 @@ _BAD: dict[str, tuple[Json, str]] = {
         _post(embed=_card(uri="https://example.com/\u00a0")),
         'Invalid uri (got "https://example.com/\u00a0") at $.record.embed.external.uri',
     ),
-    "an embed without a type": (
-        _post(embed={"images": []}),
-        f'{_TYPED} (got {{"images": ...}}) at $.record.embed',
-    ),
+    "an embed without a type": (_post(embed={"images": []}), f'{_TYPED} (got {{"images": ...}}) at $.record.embed'),
     "a quote of no post": (
         _post(embed={**_QUOTE, "record": {**_REF, "uri": "https://bsky.app/"}}),
         'Invalid at-uri (got "https://bsky.app/") at $.record.embed.record.uri',
@@ -232,22 +226,10 @@ _BAD: dict[str, tuple[Json, str]] = {
         _post(embed={**_QUOTE, "record": {**_REF, "cid": "bafy"}}),
         'Invalid CID string (got "bafy") at $.record.embed.record.cid',
     ),
-    "a reply without a root": (
-        _post(reply={"parent": _REF}),
-        'Missing required key "root" at $.record.reply',
-    ),
-    "four languages": (
-        _post(langs=["en", "de", "fr", "it"]),
-        "array too big (maximum 3, got 4) at $.record.langs",
-    ),
-    "a language by name": (
-        _post(langs=["en", "German"]),
-        'Invalid language (got "German") at $.record.langs[1]',
-    ),
-    "a language with an underscore": (
-        _post(langs=["de_DE"]),
-        'Invalid language (got "de_DE") at $.record.langs[0]',
-    ),
+    "a reply without a root": (_post(reply={"parent": _REF}), 'Missing required key "root" at $.record.reply'),
+    "four languages": (_post(langs=["en", "de", "fr", "it"]), "array too big (maximum 3, got 4) at $.record.langs"),
+    "a language by name": (_post(langs=["en", "German"]), 'Invalid language (got "German") at $.record.langs[1]'),
+    "a language with an underscore": (_post(langs=["de_DE"]), 'Invalid language (got "de_DE") at $.record.langs[0]'),
     "a language with a stray part": (
         _post(langs=["de-DE-ab"]),
         'Invalid language (got "de-DE-ab") at $.record.langs[0]',
@@ -264,22 +246,10 @@ _BAD: dict[str, tuple[Json, str]] = {
         _post(labels=_labels("porn", 18)),
         "Expected string value type (got 18) at $.record.labels.values[1].val",
     ),
-    "labels without a type": (
-        _post(labels={"values": []}),
-        f'{_TYPED} (got {{"values": ...}}) at $.record.labels',
-    ),
-    "nine tags": (
-        _post(tags=list("abcdefghi")),
-        "array too big (maximum 8, got 9) at $.record.tags",
-    ),
-    "a tag of 65 graphemes": (
-        _post(tags=["x" * 65]),
-        "grapheme too big (maximum 64, got 65) at $.record.tags[0]",
-    ),
-    "a tag of 650 bytes": (
-        _post(tags=[_FAMILY * 26]),
-        "string too big (maximum 640, got 650) at $.record.tags[0]",
-    ),
+    "labels without a type": (_post(labels={"values": []}), f'{_TYPED} (got {{"values": ...}}) at $.record.labels'),
+    "nine tags": (_post(tags=list("abcdefghi")), "array too big (maximum 8, got 9) at $.record.tags"),
+    "a tag of 65 graphemes": (_post(tags=["x" * 65]), "grapheme too big (maximum 64, got 65) at $.record.tags[0]"),
+    "a tag of 650 bytes": (_post(tags=[_FAMILY * 26]), "string too big (maximum 640, got 650) at $.record.tags[0]"),
     "a facet of 65 graphemes": (
         _post(facets=[_facet(**{"$type": "app.bsky.richtext.facet#tag", "tag": "x" * 65})]),
         "grapheme too big (maximum 64, got 65) at $.record.facets[0].features[0].tag",
@@ -288,22 +258,13 @@ _BAD: dict[str, tuple[Json, str]] = {
         _threadgate(allow=[{"$type": "app.bsky.feed.threadgate#mentionRule"}] * 6),
         "array too big (maximum 5, got 6) at $.record.allow",
     ),
-    "a rule without a type": (
-        _threadgate(allow=[{}]),
-        f"{_TYPED} (got {{}}) at $.record.allow[0]",
-    ),
-    "a list rule without a list": (
-        _allow("listRule"),
-        'Missing required key "list" at $.record.allow[0]',
-    ),
+    "a rule without a type": (_threadgate(allow=[{}]), f"{_TYPED} (got {{}}) at $.record.allow[0]"),
+    "a list rule without a list": (_allow("listRule"), 'Missing required key "list" at $.record.allow[0]'),
     "a list rule with a web address": (
         _allow("listRule", list="https://bsky.app/profile/alice.test/lists/3k"),
         'Invalid at-uri (got "https://bsky.app/profile/alice.test/lists/3k") at $.record.allow[0].list',
     ),
-    "a threadgate of nothing": (
-        _without(_threadgate(), "post"),
-        'Missing required key "post" at $.record',
-    ),
+    "a threadgate of nothing": (_without(_threadgate(), "post"), 'Missing required key "post" at $.record'),
     "301 hidden replies": (
         _threadgate(hiddenReplies=[_URI] * 301),
         "array too big (maximum 300, got 301) at $.record.hiddenReplies",
@@ -320,10 +281,7 @@ _BAD: dict[str, tuple[Json, str]] = {
         _postgate(detachedEmbeddingUris=[_URI] * 51),
         "array too big (maximum 50, got 51) at $.record.detachedEmbeddingUris",
     ),
-    "a postgate without a time": (
-        _without(_postgate(), "createdAt"),
-        'Missing required key "createdAt" at $.record',
-    ),
+    "a postgate without a time": (_without(_postgate(), "createdAt"), 'Missing required key "createdAt" at $.record'),
 }
 
 
@@ -364,10 +322,7 @@ def test_a_blob_in_a_gallery_must_be_as_it_was_uploaded(caller: Caller) -> None:
             {"mimeType": "image/jpeg"},
             "Referenced Mimetype does not match stored blob. Expected: image/png, Got: image/jpeg",
         ),
-        "InvalidSize": (
-            {"size": 1},
-            f"Referenced Size does not match stored blob. Expected: {blob['size']}, Got: 1",
-        ),
+        "InvalidSize": ({"size": 1}, f"Referenced Size does not match stored blob. Expected: {blob['size']}, Got: 1"),
     }
     for error, (changes, message) in refusals.items():
         record = _post(embed=_gallery({**_ITEM, "image": {**blob, **changes}}))

@@ -76,10 +76,7 @@ GIVEN: dict[str, tuple[Case, Answer]] = {
     "for a service of a DID": (lambda c: _ask(c, aud="did:web:video.bsky.app#bsky_video"), OK),
     "for a PDS by its address": (lambda c: _ask(c, aud="did:web:127.0.0.1"), OK),
     "for a PDS by its port": (lambda c: _ask(c, aud="did:web:localhost%3A2583"), OK),
-    "for nobody": (
-        lambda c: _ask(c, aud=""),
-        (400, "InvalidRequest", _PARAMS + 'Missing required key "aud"'),
-    ),
+    "for nobody": (lambda c: _ask(c, aud=""), (400, "InvalidRequest", _PARAMS + 'Missing required key "aud"')),
     "for somebody without a DID": (lambda c: _ask(c, aud="video.bsky.app"), _NO_AUDIENCE),
     "for a DID of another method": (lambda c: _ask(c, aud="did:example:video"), _NO_AUDIENCE),
     "for a port of the web": (lambda c: _ask(c, aud="did:web:example.com%3A2583"), _NO_AUDIENCE),
@@ -111,11 +108,7 @@ GIVEN: dict[str, tuple[Case, Answer]] = {
     "until yesterday": (lambda c: _ask(c, exp=_in(-86_400)), (400, "BadExpiration", "expiration is in past")),
     "for two hours": (
         lambda c: _ask(c, exp=_in(7200)),
-        (
-            400,
-            "BadExpiration",
-            "cannot request a token with an expiration more than an hour in the future",
-        ),
+        (400, "BadExpiration", "cannot request a token with an expiration more than an hour in the future"),
     ),
     "for any method and two minutes": (
         lambda c: _ask(c, lxm="", exp=_in(120)),
@@ -130,10 +123,7 @@ GIVEN: dict[str, tuple[Case, Answer]] = {
         (400, "InvalidRequest", _PARAMS + 'Expected integer value type (got "soon")'),
     ),
     "to nobody": (lambda c: c.get(ASK, aud=_PDS), (401, "AuthMissing", "Authentication Required")),
-    "for a refresh token": (
-        lambda c: c.get(ASK, aud=_PDS, auth="Bearer " + c.session["refreshJwt"]),
-        _UNVERIFIED,
-    ),
+    "for a refresh token": (lambda c: c.get(ASK, aud=_PDS, auth="Bearer " + c.session["refreshJwt"]), _UNVERIFIED),
     "for a service token": (lambda c: c.get(ASK, aud=_PDS, auth="Bearer " + _token(c)), _UNVERIFIED),
     "to an account that was taken down": (
         lambda c: c.get(ASK, aud=_PDS, auth=c.token(expires_in=_HOUR, scope="com.atproto.takendown")),

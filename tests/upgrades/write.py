@@ -118,10 +118,7 @@ def sign_in() -> None:
         block: Any = BlueskyCredentials.load(name)
         block.ensure_session()
         other = BlueskyCredentials(
-            handle=HANDLE,
-            app_password=SecretStr(REFUSED),
-            service_url=PDS,
-            aws_credentials=block.aws_credentials,
+            handle=HANDLE, app_password=SecretStr(REFUSED), service_url=PDS, aws_credentials=block.aws_credentials
         )
         try:
             other.ensure_session()

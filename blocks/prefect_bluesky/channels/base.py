@@ -21,7 +21,7 @@ class Published:
 
 
 class Channel(Protocol):
-    """A place to publish posts. To add a channel, write a class with these members; no other code changes."""
+    """A place to publish posts. To add a channel, see docs/adding-a-channel.md."""
 
     @property
     def rules(self) -> Rules:

@@ -1,4 +1,4 @@
-"""Held runs: runs of deployments whose account cannot sign in. `publish-held` sends their posts once it can.
+"""Held runs: runs of deployments whose account cannot sign in, or whose worker died. `publish-held` sends their posts.
 
 Only a deployment's run is held. A script fails with the error, as a person is there to see the error and decide.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-
 # As few as possible: within a link, Prefect's older UI shows a backslash as it is.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))")
 _BLOCK_START = re.compile(r"^(\d*)([#>+=.)-])")

@@ -20,13 +20,7 @@ API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 
 @contextmanager
 def api_client() -> Iterator[SyncPrefectClient]:
-    """Yield a client of the available Prefect API.
-
-    Example:
-        >>> with api_client() as client:
-        ...     client.hello().status_code
-        200
-    """
+    """Yield a client of the available Prefect API."""
     url = PREFECT_API_URL.value()
     if url:
         yield _client(url, PREFECT_API_KEY.value(), PREFECT_API_AUTH_STRING.value())
@@ -38,11 +32,7 @@ def api_client() -> Iterator[SyncPrefectClient]:
 
 @contextmanager
 def ignoring_api_trouble(what: str) -> Iterator[None]:
-    """Log API errors instead of raising them: a failed run whose posts are out would be started again.
-
-    Args:
-        what: the consequence for the log, such as `The artifact could not be made`.
-    """
+    """Log API errors after `what` instead of raising them: a failed run whose posts are out would be started again."""
     try:
         yield
     except API_TROUBLE as trouble:

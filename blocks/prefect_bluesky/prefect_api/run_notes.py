@@ -1,4 +1,7 @@
-"""Notes that a flow run keeps on Prefect's server, for its retries on any worker."""
+"""Notes that a flow run keeps on Prefect's server, for its retries on any worker.
+
+Outside a flow run, saving and loading notes raises RuntimeError.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,7 @@ def can_keep_notes() -> bool:
 def save_note(key: str, value: Any) -> bool:
     """Store a note unless its key is taken. Return whether the note is new: True for only one of concurrent callers.
 
-    Args:
-        key: letters, digits and dashes.
-        value: any JSON value; no secret.
-
-    Raises:
-        RuntimeError: this code does not run inside a flow run.
+    A key has letters, digits and dashes. The value is any JSON value and holds no secret.
     """
     run, prefix = _place()
     with api_client() as client:
@@ -44,21 +42,13 @@ def save_note(key: str, value: Any) -> bool:
 
 
 def load_note(key: str) -> Any:
-    """Return the note stored under a key, or None.
-
-    Raises:
-        RuntimeError: this code does not run inside a flow run.
-    """
+    """Return the note stored under a key, or None."""
     run, prefix = _place()
     return _read(run, prefix + key)
 
 
 def load_notes(prefix: str) -> list[Any]:
-    """Return all notes whose keys start with a prefix.
-
-    Raises:
-        RuntimeError: this code does not run inside a flow run.
-    """
+    """Return all notes whose keys start with a prefix."""
     run, own = _place()
     found: list[Any] = []
     with api_client() as client:

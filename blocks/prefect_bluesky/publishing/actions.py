@@ -21,8 +21,8 @@ from prefect_bluesky.protocol import (
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
 from prefect_bluesky.publishing.commits import Outcome, send
-from prefect_bluesky.publishing.materials import LocalMaterials, ResolvedMaterials, UploadedMaterials
-from prefect_bluesky.publishing.post_records import Materials, compose
+from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
+from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
 from prefect_bluesky.sessions import Authenticator, BearerAuth, SessionStatus
 
@@ -113,7 +113,7 @@ def _publication(
 ) -> Publication:
     if key and not key.isprintable():
         raise InvalidInput("key", "it holds a character that cannot be printed.", "Write a line of text.")
-    return Publication.of(
+    return Publication(
         post,
         account,
         materials,

@@ -201,12 +201,7 @@ class _Sender:
 
 def _writes(publication: Publication) -> list[dict[str, Any]]:
     return [
-        {
-            "$type": f"{_WRITE}#create",
-            "collection": record.collection,
-            "rkey": record.rkey,
-            "value": record.value,
-        }
+        {"$type": f"{_WRITE}#create", "collection": record.collection, "rkey": record.rkey, "value": record.value}
         for record in publication.prepare_records()
     ]
 

@@ -44,28 +44,39 @@ Json = dict[str, Any]
 
 
 class NoMaterials:
-    """Stand-ins, with nothing loaded: enough to recognise a post by what the person wrote."""
+    """Stand-ins for what a record needs from outside, with nothing loaded: enough to recognise a post by its text."""
 
     def did_of(self, handle: str) -> str | None:
+        """Return the DID of a mentioned handle, or None if nobody has the handle."""
         return None
 
     def reference(self, text: str, field: str) -> StrongRef:
+        """Return the record that a URI or an address names; errors name `field`, as in each of these methods."""
         return StrongRef(str(parse_reference(text)), "", {})
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
+        """Return an image's blob, width and height in pixels."""
         return {}, 1, 1
 
     def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+        """Return a video's blob, and its width and height in pixels if they are known."""
         return {}, None
 
     def captions(self, captions: Captions, field: str) -> Json:
+        """Return the blob of a caption file."""
         return {}
 
     def page(self, url: str) -> Page:
+        """Return what a page says about itself: nothing if the page cannot be read."""
         return Page("", "", None)
 
     def picture(self, url: str) -> Json | None:
+        """Return the blob of a page's picture, or None if it cannot be loaded."""
         return None
+
+
+Materials = NoMaterials
+"""The interface: each kind of materials builds on the stand-ins."""
 
 
 class LocalMaterials(NoMaterials):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from prefect_bluesky.media import File
-from prefect_bluesky.posts import NOBODY, REPLY_RULES, Captions, Image, LinkCard, Post, ThreadPost, Video, rich_text
+from prefect_bluesky.posts import NOBODY, REPLY_RULES, Image, LinkCard, Post, ThreadPost, Video, rich_text
 from prefect_bluesky.protocol import (
     POST_COLLECTION,
     POSTGATE_COLLECTION,
@@ -18,37 +17,13 @@ from prefect_bluesky.protocol import (
     cid,
     image_items,
 )
+from prefect_bluesky.publishing.materials import Materials
 from prefect_bluesky.web import Page
 
 _GALLERY_FROM = 5
 """More than four images are a gallery (lexicons/app/bsky/embed/images.json takes four)."""
 
 Json = dict[str, Any]
-
-
-class Materials(Protocol):
-    """The source of everything that a record needs from outside the post."""
-
-    def did_of(self, handle: str) -> str | None:
-        """Return the DID of a mentioned handle, or None if nobody has the handle."""
-
-    def reference(self, text: str, field: str) -> StrongRef:
-        """Return the record that a URI or an address names."""
-
-    def image(self, file: File, field: str) -> tuple[Json, int, int]:
-        """Return an image's blob, width and height in pixels; errors name `field`."""
-
-    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
-        """Return a video's blob, and its width and height in pixels if they are known."""
-
-    def captions(self, captions: Captions, field: str) -> Json:
-        """Return the blob of a caption file."""
-
-    def page(self, url: str) -> Page:
-        """Return what a page says about itself: nothing if the page cannot be read."""
-
-    def picture(self, url: str) -> Json | None:
-        """Return the blob of a page's picture, or None if it cannot be loaded."""
 
 
 def compose(
@@ -186,16 +161,8 @@ def _video(video: Video, materials: Materials, field: str) -> Json:
         for number, each in enumerate(video.captions)
     ]
     blob, size = materials.video(video, field)
-    options = {
-        "alt": video.alt,
-        "aspectRatio": size and {"width": size[0], "height": size[1]},
-        "captions": captions,
-    }
-    return {
-        "$type": "app.bsky.embed.video",
-        "video": blob,
-        **{name: value for name, value in options.items() if value},
-    }
+    options = {"alt": video.alt, "aspectRatio": size and {"width": size[0], "height": size[1]}, "captions": captions}
+    return {"$type": "app.bsky.embed.video", "video": blob, **{name: value for name, value in options.items() if value}}
 
 
 def _card(card: LinkCard, materials: Materials, field: str) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_bluesky.errors import CidMismatch, KeyConflict, RequestRefused, ServiceUnavailable
 from prefect_bluesky.posts import Post, ThreadPost
 from prefect_bluesky.protocol import POST_COLLECTION, Record, record_keys, xrpc
-from prefect_bluesky.publishing.materials import NoMaterials
-from prefect_bluesky.publishing.post_records import Materials, compose, images_in, outline
+from prefect_bluesky.publishing.materials import Materials, NoMaterials
+from prefect_bluesky.publishing.post_records import compose, images_in, outline
 from prefect_bluesky.sessions import SessionStatus
 
 
@@ -44,39 +44,33 @@ class Publication:
     Args:
         post: the post, as a person wrote it.
         account: the account whose repository the post goes to.
-        rkeys: the record keys of its posts.
-        next_rkey: the record key that a post after the last would have.
-        created_at: the time that the post states.
         materials: everything that the records need from outside; loaded once, when it is needed.
-        is_repeatable: whether another attempt has the same record keys.
+        key: distinguishes the post from all others of the account; the same on each attempt.
+        planned_at: the planned time, if it is the same on each attempt.
+        created_at: the time that the post states.
+        is_repeatable: whether another attempt has the same key.
         look_first: whether the post may be out already.
     """
 
     post: Post
     account: SessionStatus
-    rkeys: Sequence[str]
-    next_rkey: str
-    created_at: datetime
     materials: Materials
+    _: KW_ONLY
+    key: str
+    planned_at: datetime | None
+    created_at: datetime
     is_repeatable: bool
     look_first: bool
 
-    @classmethod
-    def of(
-        cls,
-        post: Post,
-        account: SessionStatus,
-        materials: Materials,
-        *,
-        key: str,
-        planned_at: datetime | None,
-        created_at: datetime,
-        is_repeatable: bool,
-        look_first: bool,
-    ) -> Publication:
-        """Fix the record keys of a post: the same for each attempt with this key and planned time."""
-        *rkeys, next_rkey = record_keys(account.did, key, planned_at, count=len(post.posts()) + 1)
-        return cls(post, account, rkeys, next_rkey, created_at, materials, is_repeatable, look_first)
+    @cached_property
+    def _keys(self) -> list[str]:
+        # One more than there are posts: the key that a longer thread with the same beginning would use.
+        return record_keys(self.account.did, self.key, self.planned_at, count=len(self.post.posts()) + 1)
+
+    @property
+    def rkeys(self) -> Sequence[str]:
+        """The record keys of the posts."""
+        return self._keys[:-1]
 
     @property
     def uri(self) -> str:
@@ -149,7 +143,7 @@ class Publication:
             if found is None or not (found[0] == record.cid or _is_same(part, record.value, found[1])):
                 raise KeyConflict(record.uri(self.account.did))
             cids[record.rkey] = found[0]
-        if self._stored(POST_COLLECTION, self.next_rkey):
+        if self._stored(POST_COLLECTION, self._keys[-1]):
             raise KeyConflict(posts[0].uri(self.account.did))  # a longer thread with the same beginning
         return self._published(cids)
 

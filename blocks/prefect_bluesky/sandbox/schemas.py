@@ -8,8 +8,7 @@ _IMAGE = blob("image/*", 2_000_000)
 _IMAGES = fields(
     {
         "images": array(
-            typed("app.bsky.embed.images#image", {"image": _IMAGE, "alt": string(), "aspectRatio?": _ASPECT_RATIO}),
-            4,
+            typed("app.bsky.embed.images#image", {"image": _IMAGE, "alt": string(), "aspectRatio?": _ASPECT_RATIO}), 4
         )
     }
 )
@@ -156,13 +155,7 @@ PUT_RECORD = fields(
     }
 )
 DELETE_RECORD = fields(
-    {
-        **_REPO,
-        **_COLLECTION,
-        "rkey": string("record-key"),
-        "swapRecord?": string("cid"),
-        "swapCommit?": string("cid"),
-    }
+    {**_REPO, **_COLLECTION, "rkey": string("record-key"), "swapRecord?": string("cid"), "swapCommit?": string("cid")}
 )
 APPLY_WRITES = fields({**_REPO, "validate?": boolean, "writes": array(_WRITES), "swapCommit?": string("cid")})
 CREATE_SESSION = fields(

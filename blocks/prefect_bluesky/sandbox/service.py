@@ -27,12 +27,7 @@ class Service:
     """
 
     def __init__(
-        self,
-        lifetimes: Lifetimes,
-        pds_url: str,
-        *,
-        did_doc: bool,
-        on_request: Callable[[Request], None] | None,
+        self, lifetimes: Lifetimes, pds_url: str, *, did_doc: bool, on_request: Callable[[Request], None] | None
     ) -> None:
         self.lock = threading.RLock()
         self.clock = Clock()
@@ -64,7 +59,5 @@ def _did_document(pds_url: str, holder: Holder) -> Json:
         "id": holder.did,
         "alsoKnownAs": [f"at://{holder.handle}"],
         "verificationMethod": [],
-        "service": [
-            {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds_url},
-        ],
+        "service": [{"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds_url}],
     }

@@ -23,11 +23,11 @@ from prefect_bluesky.errors import (
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.account_state import AccountState
+from prefect_bluesky.sessions.alerting import Alerting
 from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.login import LoginResult, create_session, refresh_session
 from prefect_bluesky.sessions.policy import Cooldown, LoginPolicy
 from prefect_bluesky.sessions.refusals import ends, raise_if_recently_refused, refusal_of
-from prefect_bluesky.sessions.reports import Reports
 from prefect_bluesky.sessions.session import Session, SessionStatus
 from prefect_bluesky.sessions.stores.base import SessionStore
 
@@ -52,7 +52,7 @@ class Authenticator:
     ) -> None:
         self.account = account
         self.state = AccountState(account, service_url, store, app_password)
-        self._reports = Reports(self.state, reporter, now)
+        self._alerting = Alerting(self.state, reporter, now)
         self._policy, self._reporter, self._now = policy, reporter, now
         self._worker_lock, self._thread_lock = lock, Lock()
         self._refresh_cooldown, self._save_cooldown = Cooldown(now), Cooldown(now)
@@ -75,7 +75,7 @@ class Authenticator:
             return not self._is_due(session, wanted) and (max_age is None or timedelta() <= age <= max_age)
 
         session = self.state.session
-        if session is not None and suffices(session) and not self._must_save() and self._reports.is_settled:
+        if session is not None and suffices(session) and not self._must_save() and self._alerting.is_settled:
             return self._status(session, "reused")
         return self._status(*self._renew(suffices))
 
@@ -103,7 +103,7 @@ class Authenticator:
 
     def repeat_lost_alert(self) -> None:
         """Report the open refusal again if its alert has reached nobody."""
-        self._reports.repeat_lost_alert()
+        self._alerting.repeat_lost_alert()
 
     def note(self, error: AuthError) -> None:
         """Store and report that the server refused the account in a correctly signed call."""
@@ -169,9 +169,9 @@ class Authenticator:
             try:
                 renewed = self._reuse_or_renew(suffices)
             except BlueskyError as error:
-                self._reports.report_unstored(error)
+                self._alerting.report_unstored(error)
                 raise
-            self._reports.report_end_of_unstored()
+            self._alerting.report_end_of_unstored()
             return renewed
 
     def _reuse_or_renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
@@ -180,13 +180,13 @@ class Authenticator:
             state.load()
         elif self._must_save():
             self._save(state.session)
-        if not self._reports.is_due:
+        if not self._alerting.is_due:
             if state.session is not None and suffices(state.session) and not state.is_refused:
                 return state.session, "reused"
             raise_if_recently_refused(state, self._policy, self._now())
         with self._worker_lock():
             self._read_again()
-            self._reports.send()
+            self._alerting.send()
             if state.session is not None and suffices(state.session) and not state.is_refused:
                 return state.session, "reused"
             raise_if_recently_refused(state, self._policy, self._now())
@@ -263,10 +263,10 @@ class Authenticator:
 
     def _remember(self, error: AuthError, *, ends_session: bool = False) -> None:
         """Store for all workers that the account cannot be used. Report a new refusal."""
-        alerts = self._reports.may_alert
+        alerts = self._alerting.may_alert
         refusal = refusal_of(self.state, error, self._now(), ends_session=ends_session, alerts=alerts)
         self.state.remember(refusal, ends_session=ends_session)
-        self._reports.send()
+        self._alerting.send()
 
     def _save_and_use(self, renewed: LoginResult, event: str) -> Session:
         """Save a new session, then return it, or the session of a worker that saved first."""
@@ -281,7 +281,7 @@ class Authenticator:
             error = AuthError(renewed.problem, self.account)
             self._remember(error)
             raise error
-        self._reports.send()
+        self._alerting.send()
         if state.session is not session and state.session is not None:
             return state.session
         done = "signed in" if by_login else "session refreshed"

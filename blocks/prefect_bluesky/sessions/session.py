@@ -1,4 +1,4 @@
-"""A session: the two tokens of an account, and their claims."""
+"""A session as data: two tokens and their claims. `login` fetches a session, `authenticator` decides when."""
 
 from __future__ import annotations
 

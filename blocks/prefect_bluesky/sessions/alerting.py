@@ -1,4 +1,4 @@
-"""Report an account's refusals to Prefect: the beginning and the end of each incident, once."""
+"""Decide whether Prefect hears of an account's refusal, and report its beginning and its end, once each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prefect_bluesky.sessions.policy import Cooldown
 from prefect_bluesky.sessions.refusals import incident_of
 
 
-class Reports:
-    """The reports of one account's incidents. If a worker fails to send a report, the next worker sends it."""
+class Alerting:
+    """The alerts of one account. If a worker fails to send a report, the next worker sends it."""
 
     def __init__(self, state: AccountState, reporter: Reporter, now: Callable[[], datetime]) -> None:
         self._state, self._reporter, self._now = state, reporter, now
