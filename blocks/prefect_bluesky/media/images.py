@@ -47,21 +47,11 @@ def fit_image(data: bytes, *, max_bytes: int, max_side: int = 4000) -> FittedIma
 
     The same input gives the same bytes each time, so that another attempt at a post finds the blob of the first.
 
-    Args:
-        data: a JPEG, PNG, WebP, GIF, TIFF or BMP file; of several frames the first is taken.
-        max_bytes: bytes of the result at most.
-        max_side: the longest side of the result in pixels; at most 16383, the maximum of WebP.
+    `data` is a JPEG, PNG, WebP, GIF, TIFF or BMP file, of whose frames the first is taken. The result has at most
+    `max_bytes`, and `max_side` pixels a side (at most 16383, the maximum of WebP).
 
     Raises:
         InvalidInput: the file is no such image, is damaged, is too large to decode, or cannot be made to fit.
-
-    Example:
-        >>> from io import BytesIO
-        >>> from PIL import Image
-        >>> file = BytesIO()
-        >>> Image.new("RGB", (300, 200)).save(file, "PNG")
-        >>> fit_image(file.getvalue(), max_bytes=976 * 1024)
-        FittedImage(mime_type='image/png', width=300, height=200)
     """
     with _reading(data):
         source, size = _decoded(data, max_side)

@@ -33,11 +33,7 @@ _DAG_CBOR, _RAW = b"\x71", b"\x55"  # https://atproto.com/specs/data-model#link-
 class Record:
     """A record as it is sent and stored.
 
-    Args:
-        collection: the kind of record, such as `app.bsky.feed.post`.
-        rkey: the record key.
-        value: the record's JSON.
-        cid: the CID that the server will give the record.
+    The collection is the kind of record, such as `app.bsky.feed.post`; the CID is the one that the server will compute.
     """
 
     collection: str
@@ -53,12 +49,9 @@ class Record:
 def record_keys(did: str, key: str, planned_at: datetime | None = None, *, count: int = 1) -> list[str]:
     """Return the record keys of a thread's posts: always the same for the same account, key and planned time.
 
-    Args:
-        did: the account's DID.
-        key: distinguishes this thread from all others of the account.
-        planned_at: the planned time, if it is fixed. The TIDs are then in the minute before it, which keeps the order
-            of the repository. Two keys of that minute collide once in 6e10 pairs, without a time once in 3e16.
-        count: the number of posts; their keys follow each other as the posts do.
+    Without a planned time, two keys of one account collide once in 3e16 pairs. With one, the TIDs are in the minute
+    before it, which keeps the order of the repository, and two keys of that minute collide once in 6e10 pairs. The keys
+    of `count` posts follow each other as the posts do.
 
     Returns:
         TIDs, 13 characters each.

@@ -17,12 +17,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 class Attempt:
     """The attempt that is under way, by which a repeated publish is recognised.
 
-    Args:
-        key: the same for each attempt of one run, another for another run.
-        planned_at: the planned start of the run, the same for each attempt; None if only the key stays the same.
-        created_at: the time that the post states: a run may publish many posts over hours.
-        is_first: whether nothing can have been sent under this key yet.
-        is_repeatable: whether another attempt has the same key.
+    A repeated attempt has the same `key` and `planned_at` (the planned start of the run; None if only the key stays the
+    same). `created_at` is the time that the post states. `is_first` says that nothing can have been sent under the key
+    yet, `is_repeatable` that another attempt has the same key.
     """
 
     key: str

@@ -28,12 +28,9 @@ _HOUR = 3600
 class Allowance:
     """A bucket of points that refills slowly.
 
-    A server counts in windows whose beginnings nobody knows. In no hour and no day, whenever it begins, are more points
-    taken than the bucket holds and refills in that time.
-
-    Args:
-        capacity: points that the bucket holds.
-        per_second: points that it refills in a second.
+    The bucket holds `capacity` points and refills `per_second`. A server counts in windows whose beginnings nobody
+    knows. In no hour and no day, whenever it begins, are more points taken than the bucket holds and refills in that
+    time.
     """
 
     capacity: int
@@ -41,12 +38,7 @@ class Allowance:
 
     @classmethod
     def of(cls, per_hour: int, per_day: int) -> Allowance:
-        """Return the largest allowance for the points that may be taken in an hour and in a day.
-
-        Example:
-            >>> Allowance.of(5_000, 35_000)
-            Allowance(capacity=3695, per_second=0.36231884057971014)
-        """
+        """Return the largest allowance for the points that may be taken in an hour and in a day."""
         # Where both count, capacity + refill of 1 hour = per_hour and capacity + refill of 24 hours = per_day.
         refill = min(per_hour / 2, max((per_day - per_hour) / 23, per_day / 48))
         return cls(int(min(per_hour - refill, per_day - 24 * refill)), refill / _HOUR)
@@ -60,9 +52,6 @@ def spend(account: SessionStatus, points: int, *, method: str) -> None:
 
     Raises:
         BudgetSpent: fewer points are left.
-
-    Example:
-        >>> spend(credentials.ensure_session(), 200 * CREATE, method="com.atproto.repo.applyWrites")
     """
     settings = current_settings()
     allowance = Allowance.of(settings.points_per_hour, settings.points_per_day)

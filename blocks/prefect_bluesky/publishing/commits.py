@@ -43,26 +43,13 @@ Outcome = PublishedPost | BlueskyError
 
 
 def send(publications: Sequence[Publication], account: SessionStatus, auth: BearerAuth) -> list[Outcome]:
-    """Publish posts of one account in order, unless they are published already.
+    """Publish posts of one account in order, unless they are published already; return the outcome of each.
 
-    A post that cannot be published stops no other. Trouble of the account or its server stops all that remain.
-
-    Args:
-        publications: the posts, each with record keys of its own.
-        account: their account.
-        auth: signs the writes.
-
-    Returns:
-        the outcome of each post. The errors are
-
-        - `KeyConflict`: another post has the key.
-        - `CidMismatch`: the post is published, but the server computed another CID.
-        - `AuthError`, `StoreError`: the account cannot sign in, or may not write.
-        - `RequestRefused`: the server refuses the post.
-        - `RateLimited`: the post is not out.
-        - `ServiceUnavailable`: it is unknown whether the post is out; if `retryable`, the same publication may be sent
-          again.
-        - `InvalidInput`, `SourceUnavailable`: as `Publication.prepare_records`.
+    A post that cannot be published stops no other. Trouble of the account or its server stops all that remain. The
+    errors are `KeyConflict` (another post has the key), `CidMismatch` (published, under another CID), `AuthError` and
+    `StoreError` (the account cannot sign in, or may not write), `RequestRefused`, `RateLimited` (not out),
+    `ServiceUnavailable` (it is unknown whether the post is out; if `retryable`, the same publication may be sent
+    again), and those of `Publication.prepare_records`.
     """
     return _Sender(account, auth).send(publications)
 

@@ -101,30 +101,18 @@ class Publication:
         return self._found(self._composed(NoMaterials()))
 
     def find_after_write(self) -> PublishedPost | None:
-        """Return the post if a write whose answer was lost has published it.
-
-        Raises: as `find_earlier`.
-        """
+        """Return the post if a write whose answer was lost has published it; raises as `find_earlier`."""
         return self._found(self._records)
 
     def confirm(self, cids: Sequence[str]) -> PublishedPost:
-        """Return the published post, from the CIDs that the server answered, one for each record.
-
-        Raises:
-            CidMismatch: the post is published, but the server computed another CID.
-        """
+        """Return the published post, or raise CidMismatch if the server answered other CIDs than were computed."""
         for record, cid in zip(self._records, cids, strict=True):
             if cid != record.cid:
                 raise CidMismatch(record.uri(self.account.did), record.cid, cid)
         return self._published({each.rkey: each.cid for each in self._records if each.collection == POST_COLLECTION})
 
     def check_for_remains(self) -> None:
-        """Fail if the rest of a deleted thread is stored under the key, which makes the server refuse the write.
-
-        Raises:
-            KeyConflict: a later post or a gate is stored.
-            ServiceUnavailable, RateLimited: the server cannot be asked now.
-        """
+        """Raise KeyConflict if the rest of a deleted thread is stored under the key: the server refuses the write."""
         for record in self._records[1:]:
             if self._stored(record.collection, record.rkey):
                 raise KeyConflict(record.uri(self.account.did))

@@ -43,13 +43,8 @@ def upload_video(
 
     Safe to repeat: the service recognises a video of the account and continues its job, or returns the result.
 
-    Args:
-        data: the video, an MP4.
-        name: a file name, such as `launch.mp4`.
-        account: the video's account.
-        auth: signs requests to the account's PDS.
-        service_url: the video service.
-        on_progress: called with the job's state, such as `JOB_STATE_ENCODING`, and its percentage if known.
+    `name` is a file name such as `launch.mp4`; `auth` signs requests to the account's PDS. `on_progress` is called with
+    the job's state, such as `JOB_STATE_ENCODING`, and its percentage if known.
 
     Raises:
         ServiceUnavailable: the PDS or the service does not answer, or is not done after `PROCESSING_LIMIT`.
