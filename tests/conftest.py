@@ -130,9 +130,16 @@ def real_pds() -> Iterator[pds_server.RealPds]:
         yield pds
 
 
+@pytest.fixture(scope="module")
+def pds() -> Iterator[sandbox.Sandbox]:
+    """Run a sandbox for one module, which may move its clock and let it fail."""
+    with sandbox.run() as own:
+        yield own
+
+
 @pytest.fixture(params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
-def pds(request: pytest.FixtureRequest) -> Pds:
-    """Both: what is said of one is asked of the other."""
+def each_pds(request: pytest.FixtureRequest) -> Pds:
+    """Return the sandbox, then a real PDS: both must behave alike."""
     found: Pds = request.getfixturevalue(f"{request.param}_pds")
     return found
 

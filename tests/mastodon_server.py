@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import regex
 from twitter_text import extract_urls_with_indices
 
-from tests.support import http_server
+from tests.support import QuietHandler, http_server
 
 # app/models/account.rb of Mastodon 4.5
 _USERNAME = r"[a-z0-9_]+(?:[.-]+[a-z0-9_]+)*"
@@ -169,7 +168,7 @@ def run() -> Iterator[MastodonServer]:
     """An instance, until the context ends."""
     instance = MastodonServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def _deal(self) -> None:
             split = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -184,17 +183,9 @@ def run() -> Iterator[MastodonServer]:
                 self.close_connection = True
                 self.connection.close()
                 return
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(status, json.dumps(content).encode(), Content_Type="application/json")
 
         do_GET = do_POST = _deal
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
     with http_server(Handler) as port:
         instance.url = f"http://127.0.0.1:{port}"

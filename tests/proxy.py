@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from itertools import count
 from threading import Thread
 from urllib.parse import urlsplit
+
+from tests.support import QuietHandler
 
 _PATIENCE = 60.0
 """Seconds that a server may take to answer."""
@@ -102,13 +104,13 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
     numbers = count(1)
     trouble: list[BaseException] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         timeout = _PATIENCE
         wbufsize = -1  # head and body leave together: apart, the body waits 40 ms for the client's acknowledgement
         disable_nagle_algorithm = True
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             method = re.sub(r"^/xrpc/|\?.*", "", self.path)
             headers = dict(_passed_on(self.headers.items()))
@@ -142,9 +144,6 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
             if silence is Silence.GONE:
                 proxy.shutdown()
                 proxy.socket.close()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
     class Server(ThreadingHTTPServer):
         daemon_threads = False  # so that their end is waited for

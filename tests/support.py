@@ -16,7 +16,9 @@ from uuid import UUID, uuid4
 import httpx
 from PIL import Image
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow
@@ -110,6 +112,22 @@ def run_deployed(flow: Flow[Any, Any], given: dict[str, Any], **parameters: Any)
         return client.read_flow_run(run.id), state
 
 
+def run_to_state(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:
+    """Run a flow. Return the state in which it ends."""
+    state: Any = flow(**parameters, return_state=True)
+    assert isinstance(state, State)
+    return state
+
+
+def runs_of(deployment: UUID) -> list[FlowRun]:
+    """Return the runs of a deployment, the earliest first."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        )
+
+
 def forget_stored_session(credentials: BlueskyCredentials) -> None:
     """Have none of it in Prefect: a PDS of an earlier test may have had this port, and an account of this handle."""
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
@@ -152,6 +170,15 @@ def expire_access_token(pds: Pds, account: Account, credentials: BlueskyCredenti
     forget_processes_memory()
 
 
+def expired(pds: Pds, aws_credentials: AwsCredentials | None = None) -> tuple[Any, BlueskyCredentials]:
+    """Create an account that has signed in and whose access token has expired. Return the account and its block."""
+    account = pds.create_account()
+    credentials = block(pds, account, aws_credentials=aws_credentials)
+    credentials.ensure_session()
+    expire_access_token(pds, account, credentials)
+    return account, credentials
+
+
 @contextmanager
 def counted(pds: Pds) -> Iterator[dict[str, int]]:
     """Count the requests that arrive at a PDS meanwhile, by method; filled when the context ends."""
@@ -186,6 +213,25 @@ def record_at(pds: Pds, uri: str) -> dict[str, Any]:
     return found
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    """A request handler that logs nothing."""
+
+    def body(self) -> bytes:
+        """Read the body of the request."""
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Answer the request; in header names, `_` stands for `-`."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @contextmanager
 def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """A server on loopback, until the context ends; its port."""
@@ -209,19 +255,12 @@ def web_page(
 ) -> Iterator[str]:
     """A server that answers with a file if it has one by that path, and else with the same body."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             on_request(self.path)
-            content = files.get(self.path, body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(status, files.get(self.path, body))
 
         do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
     with http_server(Handler) as port:
         yield f"http://127.0.0.1:{port}"

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.compose.ai import AIGenerator
 from prefect_bluesky.compose.idea import Idea
 from prefect_bluesky.errors import DoesNotFit, GeneratorFailed, InvalidInput
-from tests.support import http_server
+from tests.support import QuietHandler, http_server
 
 IDEA = Idea(text="Release 2.0 is out.", link="https://example.com/2.0")
 GOOD = json.dumps({"drafts": [{"kind": "link", "posts": ["2.0 is here"]}, {"kind": "thread", "posts": ["One", "Two"]}]})
@@ -62,18 +61,10 @@ class ModelServer:
 def serving(*answers: str | int) -> Iterator[ModelServer]:
     model = ModelServer(*answers)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status, content = model.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
+            status, content = model.answer(json.loads(self.body()))
+            self.answer(status, json.dumps(content).encode(), Content_Type="application/json")
 
     with http_server(Handler) as port:
         model.url = f"http://127.0.0.1:{port}/v1"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +19,7 @@ from pydantic import SecretStr
 from prefect_bluesky.channels import AppriseChannel, AppriseService, Published, Variant, load_channel
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.errors import DoesNotFit, InvalidInput, Unconfirmed
-from tests.support import http_server
+from tests.support import QuietHandler, http_server
 
 TELEGRAM = "tgram://123456789:abcdefghijklmnopqrstuvwxyz012345678/@news"
 
@@ -39,29 +37,17 @@ class Place:
         return AppriseService(url=SecretStr(f"json://127.0.0.1:{self.port}/"))
 
 
-@contextmanager
-def serving() -> Iterator[Place]:
-    place = Place()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            place.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["message"])
-            self.send_response(place.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http_server(Handler) as port:
-        place.port = port
-        yield place
-
-
 @pytest.fixture
 def place() -> Iterator[Place]:
-    with serving() as found:
-        yield found
+    place = Place()
+
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
+            place.texts.append(json.loads(self.body())["message"])
+            self.answer(place.status)
+
+    with http_server(Handler) as place.port:
+        yield place
 
 
 def hook(text: str) -> Variant:

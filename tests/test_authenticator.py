@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
-from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import (
     RateLimited,
     ServiceUnavailable,
@@ -20,15 +17,9 @@ from prefect_bluesky.errors import (
     StoreError,
     StoreUnavailable,
 )
-from prefect_bluesky.sessions.app_password import from_block
-from prefect_bluesky.sessions.authenticator import Authenticator
-from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.policy import LoginPolicy
-from prefect_bluesky.sessions.session import Session
-from prefect_bluesky.sessions.stores.base import Saved, SessionStore
+from tests.session_worker import MINUTE, FailingStore, Worker
 from tests.support import LOGIN, REFRESH, counted
-
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -38,88 +29,10 @@ def pds() -> Iterator[sandbox.Sandbox]:
         yield own
 
 
-@dataclass
-class Shelf(SessionStore):
-    """A store that can be told to fail."""
-
-    place: str = "the shelf"
-    lying: Saved | None = None
-    load_trouble: StoreError | None = None
-    save_trouble: StoreError | None = None
-    overtaken_by: Saved | None = None
-    versions: int = 0
-    calls: list[str] = field(default_factory=list)
-
-    def load(self) -> Saved | None:
-        self.calls.append("load")
-        if self.load_trouble:
-            raise self.load_trouble
-        return self.lying
-
-    def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
-        self.calls.append("save")
-        if self.save_trouble:
-            raise self.save_trouble
-        if self.overtaken_by:
-            self.lying, self.overtaken_by = self.overtaken_by, None
-        if replacing != self.lying:
-            raise StoreConflict(self.place, "overtaken")
-        self.versions += 1
-        self.lying = Saved(document, str(self.versions))
-        return self.lying
-
-    def put(self, session: Session) -> None:
-        """Let another session lie there, made with the same app password."""
-        assert self.lying is not None
-        self.save(replace(self.lying.document, session=session), self.lying)
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-class Worker:
-    """One account on one worker."""
-
-    def __init__(
-        self, pds: sandbox.Sandbox, shelf: Shelf | None = None, account: sandbox.Account | None = None
-    ) -> None:
-        self.pds = pds
-        self.shelf = shelf or Shelf()
-        self.account = account or pds.create_account()
-        self.clock = Clock()
-        self.authenticator = self.restarted()
-
-    def restarted(self, **changes: Any) -> Authenticator:
-        """The account in a process that knows nothing yet."""
-        options: dict[str, Any] = {
-            "account": self.account.handle,
-            "app_password": from_block(self.account.app_password),
-            "service_url": self.pds.url,
-            "store": self.shelf,
-            "lock": nullcontext,
-            "policy": LoginPolicy(),
-            "reporter": Reporter(None),
-            "now": self.clock,
-        }
-        return Authenticator(**{**options, **changes})
-
-    def passes(self, time: timedelta) -> None:
-        """Time goes by, here and on the server."""
-        self.clock.time += time
-        self.pds.advance(time)
-
-
 @pytest.fixture
 def worker(pds: sandbox.Sandbox) -> Worker:
     """A worker with an account that has signed in."""
-    worker = Worker(pds)
+    worker = Worker(pds, FailingStore())
     worker.authenticator.ensure()
     return worker
 
@@ -140,7 +53,7 @@ class TestTime:
         for _ in range(30):
             other = worker.restarted()
             other.ensure()
-            points.append(other.state.refresh_at - worker.clock.time)
+            points.append(other.state.refresh_at - worker.time)
         assert 80 * MINUTE <= min(points) < max(points) <= 120 * MINUTE
         assert len(set(points)) == 30
 
@@ -153,13 +66,13 @@ class TestTime:
 
     def test_tokens_that_live_shorter_than_the_setting_are_reused_too(self) -> None:
         with sandbox.run(access_lifetime=MINUTE) as pds:
-            worker = Worker(pds)
+            worker = Worker(pds, FailingStore())
             assert [worker.authenticator.ensure().action for _ in range(3)] == ["logged_in", "reused", "reused"]
 
     @pytest.mark.parametrize("drift", [timedelta(hours=-3), timedelta(hours=3)])
     def test_a_clock_that_is_wrong_all_along_changes_nothing(self, pds: sandbox.Sandbox, drift: timedelta) -> None:
-        worker = Worker(pds)
-        worker.clock.time += drift
+        worker = Worker(pds, FailingStore())
+        worker.time += drift
         assert worker.authenticator.ensure().action == "logged_in"
         assert worker.authenticator.ensure().action == "reused"
         worker.passes(111 * MINUTE)
@@ -197,12 +110,16 @@ class TestTrouble:
         assert requests == {REFRESH: 1}
         assert worker.authenticator.ensure().action == "refreshed"
 
-    def test_a_login_that_meets_trouble_does_not_blame_the_app_password(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
-        pds.fail(LOGIN, status=502)
-        with pytest.raises(ServiceUnavailable):
+    @pytest.mark.parametrize("is_restarted", [False, True])
+    @pytest.mark.parametrize(("status", "error"), [(502, ServiceUnavailable), (429, RateLimited)])
+    def test_a_login_that_meets_trouble_does_not_blame_the_app_password(
+        self, pds: sandbox.Sandbox, status: int, error: type[Exception], is_restarted: bool
+    ) -> None:
+        worker = Worker(pds, FailingStore())
+        pds.fail(LOGIN, status=status)
+        with pytest.raises(error):
             worker.authenticator.ensure()
-        assert worker.authenticator.ensure().action == "logged_in"
+        assert worker.gate(worker.restarted() if is_restarted else None) == "logged_in"
 
     def test_a_refresh_whose_answer_is_lost_is_asked_again(self, worker: Worker) -> None:
         worker.passes(timedelta(hours=3))
@@ -214,17 +131,17 @@ class TestTrouble:
         assert requests == {REFRESH: 1}
 
     def test_a_sign_in_code_is_named(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
+        worker = Worker(pds, FailingStore())
         pds.fail(LOGIN, status=401, error="AuthFactorTokenRequired", message="A sign in code has been sent")
         with pytest.raises(AuthError) as failure:
             worker.authenticator.ensure()
         assert failure.value.problem is AuthProblem.SIGN_IN_CODE_REQUIRED
 
     def test_a_refresh_that_answers_for_another_account_is_not_accepted(self, worker: Worker) -> None:
-        foreign = Worker(worker.pds)
+        foreign = Worker(worker.pds, FailingStore())
         foreign.authenticator.ensure()
         mixed = replace(worker.authenticator.session(), refresh_token=foreign.authenticator.session().refresh_token)
-        worker.shelf.put(mixed)
+        worker.store.put(mixed)
         worker.passes(111 * MINUTE)
         with pytest.raises(AuthError) as failure:
             worker.restarted().ensure()
@@ -234,21 +151,10 @@ class TestTrouble:
 class TestStore:
     """The store under trouble."""
 
-    def test_a_session_of_another_account_is_refused_each_time_and_left_alone(self, worker: Worker) -> None:
-        foreign = Worker(worker.pds)
-        foreign.authenticator.ensure()
-        worker.shelf.lying = foreign.shelf.lying
-        by_did = worker.restarted(account=worker.account.did)
-        for _ in range(2):
-            with pytest.raises(AuthError) as failure:
-                by_did.ensure()
-            assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
-        assert worker.shelf.lying == foreign.shelf.lying
-
     def test_an_expired_session_in_the_store_is_refreshed_and_not_replayed_with(self, worker: Worker) -> None:
         refused = worker.authenticator.session()
         worker.passes(timedelta(hours=3))
-        worker.shelf.put(replace(refused, access_token=worker.pds.mint(worker.account, "access")))
+        worker.store.put(replace(refused, access_token=worker.pds.mint(worker.account, "access")))
         with counted(worker.pds) as requests:
             worker.authenticator.recover(refused)
         assert requests == {REFRESH: 1}
@@ -256,48 +162,43 @@ class TestStore:
     def test_two_app_passwords_of_one_account_are_warned_about(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        other = worker.restarted(app_password=from_block(worker.pds.create_app_password(worker.account, "other")))
+        other = worker.restarted(worker.pds.create_app_password(worker.account, "other"))
         other.ensure()
         assert "should share one" in caplog.text
 
     def test_once_read_the_store_is_not_asked_again(self, worker: Worker) -> None:
         other = worker.restarted()
-        worker.shelf.calls.clear()
+        worker.store.calls.clear()
         for _ in range(3):
             other.ensure()
-        assert worker.shelf.calls == ["load"]
+        assert worker.store.calls == ["load"]
 
-    def test_a_store_that_cannot_be_read_costs_no_login(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds, Shelf(load_trouble=StoreUnavailable("the shelf", "gone")))
-        with counted(pds) as requests, pytest.raises(StoreUnavailable):
+    @pytest.mark.parametrize("trouble", [StoreUnavailable, StoreDamaged])
+    def test_a_store_that_cannot_be_read_costs_no_login(self, pds: sandbox.Sandbox, trouble: type[StoreError]) -> None:
+        worker = Worker(pds, FailingStore(load_trouble=trouble("the store", "gone")))
+        with counted(pds) as requests, pytest.raises(trouble):
             worker.authenticator.ensure()
         assert requests == {}
-
-    def test_a_damaged_store_costs_no_login(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds, Shelf(load_trouble=StoreDamaged("the shelf", "eaten by mice")))
-        with counted(pds) as requests, pytest.raises(StoreDamaged):
-            worker.authenticator.ensure()
-        assert requests == {}
-        assert worker.shelf.calls == ["load"]
+        assert worker.store.calls == ["load"]
 
     def test_publishing_goes_on_when_saving_fails_and_is_tried_again(self, worker: Worker) -> None:
-        worker.shelf.save_trouble = StoreUnavailable("the shelf", "gone")
+        worker.store.save_trouble = StoreUnavailable("the store", "gone")
         worker.passes(111 * MINUTE)
         assert worker.authenticator.ensure().action == "refreshed"
         assert worker.authenticator.ensure().action == "reused"
-        worker.shelf.save_trouble = None
+        worker.store.save_trouble = None
         worker.passes(MINUTE)
         with counted(worker.pds) as requests:
             assert worker.authenticator.ensure().action == "reused"
         assert requests == {}
-        assert worker.shelf.lying is not None
-        assert worker.shelf.lying.document.session == worker.authenticator.session()
+        assert worker.store.saved is not None
+        assert worker.store.saved.document.session == worker.authenticator.session()
 
     def test_a_worker_that_died_before_saving_is_survived_by_the_older_refresh_token(self, worker: Worker) -> None:
-        before = worker.shelf.lying
+        before = worker.store.saved
         worker.passes(111 * MINUTE)
         worker.authenticator.ensure()
-        worker.shelf.lying = before
+        worker.store.saved = before
         with counted(worker.pds) as requests:
             assert worker.restarted().ensure().action == "refreshed"
         assert requests == {REFRESH: 1}
@@ -306,7 +207,7 @@ class TestStore:
     def test_with_a_session_in_hand_a_refresh_does_not_wait_for_the_store(
         self, worker: Worker, trouble: type[StoreError]
     ) -> None:
-        worker.shelf.load_trouble = trouble("the shelf", "gone")
+        worker.store.load_trouble = trouble("the store", "gone")
         worker.passes(111 * MINUTE)
         assert worker.authenticator.ensure().action == "refreshed"
 
@@ -321,10 +222,10 @@ class TestStore:
 
     def test_the_slower_of_two_saves_adopts_the_winners_session(self, worker: Worker) -> None:
         worker.passes(111 * MINUTE)
-        faster = Worker(worker.pds, Shelf(lying=worker.shelf.lying), worker.account)
-        faster.clock.time = worker.clock.time
+        faster = Worker(worker.pds, FailingStore(saved=worker.store.saved), worker.account)
+        faster.time = worker.time
         faster.authenticator.ensure()
-        worker.shelf.overtaken_by = faster.shelf.lying
+        worker.store.overtaken_by = faster.store.saved
         worker.authenticator.ensure()
         assert worker.authenticator.session() == faster.authenticator.session()
 
@@ -333,7 +234,7 @@ class TestLogins:
     """Logins are scarce, and a refused one is not repeated."""
 
     def test_a_refused_app_password_is_asked_about_once_however_many_gates_come(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
+        worker = Worker(pds, FailingStore())
         pds.revoke_app_password(worker.account)
         with counted(pds) as requests:
             for gate in [worker.authenticator.ensure] * 5 + [worker.restarted().ensure for _ in range(5)]:
@@ -351,7 +252,7 @@ class TestLogins:
         assert requests == {}
 
     def test_after_the_cool_down_it_is_asked_about_once_more(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
+        worker = Worker(pds, FailingStore())
         pds.revoke_app_password(worker.account)
         for expected in ({LOGIN: 1}, {}):
             with counted(pds) as requests, pytest.raises(AuthError):
@@ -363,25 +264,15 @@ class TestLogins:
         assert requests == {LOGIN: 1}
 
     def test_another_app_password_heals_it_with_nothing_to_reset(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
+        worker = Worker(pds, FailingStore())
         pds.revoke_app_password(worker.account)
         with pytest.raises(AuthError):
             worker.authenticator.ensure()
-        healed = worker.restarted(app_password=from_block(pds.create_app_password(worker.account, "new")))
+        healed = worker.restarted(pds.create_app_password(worker.account, "new"))
         assert healed.ensure().action == "logged_in"
 
-    def test_one_replaced_in_its_secret_is_picked_up_without_a_restart(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
-        shown = [worker.account.app_password]
-        authenticator = worker.restarted(app_password=lambda: shown[0])
-        pds.revoke_app_password(worker.account)
-        with pytest.raises(AuthError):
-            authenticator.ensure()
-        shown[0] = pds.create_app_password(worker.account, "new")
-        assert authenticator.ensure().action == "logged_in"
-
     def test_a_wrong_app_password_does_not_disturb_the_right_one(self, worker: Worker) -> None:
-        wrong = worker.restarted(app_password=from_block("aaaa-bbbb-cccc-dddd"))
+        wrong = worker.restarted("aaaa-bbbb-cccc-dddd")
         with counted(worker.pds) as requests:
             for _ in range(3):
                 with pytest.raises(AuthError):
@@ -390,11 +281,11 @@ class TestLogins:
             worker.passes(111 * MINUTE)
             assert worker.authenticator.ensure().action == "refreshed"
             with pytest.raises(AuthError):
-                worker.restarted(app_password=from_block("aaaa-bbbb-cccc-dddd")).ensure()
+                worker.restarted("aaaa-bbbb-cccc-dddd").ensure()
         assert requests == {LOGIN: 1, REFRESH: 1}
 
     def test_the_days_logins_are_counted_across_workers(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
+        worker = Worker(pds, FailingStore())
         policy = LoginPolicy(max_logins_per_day=3)
         for _ in range(3):
             pds.fail(LOGIN, status=502)
@@ -408,37 +299,30 @@ class TestLogins:
         assert worker.restarted(policy=policy).ensure().action == "logged_in"
 
     def test_a_login_that_cannot_be_counted_is_not_sent(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds, Shelf(save_trouble=StoreUnavailable("the shelf", "gone")))
+        worker = Worker(pds, FailingStore(save_trouble=StoreUnavailable("the store", "gone")))
         with counted(pds) as requests, pytest.raises(StoreUnavailable):
             worker.authenticator.ensure()
         assert requests == {}
 
     def test_a_login_that_another_worker_made_meanwhile_is_not_repeated(self, pds: sandbox.Sandbox) -> None:
-        faster = Worker(pds)
+        faster = Worker(pds, FailingStore())
         faster.authenticator.ensure()
-        slower = Worker(pds, Shelf(overtaken_by=faster.shelf.lying), faster.account)
+        slower = Worker(pds, FailingStore(overtaken_by=faster.store.saved), faster.account)
         with counted(pds) as requests:
             assert slower.authenticator.ensure().action == "reused"
         assert requests == {}
 
     def test_a_store_that_always_says_overtaken_is_not_asked_for_ever(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds, Shelf(save_trouble=StoreConflict("the shelf", "overtaken")))
+        worker = Worker(pds, FailingStore(save_trouble=StoreConflict("the store", "overtaken")))
         with counted(pds) as requests, pytest.raises(StoreConflict) as conflict:
             worker.authenticator.ensure()
         assert conflict.value.retryable
-        assert worker.shelf.calls.count("save") == 3
+        assert worker.store.calls.count("save") == 3
         assert requests == {}
-
-    def test_trouble_at_the_server_is_no_refusal(self, pds: sandbox.Sandbox) -> None:
-        worker = Worker(pds)
-        pds.fail(LOGIN, status=429)
-        with pytest.raises(RateLimited):
-            worker.authenticator.ensure()
-        assert worker.restarted().ensure().action == "logged_in"
 
 
 def test_many_threads_that_start_together_share_one_login(pds: sandbox.Sandbox) -> None:
-    worker = Worker(pds)
+    worker = Worker(pds, FailingStore())
     with counted(pds) as requests, ThreadPoolExecutor(16) as threads:
         actions = list(threads.map(lambda _: worker.authenticator.ensure().action, range(16)))
     assert requests == {LOGIN: 1}

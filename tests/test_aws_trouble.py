@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -18,7 +18,6 @@ from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, sandbox
-from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import (
     BlueskyError,
     InvalidInput,
@@ -29,14 +28,11 @@ from prefect_bluesky.errors import (
     StorePendingDeletion,
     StoreUnavailable,
 )
-from prefect_bluesky.sessions.app_password import from_block
-from prefect_bluesky.sessions.authenticator import Action, Authenticator
-from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.stores.aws import AwsSessionStore
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from prefect_bluesky.sessions.stores.base import Saved
+from tests.session_worker import MINUTE, Worker
 from tests.support import LOGIN, REFRESH, WRITE, block, counted, forget_processes_memory, texts
-from tests.test_authenticator import MINUTE, Clock
 from tests.test_session import session
 from tests.test_session_store import DOCUMENT, RENEWED, VERSION_1
 
@@ -53,13 +49,6 @@ def name() -> str:
 def own_aws(aws_credentials: AwsCredentials) -> AwsCredentials:
     """moto, through a client that no other test shares."""
     return aws_credentials.model_copy(update={"aws_access_key_id": uuid4().hex})
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose clock may be moved: no session here is older than its test."""
-    with sandbox.run() as own:
-        yield own
 
 
 @pytest.fixture
@@ -279,13 +268,55 @@ class TestNoAnswer:
 class TestSecrets:
     """What may lie in a secret, and how a new one is made."""
 
-    def test_a_secret_of_bytes_is_not_ours_and_left_alone(self, own_aws: AwsCredentials, name: str) -> None:
+    def test_it_is_named_after_the_account_and_holds_the_session_without_the_app_password(
+        self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials
+    ) -> None:
+        block(pds, account, aws_credentials=own_aws).ensure_session()
+        found = own_aws.get_secrets_manager_client().get_secret_value(
+            SecretId=f"prefect-bluesky/{account.handle}/session", VersionStage="AWSCURRENT"
+        )
+        assert json.loads(found["SecretString"])["did"] == account.did
+        assert account.app_password not in found["SecretString"]
+
+    @pytest.mark.parametrize(
+        "theirs",
+        [{"SecretString": '{"username": "admin"}'}, {"SecretString": "theirs"}, {"SecretBinary": b"\x00theirs"}],
+    )
+    def test_one_that_is_not_ours_is_refused_before_any_request_and_left_as_it_is(
+        self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials, theirs: dict[str, Any]
+    ) -> None:
+        client, name = own_aws.get_secrets_manager_client(), f"prefect-bluesky/{account.handle}/session"
+        client.create_secret(Name=name, **theirs)
+        credentials = block(pds, account, aws_credentials=own_aws)
+        store = credentials.session_store()
+        with counted(pds) as requests:
+            for use in (credentials.ensure_session, store.load, lambda: store.save(DOCUMENT, None)):
+                with pytest.raises(StoreDamaged, match=name) as damage:
+                    use()
+                assert damage.value.problem is AuthProblem.STORE_UNREADABLE
+        assert requests == {}
+        found = client.get_secret_value(SecretId=name)
+        assert {key: found[key] for key in theirs} == theirs
+
+    def test_one_made_without_a_value_is_filled(self, own_aws: AwsCredentials, name: str) -> None:
+        own_aws.get_secrets_manager_client().create_secret(Name=name)
+        store = AwsSessionStore(AwsSecret(own_aws, name))
+        assert store.load() is None
+        assert store.save(DOCUMENT, None) == store.load()
+
+    def test_each_save_moves_awscurrent_and_the_version_before_stays_as_awsprevious(
+        self, own_aws: AwsCredentials, name: str
+    ) -> None:
+        store = AwsSessionStore(AwsSecret(own_aws, name))
+        saved = None
+        for document in (DOCUMENT, RENEWED) * 2:
+            saved = store.save(document, saved)
         client = own_aws.get_secrets_manager_client()
-        client.create_secret(Name=name, SecretBinary=b"\x00theirs")
-        with pytest.raises(StoreDamaged, match=name) as damage:
-            AwsSessionStore(AwsSecret(own_aws, name)).load()
-        assert damage.value.problem is AuthProblem.STORE_UNREADABLE
-        assert client.get_secret_value(SecretId=name)["SecretBinary"] == b"\x00theirs"
+        previous = client.get_secret_value(SecretId=name, VersionStage="AWSPREVIOUS")["SecretString"]
+        assert json.loads(previous)["session"]["access_token"] == session().access_token
+        versions = client.list_secret_version_ids(SecretId=name)["Versions"]
+        labels = [label for version in versions for label in version["VersionStages"]]
+        assert labels.count("AWSCURRENT") == labels.count("AWSPREVIOUS") == 1
 
     def test_a_document_of_an_older_release_is_read_and_replaced_by_one_of_this(
         self, own_aws: AwsCredentials, name: str
@@ -339,52 +370,26 @@ class Line(AwsSecret):
         return answer
 
 
-class Life:
-    """One account on one worker, whose sessions lie in moto behind a line."""
+def gate_tried_twice(worker: Worker) -> str:
+    """Pass the gate. Try it again if the first failure is retryable."""
+    try:
+        return worker.gate()
+    except BlueskyError as trouble:
+        if not trouble.retryable:
+            raise
+    return worker.gate()
 
-    def __init__(self, pds: sandbox.Sandbox, line: Line) -> None:
-        self.pds, self.line, self.clock = pds, line, Clock()
-        self.account = pds.create_account()
-        self.store = AwsSessionStore(line)
-        self.authenticator = self.restarted()
 
-    def restarted(self) -> Authenticator:
-        """A process that knows nothing yet."""
-        return Authenticator(
-            account=self.account.handle,
-            app_password=from_block(self.account.app_password),
-            service_url=self.pds.url,
-            store=self.store,
-            lock=nullcontext,
-            policy=LoginPolicy(),
-            reporter=Reporter(None),
-            now=self.clock,
-        )
-
-    def gate(self) -> Action:
-        """A gate, and a second one if the first says that it may be tried again."""
-        try:
-            return self.authenticator.ensure().action
-        except BlueskyError as trouble:
-            if not trouble.retryable:
-                raise
-        return self.authenticator.ensure().action
-
-    def passes(self, time: timedelta) -> None:
-        """Let time pass, here and at the server."""
-        self.clock.time += time
-        self.pds.advance(time)
-
-    def goes_on(self) -> None:
-        """Sign in, refresh twice, and save at last what could not be saved at once."""
-        assert self.gate() == "logged_in"
-        for _ in range(2):
-            self.passes(MINUTE)
-            assert self.gate() == "reused"
-            self.passes(111 * MINUTE)
-            assert self.gate() == "refreshed"
-        self.passes(MINUTE)
-        assert self.gate() == "reused"
+def sign_in_and_refresh_twice(worker: Worker) -> None:
+    """Sign in, refresh twice, and at last save what could not be saved at once."""
+    assert gate_tried_twice(worker) == "logged_in"
+    for _ in range(2):
+        worker.passes(MINUTE)
+        assert gate_tried_twice(worker) == "reused"
+        worker.passes(111 * MINUTE)
+        assert gate_tried_twice(worker) == "refreshed"
+    worker.passes(MINUTE)
+    assert gate_tried_twice(worker) == "reused"
 
 
 UNBROKEN = [
@@ -394,28 +399,28 @@ UNBROKEN = [
 
 
 class TestLine:
-    """A whole life, with AWS gone at one call of it: at each in turn."""
+    """A login and two refreshes, with one call of AWS failing: each in turn."""
 
-    def test_a_life_without_trouble_takes_these_calls(
+    def test_without_trouble_they_take_these_calls(
         self, pds: sandbox.Sandbox, own_aws: AwsCredentials, name: str
     ) -> None:
-        life = Life(pds, Line(own_aws, name))
-        life.goes_on()
-        assert life.line.calls == UNBROKEN
+        line = Line(own_aws, name)
+        sign_in_and_refresh_twice(Worker(pds, AwsSessionStore(line)))
+        assert line.calls == UNBROKEN
 
     @pytest.mark.parametrize("answer_is_lost", [False, True], ids=["not sent", "answer lost"])
     @pytest.mark.parametrize("breaks_at", range(1, len(UNBROKEN) + 1))
     def test_one_that_fails_costs_no_login_and_no_session(
         self, pds: sandbox.Sandbox, own_aws: AwsCredentials, name: str, breaks_at: int, answer_is_lost: bool
     ) -> None:
-        life = Life(pds, Line(own_aws, name, breaks_at, answer_is_lost))
+        worker = Worker(pds, AwsSessionStore(Line(own_aws, name, breaks_at, answer_is_lost)))
         with counted(pds) as requests:
-            life.goes_on()
+            sign_in_and_refresh_twice(worker)
         assert requests == {LOGIN: 1, REFRESH: 2}
-        stored = life.store.load()
+        stored = worker.store.load()
         assert stored is not None
-        assert stored.document.session == life.authenticator.session()
-        assert life.restarted().ensure().action == "reused"
+        assert stored.document.session == worker.authenticator.session()
+        assert worker.restarted().ensure().action == "reused"
 
 
 FIRST_LOGIN = {"GetSecretValue": 2, "CreateSecret": 1, "PutSecretValue": 1, "UpdateSecretVersionStage": 1}
@@ -483,7 +488,7 @@ UNUSABLE: dict[str, tuple[str | bytes | None, str]] = {
     "JSON without it": ('{"username": "hunter2"}', "app_password"),
     "JSON with an empty one": ('{"app_password": ""}', "app_password"),
     "JSON with a list": ('{"app_password": ["hunter2"]}', "app_password"),
-    "quoted": ('"hunter2"', "quotes"),
+    "quoted": ('"hunter2"', "quoted"),
     "masked": ("**********", "mask"),
     "masked in JSON": ('{"app_password": "********"}', "mask"),
     "two lines": ("hunter2\nhunter2", "line break"),

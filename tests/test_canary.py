@@ -1,4 +1,4 @@
-"""A whole life with marked secrets, and then a search for each of them everywhere that anything was written."""
+"""An account's whole history with marked secrets, then a search for each of them in everything that was written."""
 
 import base64
 import json
@@ -117,20 +117,13 @@ def settle(database: Path) -> None:
     pytest.fail(f"logs and events did not arrive within {DEADLINE} s")
 
 
-class Life(NamedTuple):
+class History(NamedTuple):
     """What was secret in it, what it raised, and what its objects show of themselves."""
 
     account: sandbox.Account
     marks: dict[str, str]
     errors: list[BaseException]
     shown: list[str]
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose clock and faults disturb nobody else."""
-    with sandbox.run() as own:
-        yield own
 
 
 @pytest.fixture
@@ -166,9 +159,9 @@ def aws(request: pytest.FixtureRequest) -> AwsCredentials | None:
 
 
 @pytest.fixture
-def life(
+def history(
     pds: sandbox.Sandbox, publish: Flow[Any, Any], tokens: list[str], storage: Path, aws: AwsCredentials | None
-) -> Life:
+) -> History:
     """Sign in, publish, refresh, stumble, fail, recover; with blocks saved, loaded, referred to and passed along."""
     account = pds.create_account(f"a{uuid4().hex}.test")
     main_password = f'main/+ "&\\é{uuid4().hex}='
@@ -207,7 +200,7 @@ def life(
             raise RuntimeError(f"stumbled over {credentials} and {credentials._authenticator()!r}")
         return published.uri
 
-    # The first life: saved, loaded, passed as an object, retried, expired and refreshed.
+    # At first: saved, loaded, passed as an object, retried, expired and refreshed.
     name = f"canary-{uuid4().hex[:8]}"
     reference = {"$ref": {"block_document_id": str(block(account.app_password).save(name))}}
     credentials: Any = BlueskyCredentials.load(name)
@@ -277,7 +270,7 @@ def life(
     }
     if aws is not None and aws.aws_secret_access_key is not None:
         marks["AWS secret key"] = aws.aws_secret_access_key.get_secret_value()
-    return Life(account, marks, errors, shows)
+    return History(account, marks, errors, shows)
 
 
 @pytest.fixture
@@ -289,10 +282,10 @@ def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_no_secret_of_a_whole_life_is_found_anywhere(
+def test_no_secret_is_found_anywhere_after_a_whole_history(
     listening: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
-    life: Life,
+    history: History,
     storage: Path,
     prefect_database: Path,
 ) -> None:
@@ -307,14 +300,14 @@ def test_no_secret_of_a_whole_life_is_found_anywhere(
         "log": "\n".join(f"{r.getMessage()} {r.args!r} {r.exc_text}" for r in records).encode(),
         "stdout": said.out.encode(),
         "stderr": said.err.encode(),
-        "exceptions": "\n".join(text for error in life.errors for text in shown(error)).encode(),
-        "objects": "\n".join(life.shown).encode(),
+        "exceptions": "\n".join(text for error in history.errors for text in shown(error)).encode(),
+        "objects": "\n".join(history.shown).encode(),
     }
-    assert search(life.marks, places) == set()
+    assert search(history.marks, places) == set()
     # There was something to search, and the account is in it.
-    assert len(life.marks) >= 20
+    assert len(history.marks) >= 20
     assert results
-    seen = {place for _, place in search({"handle": life.account.handle, "did": life.account.did}, places)}
+    seen = {place for _, place in search({"handle": history.account.handle, "did": history.account.did}, places)}
     assert {"log", "exceptions", "objects", "table flow_run", "table log", "table events", "table artifact"} <= seen
     assert {"httpx", "httpcore"} <= {record.name.split(".")[0] for record in records}
 

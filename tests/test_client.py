@@ -1,14 +1,14 @@
 """Where the token goes, and where it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 
 from prefect_bluesky import BlueskyCredentials, sandbox
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
-from tests.support import REFRESH, block, counted, expire_access_token
+from tests.support import REFRESH, block, counted, expired
 
 UPLOAD = "com.atproto.repo.uploadBlob"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,43 +44,30 @@ def test_an_authorization_of_the_callers_own_is_kept(credentials: BlueskyCredent
     assert sent_with(credentials, request) == "Bearer service"
 
 
-def test_a_streamed_body_is_replayed_whole(credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox) -> None:
-    account = _account_of(credentials)
-    expire_access_token(sandbox_pds, account, credentials)
-
-    def chunks() -> Iterator[bytes]:
-        yield PNG
-        yield b"rest"
-
-    with counted(sandbox_pds) as requests:
-        answer = httpx.post(
-            f"{sandbox_pds.url}/xrpc/{UPLOAD}",
-            content=chunks(),
-            headers={"Content-Type": "image/png"},
-            auth=BearerAuth(credentials._authenticator()),
-        )
-    assert answer.json()["blob"]["size"] == len(PNG) + 4
-    assert requests == {UPLOAD: 2, REFRESH: 1}
+def upload(url: str, auth: httpx.Auth) -> httpx.Response:
+    return httpx.post(url, content=iter([PNG, b"rest"]), headers={"Content-Type": "image/png"}, auth=auth)
 
 
-def test_an_async_streamed_body_is_replayed_whole(
-    credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox
-) -> None:
-    account = _account_of(credentials)
-    expire_access_token(sandbox_pds, account, credentials)
-
+def upload_async(url: str, auth: httpx.Auth) -> httpx.Response:
     async def chunks() -> AsyncIterator[bytes]:
         yield PNG
         yield b"rest"
 
-    async def upload() -> httpx.Response:
-        async with httpx.AsyncClient(auth=BearerAuth(credentials._authenticator())) as client:
-            return await client.post(
-                f"{sandbox_pds.url}/xrpc/{UPLOAD}", content=chunks(), headers={"Content-Type": "image/png"}
-            )
+    async def send() -> httpx.Response:
+        async with httpx.AsyncClient(auth=auth) as client:
+            return await client.post(url, content=chunks(), headers={"Content-Type": "image/png"})
 
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("send", [upload, upload_async])
+def test_a_streamed_body_is_replayed_whole(
+    sandbox_pds: sandbox.Sandbox, send: Callable[[str, httpx.Auth], httpx.Response]
+) -> None:
+    _, credentials = expired(sandbox_pds)
     with counted(sandbox_pds) as requests:
-        assert asyncio.run(upload()).json()["blob"]["size"] == len(PNG) + 4
+        answer = send(f"{sandbox_pds.url}/xrpc/{UPLOAD}", BearerAuth(credentials._authenticator()))
+    assert answer.json()["blob"]["size"] == len(PNG) + 4
     assert requests == {UPLOAD: 2, REFRESH: 1}
 
 
@@ -115,9 +102,3 @@ def test_what_another_token_would_not_mend_is_not_recovered(
         answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=BearerAuth(credentials._authenticator()))
     assert answer.status_code == status
     assert requests == {method: 1}
-
-
-def _account_of(credentials: BlueskyCredentials) -> sandbox.Account:
-    assert credentials.app_password is not None
-    status = credentials.ensure_session()
-    return sandbox.Account(status.did, status.handle, "", credentials.app_password.get_secret_value())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from tests.support import WRITE, Pds, block, counted, texts
 LOOK = "com.atproto.repo.getRecord"
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose faults are this module's."""
-    with sandbox.run() as pds:
-        yield pds
-
-
 def numbered(count: int, size: int = 0) -> list[tuple[str, str]]:
     """Posts with their keys."""
     return [(f"{number:04} ".ljust(size, "x"), f"key {number}") for number in range(count)]
@@ -34,6 +26,10 @@ def names(outcomes: list[PublishedPost | BlueskyError]) -> list[str]:
 
 class TestOnBoth:
     """What the sandbox and a real PDS do alike."""
+
+    @pytest.fixture
+    def pds(self, each_pds: Pds) -> Pds:
+        return each_pds
 
     @pytest.mark.parametrize(("count", "commits"), [(0, 0), (1, 1), (200, 1), (201, 2)])
     def test_two_hundred_writes_share_a_commit(self, pds: Pds, count: int, commits: int) -> None:
@@ -85,56 +81,56 @@ class TestOnBoth:
 class TestTrouble:
     """What befalls a commit on its way."""
 
-    def test_an_answer_that_is_lost_is_made_good_by_a_look(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        own.drop(WRITE)
-        assert set(names(block(own, account).publish_many(numbered(5)))) == {"PublishedPost"}
-        assert len(own.posts(account)) == 5
+    def test_an_answer_that_is_lost_is_made_good_by_a_look(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        pds.drop(WRITE)
+        assert set(names(block(pds, account).publish_many(numbered(5)))) == {"PublishedPost"}
+        assert len(pds.posts(account)) == 5
 
     @pytest.mark.parametrize("lost", [1, 2])
-    def test_commits_that_never_arrive_are_sent_again(self, own: sandbox.Sandbox, lost: int) -> None:
-        account = own.create_account()
-        credentials = block(own, account)
+    def test_commits_that_never_arrive_are_sent_again(self, pds: sandbox.Sandbox, lost: int) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
         credentials.ensure_session()
-        own.fail(WRITE, status=503, times=lost)
+        pds.fail(WRITE, status=503, times=lost)
         done = credentials.publish_many(numbered(3))
         assert set(names(done)) == {"PublishedPost" if lost == 1 else "ServiceUnavailable"}
-        assert len(own.posts(account)) == (3 if lost == 1 else 0)
+        assert len(pds.posts(account)) == (3 if lost == 1 else 0)
 
-    def test_what_one_post_s_key_is_taken_by_stops_no_other(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        credentials = block(own, account)
+    def test_what_one_post_s_key_is_taken_by_stops_no_other(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
         credentials.publish("something else", key="key 1")
         assert names(credentials.publish_many(numbered(3))) == ["PublishedPost", "KeyConflict", "PublishedPost"]
 
-    def test_what_is_left_of_a_deleted_thread_stops_no_other(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        credentials = block(own, account)
+    def test_what_is_left_of_a_deleted_thread_stops_no_other(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
         published = credentials.publish(["one", "two"], key="thread")
         credentials.get_client().app.bsky.feed.post.delete(account.did, published.uri.rsplit("/", 1)[1])
         posts: list[tuple[Any, str]] = [("before", "1"), (["one", "two"], "thread"), ("after", "2")]
         assert names(credentials.publish_many(posts)) == ["PublishedPost", "KeyConflict", "PublishedPost"]
 
-    def test_a_file_that_is_gone_stops_no_other(self, own: sandbox.Sandbox) -> None:
+    def test_a_file_that_is_gone_stops_no_other(self, pds: sandbox.Sandbox) -> None:
         gone = Post.model_validate({"text": "picture", "images": [{"source": "/nowhere.png", "alt": "gone"}]})
-        done = block(own, own.create_account()).publish_many([("before", "1"), (gone, "2"), ("after", "3")])
+        done = block(pds, pds.create_account()).publish_many([("before", "1"), (gone, "2"), ("after", "3")])
         assert names(done) == ["PublishedPost", "SourceUnavailable", "PublishedPost"]
 
-    def test_what_stops_the_account_stops_all_that_remain(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        credentials = block(own, account)
+    def test_what_stops_the_account_stops_all_that_remain(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        credentials = block(pds, account)
         credentials.ensure_session()
-        own.deactivate(account)
-        with counted(own) as requests:
+        pds.deactivate(account)
+        with counted(pds) as requests:
             done = credentials.publish_many(numbered(250))
         assert set(names(done)) == {"AuthError"}
         assert requests[WRITE] == 1
 
-    def test_a_server_that_asks_to_wait_is_asked_no_more(self, own: sandbox.Sandbox) -> None:
-        credentials = block(own, own.create_account())
+    def test_a_server_that_asks_to_wait_is_asked_no_more(self, pds: sandbox.Sandbox) -> None:
+        credentials = block(pds, pds.create_account())
         credentials.ensure_session()
-        own.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "60"})
-        with counted(own) as requests:
+        pds.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "60"})
+        with counted(pds) as requests:
             done = credentials.publish_many(numbered(250))
         assert set(names(done)) == {"RateLimited"}
         assert requests == {WRITE: 1}
@@ -149,7 +145,7 @@ class TestTrouble:
         assert set(names(done)) == {"ServiceUnavailable"}
         assert requests[WRITE] == 2
 
-    def test_a_post_that_the_server_fails_on_stops_no_other(self, own: sandbox.Sandbox) -> None:
+    def test_a_post_that_the_server_fails_on_stops_no_other(self, pds: sandbox.Sandbox) -> None:
         poison = "always fails"
 
         def fail(step: Step, phase: Phase) -> Answer | None:
@@ -157,8 +153,8 @@ class TestTrouble:
                 return Answer(500, b'{"error": "InternalServerError", "message": "Internal Server Error"}')
             return None
 
-        account = own.create_account()
-        with proxy.run(own.url, fail) as url:
+        account = pds.create_account()
+        with proxy.run(pds.url, fail) as url:
             credentials = BlueskyCredentials(
                 handle=account.handle, app_password=SecretStr(account.app_password), service_url=url
             )
@@ -169,22 +165,22 @@ class TestTrouble:
 class TestKeys:
     """What tells posts from each other."""
 
-    def test_the_same_twice_is_published_once(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        first, second = block(own, account).publish_many([("once", "k"), ("once", "k")])
+    def test_the_same_twice_is_published_once(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        first, second = block(pds, account).publish_many([("once", "k"), ("once", "k")])
         assert first == second
-        assert texts(own, account) == ["once"]
+        assert texts(pds, account) == ["once"]
 
-    def test_two_posts_under_one_key_are_a_conflict(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
-        assert names(block(own, account).publish_many([("one", "k"), ("two", "k")])) == ["PublishedPost", "KeyConflict"]
-        assert texts(own, account) == ["one"]
+    def test_two_posts_under_one_key_are_a_conflict(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
+        assert names(block(pds, account).publish_many([("one", "k"), ("two", "k")])) == ["PublishedPost", "KeyConflict"]
+        assert texts(pds, account) == ["one"]
 
-    def test_without_keys_each_call_publishes(self, own: sandbox.Sandbox) -> None:
-        account = own.create_account()
+    def test_without_keys_each_call_publishes(self, pds: sandbox.Sandbox) -> None:
+        account = pds.create_account()
         for _ in range(2):
-            block(own, account).publish_many([("a", None), ("b", None)])
-        assert texts(own, account) == ["a", "a", "b", "b"]
+            block(pds, account).publish_many([("a", None), ("b", None)])
+        assert texts(pds, account) == ["a", "a", "b", "b"]
 
 
 def written_at(post: dict[str, Any]) -> str:

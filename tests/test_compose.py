@@ -11,8 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import AwaitingRetry, Crashed, Scheduled
@@ -21,7 +20,7 @@ from pydantic import SecretStr
 from prefect_bluesky.channels import MastodonCredentials
 from tests import mastodon_server
 from tests.mastodon_server import MastodonServer
-from tests.support import Pds, block, texts
+from tests.support import Pds, block, run_to_state, runs_of, texts
 from tests.worker import Worker, run_in
 from tests.world import wait_for
 
@@ -68,14 +67,8 @@ class Team:
 
 
 @pytest.fixture
-def team(pds: Pds, mastodon: MastodonServer) -> Team:
-    return Team(pds, mastodon)
-
-
-def run(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:
-    state: Any = flow(**parameters, return_state=True)
-    assert isinstance(state, State)
-    return state
+def team(each_pds: Pds, mastodon: MastodonServer) -> Team:
+    return Team(each_pds, mastodon)
 
 
 # So close that all are due at once.
@@ -96,7 +89,7 @@ ON_BLUESKY = [
 
 
 def test_an_idea_goes_out_on_both_as_each_takes_it(compose: Flow[Any, Any], team: Team) -> None:
-    state = run(compose, idea=IDEA, channels=team.channels, **AT_ONCE)
+    state = run_to_state(compose, idea=IDEA, channels=team.channels, **AT_ONCE)
     assert state.is_completed(), state.message
     assert team.posts == ON_BLUESKY
     assert team.mastodon.texts() == ON_MASTODON
@@ -136,14 +129,14 @@ def test_what_is_due_later_is_a_run_of_its_own(compose: Flow[Any, Any], publish:
     deployments = {name: deploy(flow, name) for name, flow in (("publish", publish), ("publish-variant", variant()))}
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
     parameters = {"idea": IDEA, "channels": team.channels, "review": False, "count": 2, "start": start}
-    state = run(compose, **parameters)
+    state = run_to_state(compose, **parameters)
     assert state.is_completed(), state.message
     assert (team.posts, team.mastodon.texts()) == ([], [])
     for deployment in deployments.values():
         assert [each.expected_start_time for each in runs_of(deployment)] == [start, start + timedelta(days=1)]
     # What such a run does when its time has come.
     run_of_mastodon = runs_of(deployments["publish-variant"])[0]
-    assert run(variant(), **run_of_mastodon.parameters).is_completed()
+    assert run_to_state(variant(), **run_of_mastodon.parameters).is_completed()
     assert team.mastodon.texts() == ON_MASTODON[:1]
 
 
@@ -192,14 +185,14 @@ def test_a_channel_that_fails_stops_no_other_and_a_retry_publishes_what_is_missi
 
 
 def test_a_channel_that_is_not_there_is_named_and_stops_no_other(compose: Flow[Any, Any], team: Team) -> None:
-    state = run(compose, idea=IDEA, channels=(team.bluesky, "mastodon-credentials/nobody"), **AT_ONCE)
+    state = run_to_state(compose, idea=IDEA, channels=(team.bluesky, "mastodon-credentials/nobody"), **AT_ONCE)
     assert state.is_failed()
     assert "there is no block mastodon-credentials/nobody" in str(state.message)
     assert team.posts == ON_BLUESKY
 
 
 def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> None:
-    state = run(compose, idea=IDEA, channels=team.channels, dry_run=True)
+    state = run_to_state(compose, idea=IDEA, channels=team.channels, dry_run=True)
     assert state.is_completed()
     assert (team.posts, team.mastodon.texts()) == ([], [])
 
@@ -215,7 +208,7 @@ def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> Non
 def test_what_cannot_be_composed_is_refused_by_its_field(
     compose: Flow[Any, Any], parameters: dict[str, Any], said: str
 ) -> None:
-    state = run(compose, channels=("bluesky",), dry_run=True, **parameters)
+    state = run_to_state(compose, channels=("bluesky",), dry_run=True, **parameters)
     assert state.is_failed()
     assert said in str(state.message)
 
@@ -348,11 +341,3 @@ def deploy(flow: Flow[Any, Any], name: str) -> UUID:
         for each in runs_of(made):
             client.delete_flow_run(each.id)
         return made
-
-
-def runs_of(deployment: UUID) -> list[FlowRun]:
-    with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
-        )
-    return sorted(found, key=lambda each: str(each.expected_start_time))

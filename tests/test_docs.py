@@ -5,9 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +18,7 @@ from prefect_bluesky import BlueskyCredentials, sandbox
 from prefect_bluesky.channels import MastodonCredentials, channel_of
 from prefect_bluesky.channels.draft import Draft
 from tests import mastodon_server
-from tests.support import block, forget_stored_session
+from tests.support import QuietHandler, block, forget_stored_session, http_server
 
 MODULES = [
     importlib.import_module(found.name) for found in pkgutil.walk_packages(prefect_bluesky.__path__, "prefect_bluesky.")
@@ -70,21 +68,14 @@ def test_the_channel_that_a_page_adds_publishes() -> None:
     exec(compile(code, "adding-a-channel.md", "exec"), names)
     keys: list[str | None] = []
 
-    class Board(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Board(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
             keys.append(self.headers["Idempotency-Key"])
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(201)
-            self.send_header("Location", "https://board.example/1")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.body()
+            self.answer(201, Location="https://board.example/1")
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Board) as server:
-        Thread(target=server.handle_request, daemon=True).start()
-        board = names["NoticeBoard"](url=f"http://127.0.0.1:{server.server_port}", token="secret")
+    with http_server(Board) as port:
+        board = names["NoticeBoard"](url=f"http://127.0.0.1:{port}", token="secret")
         channel = channel_of(board)
         published = channel.publish(channel.fit(Draft(kind="hook", posts=("Hi",))), "key")
     assert (published.urls, keys) == (("https://board.example/1",), ["key"])

@@ -1,7 +1,7 @@
 """The tasks and the flow on a real Prefect server, and the block as Prefect keeps it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
@@ -35,18 +35,11 @@ from prefect_bluesky import (
 )
 from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
 from prefect_bluesky.sessions.lock import worker_lock
-from tests.support import LOGIN, REFRESH, WRITE, block, counted, expire_access_token, forget_processes_memory, texts
+from tests.support import LOGIN, REFRESH, WRITE, block, counted, expired, forget_processes_memory, texts
 
 FLOWS = Path(__file__).parents[1] / "flows"
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose faults disturb nobody else."""
-    with sandbox.run() as own:
-        yield own
 
 
 def run_of(state: State[Any]) -> FlowRun:
@@ -56,23 +49,31 @@ def run_of(state: State[Any]) -> FlowRun:
         return client.read_flow_run(state.state_details.flow_run_id)
 
 
+def artifact_of(state: State[Any]) -> Any:
+    """Return the only artifact of a flow run."""
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_of(state).id]))
+        )
+    return artifact
+
+
 class TestPublish:
     """The flow that people deploy."""
 
     def test_it_gates_publishes_and_links_the_post(self, publish: Any, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
-        state = publish(block(pds, account), Post(text="Hello #Prefect"), return_state=True)
+        with counted(pds) as requests:
+            state = publish(block(pds, account), Post(text="Hello #Prefect"), return_state=True)
         published, run = state.result(), run_of(state)
+        assert requests == {LOGIN: 1, WRITE: 1}
         assert texts(pds, account) == ["Hello #Prefect"]
         assert run.name == f"publish as {account.handle}"
         with get_client(sync_client=True) as client:
             in_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
             tasks = client.read_task_runs(task_run_filter=in_run)
-            (artifact,) = client.read_artifacts(
-                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-            )
         assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
-        assert published.url in str(artifact.data)
+        assert published.url in str(artifact_of(state).data)
 
     def test_it_can_be_served(self, publish: Any, pds: sandbox.Sandbox) -> None:
         """`publish.serve()` starts each run in a process of its own, with the flow pickled by value."""
@@ -83,11 +84,7 @@ class TestPublish:
 
     def test_its_link_shows_the_text_as_it_is(self, publish: Any, pds: sandbox.Sandbox) -> None:
         state = publish(block(pds, pds.create_account()), Post(text="# not a heading\n*"), return_state=True)
-        with get_client(sync_client=True) as client:
-            (artifact,) = client.read_artifacts(
-                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_of(state).id]))
-            )
-        assert str(artifact.description).endswith("\n\n\\# not a heading  \n\\*")
+        assert str(artifact_of(state).description).endswith("\n\n\\# not a heading  \n\\*")
 
     def test_its_log_names_handle_did_and_expiry_and_no_secret(
         self, publish: Any, pds: sandbox.Sandbox, caplog: pytest.LogCaptureFixture
@@ -100,23 +97,6 @@ class TestPublish:
         assert any(all(part in line for part in (account.handle, account.did, expiry)) for line in lines)
         assert account.app_password not in caplog.text
         assert "eyJ" not in caplog.text
-
-    def test_a_later_run_on_another_worker_does_not_sign_in_again(self, publish: Any, pds: sandbox.Sandbox) -> None:
-        account = pds.create_account()
-        with counted(pds) as requests:
-            for number in range(3):
-                publish(block(pds, account), Post(text=f"post {number}"))
-                forget_processes_memory()
-        assert requests == {LOGIN: 1, WRITE: 3}
-
-    def test_an_expired_token_costs_one_refresh_and_one_replay(self, publish: Any, pds: sandbox.Sandbox) -> None:
-        account = pds.create_account()
-        credentials = block(pds, account)
-        credentials.ensure_session()
-        expire_access_token(pds, account, credentials)
-        with counted(pds) as requests:
-            publish(credentials, Post(text="through an expired token"))
-        assert requests == {WRITE: 2, REFRESH: 1}
 
     def test_a_saved_block_publishes(self, publish: Any, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
@@ -142,11 +122,7 @@ class TestPublish:
         account = pds.create_account()
         state = publish(block(pds, account), Post(text="Not yet"), dry_run=True, return_state=True)
         assert [post.text for post in state.result().posts] == ["Not yet"]
-        with get_client(sync_client=True) as client:
-            (artifact,) = client.read_artifacts(
-                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_of(state).id]))
-            )
-        assert "Not yet" in str(artifact.data)
+        assert "Not yet" in str(artifact_of(state).data)
         assert texts(pds, account) == []
 
     def test_a_run_that_refers_to_a_saved_block_publishes(self, publish: Any, pds: sandbox.Sandbox) -> None:
@@ -187,10 +163,7 @@ class TestDiagnose:
         pds.revoke_app_password(account)
         state = diagnose(credentials, log_in=True, return_state=True)
         assert state.result().problem is AuthProblem.APP_PASSWORD_REVOKED
-        in_run = ArtifactFilterFlowRunId(any_=[run_of(state).id])
-        with get_client(sync_client=True) as client:
-            (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=in_run))
-        report = str(artifact.data)
+        report = str(artifact_of(state).data)
         assert "| check | found | verdict | remedy |" in report
         assert AuthProblem.APP_PASSWORD_REVOKED.remedy in report
         assert account.app_password not in report
@@ -228,55 +201,31 @@ class TestTasks:
         assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
         assert requests == {LOGIN: 1}
 
-    def test_a_flow_that_is_retried_posts_once(self, pds: sandbox.Sandbox) -> None:
+    @pytest.mark.parametrize(
+        "retried",
+        [
+            lambda work: flow(retries=2, retry_delay_seconds=0)(work),
+            lambda work: flow(retries=2, retry_delay_seconds=0)(lambda: flow(work)()),
+            lambda work: task(retries=2, retry_delay_seconds=0)(work),
+        ],
+        ids=["a flow", "a subflow of a retried flow", "a task within a retried task"],
+    )
+    def test_each_post_of_what_is_retried_goes_out_once(
+        self, pds: sandbox.Sandbox, retried: Callable[[Callable[[], None]], Callable[[], None]]
+    ) -> None:
         account = pds.create_account()
         attempts: list[int] = []
 
-        @flow(retries=2, retry_delay_seconds=0)
-        def team() -> None:
+        def announce() -> None:
             publish_post(block(pds, account), "one and only")
             publish_post(block(pds, account), "and another")
             attempts.append(len(attempts))
             if len(attempts) < 3:
                 raise RuntimeError("the worker stumbles after the posts are out")
 
-        team()
+        retried(announce)()
         assert len(attempts) == 3
         assert texts(pds, account) == ["and another", "one and only"]
-
-    def test_a_subflow_that_a_retried_parent_starts_again_posts_once(self, pds: sandbox.Sandbox) -> None:
-        account = pds.create_account()
-        attempts: list[int] = []
-
-        @flow
-        def announce() -> None:
-            publish_post(block(pds, account), "from the subflow")
-            attempts.append(len(attempts))
-            if len(attempts) < 2:
-                raise RuntimeError("the subflow stumbles after the post is out")
-
-        @flow(retries=1, retry_delay_seconds=0)
-        def team() -> None:
-            announce()
-
-        team()
-        assert len(attempts) == 2
-        assert texts(pds, account) == ["from the subflow"]
-
-    def test_a_task_within_a_retried_task_posts_once(self, pds: sandbox.Sandbox) -> None:
-        account = pds.create_account()
-        attempts: list[int] = []
-
-        @task(retries=2, retry_delay_seconds=0)
-        def announce() -> None:
-            publish_post(block(pds, account), "from the inner task")
-            attempts.append(len(attempts))
-            if len(attempts) < 3:
-                raise RuntimeError("the outer task stumbles after the post is out")
-
-        announce()
-        assert len(attempts) == 3
-        assert texts(pds, account) == ["from the inner task"]
 
     def test_a_write_whose_answer_is_lost_is_not_repeated_by_the_tasks_retry(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
@@ -318,10 +267,7 @@ class TestWorkers:
     """The lock and the store across workers."""
 
     def test_workers_at_the_moment_of_expiry_share_one_refresh(self, pds: sandbox.Sandbox) -> None:
-        account = pds.create_account()
-        credentials = block(pds, account)
-        credentials.ensure_session()
-        expire_access_token(pds, account, credentials)
+        _, credentials = expired(pds)
         workers = []
         for _ in range(4):
             forget_processes_memory()

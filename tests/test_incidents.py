@@ -35,13 +35,6 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 FAILED, RECOVERED = events.AUTH_FAILED, events.AUTH_RECOVERED
 
 
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose accounts are this module's."""
-    with sandbox.run() as own:
-        yield own
-
-
 def heard(account: sandbox.Account) -> list[ReceivedEvent]:
     """What Prefect has heard of an account's incidents, the oldest first."""
     about = EventResourceFilter(labels=ResourceSpecification({"handle": account.handle}))

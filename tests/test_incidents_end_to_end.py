@@ -1,4 +1,4 @@
-"""An app password dies at night: a real Prefect server, process workers, a real PDS and a receiver of messages."""
+"""An app password is revoked: a real Prefect server, process workers, a real PDS and a receiver of messages."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def slow_aws_credentials(slow_aws: SlowAws, aws_url: str) -> Iterator[AwsCredent
 
 
 @pytest.fixture
-def night(no_prefect_api: None, tmp_path: Path) -> Iterator[World]:
-    """A world of its own for each test, as parts of it are killed.
+def prefect(no_prefect_api: None, tmp_path: Path) -> Iterator[World]:
+    """Run a Prefect server for each test, as parts of it are killed.
 
     On PostgreSQL: with SQLite, whoever writes while another does may wait for a minute (Prefect's `busy_timeout`), and
     with it an alert that is due at once.
@@ -103,90 +103,90 @@ def published(pds: RealPds, account: Account) -> list[str]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
-    night: World, real_pds: RealPds, workers: int, held_posts: int
+    prefect: World, real_pds: RealPds, workers: int, held_posts: int
 ) -> None:
     dead, *others = [real_pds.create_account() for _ in range(5)]
     blocks = {account.handle: saved(real_pds, account) for account in (dead, *others)}
     for account in (dead, *others):
         load(name_of(account)).publish("before")
     for _ in range(workers):
-        night.start_worker()
+        prefect.start_worker()
     revoke(real_pds, dead)
     before = len(real_pds.requests())
-    first = night.schedule(blocks[dead.handle], ["held first"], minutes_ago=held_posts + 1)
-    assert night.ended(first) == ["Held"]
-    wait_for(lambda: night.receiver.messages)
+    first = prefect.schedule(blocks[dead.handle], ["held first"], minutes_ago=held_posts + 1)
+    assert prefect.ended(first) == ["Held"]
+    wait_for(lambda: prefect.receiver.messages)
     requests = real_pds.requests()[before:]
     assert [(request.nsid, request.status) for request in requests] == [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)]
-    (alert,) = night.receiver.messages
+    (alert,) = prefect.receiver.messages
     assert alert.received_at - requests[1].heard_at < 10
     for part in (dead.handle, dead.did, "app_password_rejected", "Create a new app password", "http"):
         assert part in alert.body
 
     later = [f"held {number:02}" for number in range(held_posts)]
-    held = night.schedule(blocks[dead.handle], later, minutes_ago=held_posts)
+    held = prefect.schedule(blocks[dead.handle], later, minutes_ago=held_posts)
     going_on = [
-        run for account in others for run in night.schedule(blocks[account.handle], ["meanwhile"], minutes_ago=0)
+        run for account in others for run in prefect.schedule(blocks[account.handle], ["meanwhile"], minutes_ago=0)
     ]
-    assert set(night.ended(held)) == {"Held"}
+    assert set(prefect.ended(held)) == {"Held"}
     # On a busy machine one of them may be taken for dead, and be held, while it is at work or when it has done it.
-    night.ended(going_on)
+    prefect.ended(going_on)
     wait_for(lambda: all(published(real_pds, account) == ["before", "meanwhile"] for account in others))
     assert [(request.nsid, request.status) for request in real_pds.requests()[before + len(requests) :]] == [
         (WRITE, 200)
     ] * len(others)
-    assert len(night.receiver.messages) == 1
+    assert len(prefect.receiver.messages) == 1
 
     saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
-    night.start_run("refresh-sessions/refresh-sessions")
+    prefect.start_run("refresh-sessions/refresh-sessions")
     everything = ["before", "held first", *later]
     wait_for(lambda: len(published(real_pds, dead)) == len(everything))
-    wait_for(lambda: set(night.states([*first, *held, *going_on])) == {"Completed"})
+    wait_for(lambda: set(prefect.states([*first, *held, *going_on])) == {"Completed"})
     assert published(real_pds, dead) == everything
     for account in others:
         assert published(real_pds, account) == ["before", "meanwhile"]
-    assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]
+    assert subjects(prefect) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]
 
 
 def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_server(
-    slow_aws: SlowAws, slow_aws_credentials: AwsCredentials, night: World, real_pds: RealPds
+    slow_aws: SlowAws, slow_aws_credentials: AwsCredentials, prefect: World, real_pds: RealPds
 ) -> None:
     dead = real_pds.create_account()
     account = saved(real_pds, dead, aws_credentials=slow_aws_credentials)
     load(name_of(dead)).publish("before")
-    night.start_worker()
+    prefect.start_worker()
     revoke(real_pds, dead)
 
-    night.receiver.stop()
-    first = night.schedule(account, ["one"], minutes_ago=5)
-    assert night.ended(first) == ["Held"]
+    prefect.receiver.stop()
+    first = prefect.schedule(account, ["one"], minutes_ago=5)
+    assert prefect.ended(first) == ["Held"]
 
     with slow_aws.standing_still():
-        second = night.schedule(account, ["two"], minutes_ago=4)
-        sending = night.start_run("publish-held/publish-held")
-        wait_for(lambda: night.states([*second, sending]) == ["Running", "Running"])
-        night.kill_workers()
-    third = night.schedule(account, ["three"], minutes_ago=3)
-    night.start_worker()
+        second = prefect.schedule(account, ["two"], minutes_ago=4)
+        sending = prefect.start_run("publish-held/publish-held")
+        wait_for(lambda: prefect.states([*second, sending]) == ["Running", "Running"])
+        prefect.kill_workers()
+    third = prefect.schedule(account, ["three"], minutes_ago=3)
+    prefect.start_worker()
     # The second has no process any more, and is held as soon as its heartbeats are missed.
-    assert night.ended([*second, *third]) == ["Held", "Held"]
+    assert prefect.ended([*second, *third]) == ["Held", "Held"]
     # And this one no longer keeps others from their turn.
-    assert night.ended([sending]) == ["Crashed"]
+    assert prefect.ended([sending]) == ["Crashed"]
 
     with slow_aws.standing_still():
-        fourth = night.schedule(account, ["four"], minutes_ago=2)
-        wait_for(lambda: night.states(fourth) == ["Running"])
-        night.server.kill()
-    night.server.start()
-    assert night.ended(fourth) == ["Held"]
-    assert night.receiver.messages == []
+        fourth = prefect.schedule(account, ["four"], minutes_ago=2)
+        wait_for(lambda: prefect.states(fourth) == ["Running"])
+        prefect.server.kill()
+    prefect.server.start()
+    assert prefect.ended(fourth) == ["Held"]
+    assert prefect.receiver.messages == []
 
-    night.receiver.start()
-    night.ended([night.start_run("refresh-sessions/refresh-sessions")])
-    wait_for(lambda: night.receiver.messages)
+    prefect.receiver.start()
+    prefect.ended([prefect.start_run("refresh-sessions/refresh-sessions")])
+    wait_for(lambda: prefect.receiver.messages)
     saved(real_pds, dead, real_pds.create_app_password(dead, "new"), slow_aws_credentials)
-    night.ended([night.start_run("refresh-sessions/refresh-sessions")])
+    prefect.ended([prefect.start_run("refresh-sessions/refresh-sessions")])
     wait_for(lambda: len(published(real_pds, dead)) == 5)
-    assert set(night.ended([*first, *second, *third, *fourth])) == {"Completed"}
+    assert set(prefect.ended([*first, *second, *third, *fourth])) == {"Completed"}
     assert published(real_pds, dead) == ["before", "one", "two", "three", "four"]
-    assert subjects(night) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]
+    assert subjects(prefect) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]

@@ -52,7 +52,7 @@ def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_g
     with (
         postgres.run() as database,
         proxy.run(real_pds.url, death) as pds_url,
-        world(tmp_path, database) as night,
+        world(tmp_path, database) as prefect,
         counted(real_pds) as requests,
     ):
         names = [account.handle.partition(".")[0] for account in accounts]
@@ -63,18 +63,18 @@ def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_g
                 service_url=pds_url,
                 aws_credentials=aws_credentials,
             ).save(name)
-        doomed = night.start_worker(runs_at_once=1)
+        doomed = prefect.start_worker(runs_at_once=1)
         first, second = items(names, "first"), items(names[::-1], "second")
         # Three at a time: those that are never answered leave some accounts to the other worker.
-        runs = [night.start_run("publish-batch/publish-batch", items=first, at_once=3)]
+        runs = [prefect.start_run("publish-batch/publish-batch", items=first, at_once=3)]
         wait_for(lambda: death.unanswered == 3)
-        night.start_worker(runs_at_once=1)
-        runs.append(night.start_run("publish-batch/publish-batch", items=second, at_once=3))
-        wait_for(lambda: night.states(runs)[1] == "Completed")
-        assert night.states(runs)[0] == "Running"
+        prefect.start_worker(runs_at_once=1)
+        runs.append(prefect.start_run("publish-batch/publish-batch", items=second, at_once=3))
+        wait_for(lambda: prefect.states(runs)[1] == "Completed")
+        assert prefect.states(runs)[0] == "Running"
         doomed.kill()
         # The other worker begins it again, once its heartbeats are missed.
-        wait_for(lambda: night.states(runs)[0] == "Completed")
+        wait_for(lambda: prefect.states(runs)[0] == "Completed")
     wanted = sorted(f"{number} of the {batch} batch" for number in range(2) for batch in ("first", "second"))
     assert {account.handle: texts(real_pds, account) for account in accounts} == dict.fromkeys(
         (account.handle for account in accounts), wanted

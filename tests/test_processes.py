@@ -21,7 +21,7 @@ from prefect_bluesky.settings import BlueskySettings
 from tests import aws, postgres
 from tests.pds.server import RealPds
 from tests.prefect_server import PrefectServer
-from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expire_access_token, texts
+from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expired, texts
 from tests.worker import (
     Worker,
     gate,
@@ -33,6 +33,7 @@ from tests.worker import (
     publish_until,
     together,
 )
+from tests.world import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,7 @@ def orphans(prefect_server: str, aws_url: str) -> Iterator[Orphans]:
             before = time.monotonic()
             doomed.prepare(publish, credentials, "never seen")
             doomed.go()
-            until(lambda: bool(pds.requests(REFRESH)))
+            wait_for(lambda: bool(pds.requests(REFRESH)))
             for number, worker in enumerate(waiting):
                 worker.prepare(publish_until, credentials, f"post {number}")
                 worker.go()
@@ -117,22 +118,11 @@ def orphans(prefect_server: str, aws_url: str) -> Iterator[Orphans]:
         yield Orphans(before, pds, account, waiting)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process is about to do."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 @pytest.mark.pds
 def test_eight_processes_at_the_moment_of_expiry_share_one_refresh(
     real_pds: RealPds, aws_if_any: AwsCredentials | None, workers: StartWorkers
 ) -> None:
-    account = real_pds.create_account()
-    credentials = block(real_pds, account, aws_credentials=aws_if_any)
-    credentials.ensure_session()
-    expire_access_token(real_pds, account, credentials)
+    account, credentials = expired(real_pds, aws_if_any)
     eight = workers(8)
     # Each has the session in its memory, so each learns from the server that its token has expired.
     assert together(eight, gate, [(credentials,)] * 8) == ["reused"] * 8
@@ -181,10 +171,7 @@ def test_a_worker_killed_while_it_refreshes_leaves_a_session_that_goes_on(
     death: str,
     requests_of_both: dict[str, int],
 ) -> None:
-    account = sandbox_pds.create_account()
-    credentials = block(sandbox_pds, account, aws_credentials=aws_credentials)
-    credentials.ensure_session()
-    expire_access_token(sandbox_pds, account, credentials)
+    account, credentials = expired(sandbox_pds, aws_credentials)
     doomed, heir, reader = workers(3)
     with counted(sandbox_pds) as requests:
         doomed.prepare(publish_and_die, credentials, "never seen", death)

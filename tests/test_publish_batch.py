@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,27 +10,20 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import Cancelled
 
 from prefect_bluesky import sandbox
-from tests.support import LOGIN, WRITE, block, counted, texts
+from tests.support import LOGIN, WRITE, block, counted, run_to_state, runs_of, texts
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 FLOWS = Path(__file__).parents[1] / "flows"
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose accounts are this module's."""
-    with sandbox.run() as own:
-        yield own
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +70,6 @@ def bob(pds: sandbox.Sandbox) -> Saved:
     return Saved(pds)
 
 
-def run(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:
-    state: Any = flow(**parameters, return_state=True)
-    assert isinstance(state, State)
-    return state
-
-
-def runs_of(deployment: UUID) -> list[FlowRun]:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])),
-            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-        )
-
-
 def table(key: str) -> list[dict[str, Any]]:
     """The table that the last run has made."""
     with get_client(sync_client=True) as client:
@@ -107,14 +85,14 @@ def test_posts_of_one_account_share_a_commit_and_a_login(
 ) -> None:
     items = [saved.item(f"{number}") for number in range(3) for saved in (alice, bob)]
     with counted(alice.pds) as requests:
-        state = run(publish_batch, items=items)
+        state = run_to_state(publish_batch, items=items)
     assert (state.name, state.message) == ("Completed", "6 published")
     assert requests == {LOGIN: 2, WRITE: 2}
     assert alice.texts == bob.texts == ["0", "1", "2"]
 
 
 def test_the_table_tells_of_each_account(alice: Saved, publish_batch: Flow[Any, Any]) -> None:
-    run(publish_batch, items=[alice.item("Hello")])
+    run_to_state(publish_batch, items=[alice.item("Hello")])
     (row,) = table("bluesky-batch")
     assert row.pop("session expires").endswith("UTC")
     assert row.pop("last post").startswith(f"https://bsky.app/profile/{alice.account.handle}/post/")
@@ -130,7 +108,7 @@ class TestTrouble:
         before = runs_of(deployment)
         alice.pds.revoke_app_password(alice.account)
         items = [saved.item(f"{number}") for number in range(2) for saved in (alice, bob)]
-        state = run(publish_batch, items=items)
+        state = run_to_state(publish_batch, items=items)
         assert state.name == "Failed"
         assert state.message is not None
         assert state.message.startswith(f"2 published, 2 held. {alice.name}, items[0], items[2]: ")
@@ -141,21 +119,21 @@ class TestTrouble:
 
         new = alice.pds.create_app_password(alice.account, "new")
         block(alice.pds, alice.account, app_password=new).save(alice.name, overwrite=True)
-        run(publish_held)
+        run_to_state(publish_held)
         assert alice.texts == ["0", "1"]
 
     def test_without_the_deployment_it_says_that_nothing_is_kept(
         self, alice: Saved, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("prefect_bluesky.planning.scheduled_runs.DEPLOYMENT", "publish/nowhere")
-        state = run(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)])
+        state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)])
         assert state.name == "Failed"
         assert alice.texts == ["now"]
         (problem,) = table("bluesky-batch-problems")
         assert "deployments/setup.py" in problem["what"]
 
     def test_an_unknown_account_is_named(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
-        state = run(publish_batch, items=[{"account": "nobody", "text": "lost?"}, alice.item("out")])
+        state = run_to_state(publish_batch, items=[{"account": "nobody", "text": "lost?"}, alice.item("out")])
         assert alice.texts == ["out"]
         assert state.message is not None
         assert "nobody, items[0]: the block nobody cannot be used" in state.message
@@ -164,7 +142,7 @@ class TestTrouble:
         self, alice: Saved, publish_batch: Flow[Any, Any]
     ) -> None:
         broken = alice.item("picture", images=[{"source": "/nowhere.png", "alt": "none"}])
-        state = run(publish_batch, items=[alice.item("first"), broken, alice.item("last")])
+        state = run_to_state(publish_batch, items=[alice.item("first"), broken, alice.item("last")])
         assert alice.texts == ["first", "last"]
         assert state.message is not None
         assert state.message.startswith(f"2 published, 1 failed. {alice.name}, items[1]: images[0]")
@@ -173,12 +151,12 @@ class TestTrouble:
         self, alice: Saved, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         alice.pds.fail(WRITE, status=503, times=2)
-        assert run(publish_batch, items=[alice.item("after all")]).name == "Completed"
+        assert run_to_state(publish_batch, items=[alice.item("after all")]).name == "Completed"
         assert alice.texts == ["after all"]
 
     def test_a_limit_that_the_server_names_is_waited_for(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
         alice.pds.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "1"})
-        assert run(publish_batch, items=[alice.item("after all")]).name == "Completed"
+        assert run_to_state(publish_batch, items=[alice.item("after all")]).name == "Completed"
         assert alice.texts == ["after all"]
 
     def test_who_would_have_to_wait_for_hours_is_held(
@@ -186,7 +164,7 @@ class TestTrouble:
     ) -> None:
         before = runs_of(deployment)
         alice.pds.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "7200"})
-        state = run(publish_batch, items=[alice.item("tomorrow")])
+        state = run_to_state(publish_batch, items=[alice.item("tomorrow")])
         assert state.message is not None
         assert state.message.startswith("1 held")
         assert [each.state_name for each in runs_of(deployment) if each not in before] == ["Held"]
@@ -202,7 +180,7 @@ class TestSchedule:
             alice.item("later", at=SOON, key="k"),
             alice.item("even later", at=SOON + timedelta(1)),
         ]
-        state = run(publish_batch, items=items)
+        state = run_to_state(publish_batch, items=items)
         assert (state.name, state.message) == ("Completed", "1 published, 2 scheduled")
         assert alice.texts == ["now"]
         first, second = [each for each in runs_of(deployment) if each not in before]
@@ -216,7 +194,7 @@ class TestSchedule:
         before = runs_of(deployment)
         file = tmp_path / "calendar.json"
         file.write_text(json.dumps([alice.item("now"), alice.item("later", at=SOON.isoformat())]))
-        messages = [run(publish_batch, calendar=str(file)).message for _ in range(2)]
+        messages = [run_to_state(publish_batch, calendar=str(file)).message for _ in range(2)]
         assert messages == ["1 published, 1 scheduled"] * 2
         assert alice.texts == ["now"]
         assert len(runs_of(deployment)) == len(before) + 1
@@ -225,23 +203,23 @@ class TestSchedule:
         self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         later = [alice.item("never", at=SOON)]
-        run(publish_batch, items=later)
+        run_to_state(publish_batch, items=later)
         with get_client(sync_client=True) as client:
             (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "never"}]
             client.set_flow_run_state(run_of_it.id, Cancelled(), force=True)
-        assert run(publish_batch, items=later).message == "1 cancelled"
+        assert run_to_state(publish_batch, items=later).message == "1 cancelled"
 
     def test_a_run_that_says_something_else_is_pointed_out(
         self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        run(publish_batch, items=[alice.item("as it was", at=SOON, key="k")])
-        run(publish_batch, items=[alice.item("as it shall be", at=SOON, key="k")])
+        run_to_state(publish_batch, items=[alice.item("as it was", at=SOON, key="k")])
+        run_to_state(publish_batch, items=[alice.item("as it shall be", at=SOON, key="k")])
         assert "the scheduled run differs from the calendar. The run is what goes out." in caplog.text
 
     def test_a_time_without_an_offset_holds_in_the_timezone(
         self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
-        run(publish_batch, items=[alice.item("morning", at="2099-07-01T08:00:00")], timezone="Europe/Berlin")
+        run_to_state(publish_batch, items=[alice.item("morning", at="2099-07-01T08:00:00")], timezone="Europe/Berlin")
         assert runs_of(deployment)[-1].expected_start_time == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
     def test_a_failed_run_is_another_attempt(
@@ -249,17 +227,17 @@ class TestSchedule:
     ) -> None:
         now = datetime.now(UTC)
         with get_client(sync_client=True) as client:
-            run(publish_batch, items=[alice.item("due", at=now + timedelta(seconds=2), key="k")])
+            run_to_state(publish_batch, items=[alice.item("due", at=now + timedelta(seconds=2), key="k")])
             (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "due"}]
             client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
-        assert run(publish_batch, items=[alice.item("due", at=now, key="k")]).message == "1 published"
+        assert run_to_state(publish_batch, items=[alice.item("due", at=now, key="k")]).message == "1 published"
         assert alice.texts == ["due"]
 
     def test_two_posts_under_one_key_are_told(
         self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         items = [alice.item("one", at=SOON, key="same"), alice.item("two", at=SOON, key="same")]
-        state = run(publish_batch, items=items)
+        state = run_to_state(publish_batch, items=items)
         assert str(state.message).startswith("1 scheduled, 1 failed")
         assert "items[1]: key: another post" in str(state.message)
 
@@ -268,12 +246,12 @@ class TestSchedule:
     ) -> None:
         alice.pds.revoke_app_password(alice.account)
         soon = datetime.now(UTC) + timedelta(seconds=2)
-        run(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
+        run_to_state(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
         (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "lost?"}]
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
             wait_for(lambda: datetime.now(UTC) > soon)
-            state = run(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
+            state = run_to_state(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
             assert str(state.message).startswith("1 held")
             assert client.read_flow_run(run_of_it.id).state_name == "Held"
 
@@ -283,15 +261,17 @@ class TestInput:
 
     @pytest.mark.parametrize("given", [{}, {"items": [{"account": "a", "text": "Hi"}], "calendar": "c.yaml"}])
     def test_it_takes_posts_or_a_calendar(self, publish_batch: Flow[Any, Any], given: dict[str, Any]) -> None:
-        assert "pass items or a calendar, not both. Leave one of them out." in str(run(publish_batch, **given).message)
+        assert "pass items or a calendar, not both. Leave one of them out." in str(
+            run_to_state(publish_batch, **given).message
+        )
 
     def test_an_unknown_timezone_is_named(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
-        state = run(publish_batch, items=[alice.item("Hi")], timezone="Mars")
+        state = run_to_state(publish_batch, items=[alice.item("Hi")], timezone="Mars")
         assert "timezone: there is no time zone 'Mars'" in str(state.message)
 
     def test_a_dry_run_sends_nothing(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
         with counted(alice.pds) as requests:
-            state = run(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
+            state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
         assert (state.message, requests) == ("1 due, 1 due later", {})
         now, later = table("bluesky-batch-preview")
         assert (now["text"], now["when"], later["text"]) == ("now", "now", "later")
@@ -302,6 +282,6 @@ class TestInput:
     ) -> None:
         file = tmp_path / "calendar.csv"
         file.write_text(f"account,text\n{alice.name},good\n{alice.name},{'x' * 301}\n{alice.name},also good\n")
-        state = run(publish_batch, calendar=str(file))
+        state = run_to_state(publish_batch, calendar=str(file))
         assert alice.texts == ["also good", "good"]
         assert "row 3: post: text: it has 301 characters" in str(state.message)

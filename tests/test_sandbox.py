@@ -3,12 +3,10 @@
 What it answers, call by call, is compared with a real PDS by the contract tests.
 """
 
-import base64
-import json
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from atproto import Client
 
 from prefect_bluesky import sandbox
 from prefect_bluesky.sandbox import Account, Request, Sandbox
+from tests.contract.caller import claims, said
 
 CREATE_SESSION = "com.atproto.server.createSession"
 REFRESH_SESSION = "com.atproto.server.refreshSession"
@@ -32,12 +31,6 @@ EXPIRED = (400, "ExpiredToken", "Token has expired")
 REVOKED = (400, "ExpiredToken", "Token has been revoked")
 UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
 LOST = (httpx.RemoteProtocolError, httpx.ReadError)
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[Sandbox]:
-    with sandbox.run() as running:
-        yield running
 
 
 @pytest.fixture
@@ -69,18 +62,6 @@ def write(pds: Sandbox, account: Account, token: str, text: str = "hi", **more: 
 
 def refresh(pds: Sandbox, token: str) -> httpx.Response:
     return call(pds, REFRESH_SESSION, token)
-
-
-def said(answer: httpx.Response) -> tuple[int, str | None, str | None]:
-    """Status, error and message."""
-    body = answer.json() if answer.content else {}
-    return answer.status_code, body.get("error"), body.get("message")
-
-
-def claims(token: str) -> dict[str, Any]:
-    part = token.split(".")[1]
-    read: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return read
 
 
 def test_a_post_can_be_read_from_memory(pds: Sandbox, alice: Account) -> None:
@@ -328,38 +309,6 @@ def test_a_minted_expired_token_has_lived_a_usual_life(pds: Sandbox, alice: Acco
 
 WRITTEN = (200, None, None)
 REFRESHED = (200, None, None)
-REFUSED = (401, "AuthenticationRequired", "Invalid identifier or password")
-TAKEN_DOWN = (401, "AccountTakedown", "Account has been taken down")
-
-
-@pytest.mark.parametrize(
-    ("happen", "logged_in", "refreshed", "written"),
-    [
-        (lambda pds, alice: None, 200, REFRESHED, WRITTEN),
-        (Sandbox.revoke_app_password, 401, REVOKED, WRITTEN),
-        (lambda pds, alice: pds.change_password(alice, "new"), 200, REVOKED, WRITTEN),
-        (Sandbox.deactivate, 200, REFRESHED, (401, "AccountDeactivated", "Account is deactivated")),
-        (Sandbox.take_down, 401, TAKEN_DOWN, TAKEN_DOWN),
-        (Sandbox.delete_account, 401, None, (403, "AccountNotFound", "Account not found")),
-    ],
-    ids=["nothing", "revoke", "change-password", "deactivate", "take-down", "delete"],
-)
-def test_what_becomes_of_a_session(
-    pds: Sandbox,
-    alice: Account,
-    happen: Callable[[Sandbox, Account], None],
-    logged_in: int,
-    refreshed: tuple[int, Any, Any] | None,
-    written: tuple[int, Any, Any],
-) -> None:
-    session = log_in(pds, alice)
-    happen(pds, alice)
-    again = call(pds, CREATE_SESSION, body={"identifier": alice.handle, "password": alice.app_password})
-    gone = (400, "InvalidRequest", f"Could not find user info for account: {alice.did}")
-    assert again.status_code == logged_in
-    assert logged_in == 200 or said(again) == REFUSED
-    assert said(refresh(pds, session["refreshJwt"])) == (refreshed or gone)
-    assert said(write(pds, alice, session["accessJwt"])) == written
 
 
 @pytest.mark.parametrize(

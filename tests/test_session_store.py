@@ -8,9 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect_aws import AwsCredentials
 
-from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from prefect_bluesky.errors import StoreConflict, StoreDamaged
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.document import Refusal, SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
@@ -190,57 +189,6 @@ def test_a_damaged_document_is_named_with_its_field_and_the_remedy(text: str, fi
     assert "signs in again" in said or "Upgrade" in said
     assert "eyJ" not in said
     assert "hunter2" not in said
-
-
-class TestAws:
-    """What only Secrets Manager has."""
-
-    @pytest.fixture
-    def name(self) -> str:
-        """A secret's name."""
-        return f"prefect-bluesky/{uuid4().hex}/session"
-
-    def test_a_secret_made_without_a_value_is_filled(self, aws_credentials: AwsCredentials, name: str) -> None:
-        aws_credentials.get_secrets_manager_client().create_secret(Name=name)
-        store = AwsSessionStore(AwsSecret(aws_credentials, name))
-        assert store.load() is None
-        assert store.save(DOCUMENT, None) == store.load()
-
-    def test_a_secret_of_somebody_else_is_left_alone(self, aws_credentials: AwsCredentials, name: str) -> None:
-        client = aws_credentials.get_secrets_manager_client()
-        client.create_secret(Name=name, SecretString="theirs")
-        store = AwsSessionStore(AwsSecret(aws_credentials, name))
-        with pytest.raises(StoreDamaged):
-            store.load()
-        with pytest.raises(StoreDamaged):
-            store.save(DOCUMENT, None)
-        assert client.get_secret_value(SecretId=name)["SecretString"] == "theirs"
-
-    def test_the_version_before_stays_as_awsprevious(self, aws_credentials: AwsCredentials, name: str) -> None:
-        store = AwsSessionStore(AwsSecret(aws_credentials, name))
-        store.save(RENEWED, store.save(DOCUMENT, None))
-        client = aws_credentials.get_secrets_manager_client()
-        previous = client.get_secret_value(SecretId=name, VersionStage="AWSPREVIOUS")["SecretString"]
-        assert json.loads(previous)["session"]["access_token"] == session().access_token
-
-    def test_an_aws_that_does_not_answer_is_retryable(self, name: str, aws_credentials: AwsCredentials) -> None:
-        parameters = aws_credentials.aws_client_parameters.model_copy(
-            update={"endpoint_url": "http://127.0.0.1:1", "config": {"retries": {"total_max_attempts": 1}}}
-        )
-        store = AwsSessionStore(
-            AwsSecret(aws_credentials.model_copy(update={"aws_client_parameters": parameters}), name)
-        )
-        with pytest.raises(StoreUnavailable) as trouble:
-            store.load()
-        assert trouble.value.retryable
-
-    def test_what_aws_refuses_is_said_with_its_code(self, aws_credentials: AwsCredentials, name: str) -> None:
-        client = aws_credentials.get_secrets_manager_client()
-        client.create_secret(Name=name, SecretString=DOCUMENT.to_json())
-        client.delete_secret(SecretId=name)
-        with pytest.raises(StoreError, match="InvalidRequestException") as refusal:
-            AwsSessionStore(AwsSecret(aws_credentials, name)).load()
-        assert not refusal.value.retryable
 
 
 def test_memory_is_shared_by_the_stores_of_one_account_only() -> None:

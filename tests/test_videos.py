@@ -19,7 +19,7 @@ from prefect_bluesky.publishing import video_service
 from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.session import SessionStatus
-from tests.support import REFRESH, block, counted, expire_access_token, web_page
+from tests.support import REFRESH, block, counted, expired, web_page
 
 UPLOAD = "app.bsky.video.uploadVideo"
 STATUS = "app.bsky.video.getJobStatus"
@@ -174,11 +174,8 @@ class TestTheClient:
     def test_a_session_that_expired_is_refreshed_on_the_way(
         self, sandbox_pds: sandbox.Sandbox, service: sandbox.VideoService
     ) -> None:
-        account = sandbox_pds.create_account()
-        credentials = block(sandbox_pds, account)
-        status = credentials.ensure_session()
-        expire_access_token(sandbox_pds, account, credentials)
-        auth = BearerAuth(credentials._authenticator())
+        _, credentials = expired(sandbox_pds)
+        status, auth = credentials.ensure_session(), BearerAuth(credentials._authenticator())
         with counted(sandbox_pds) as requests:
             Uploader(status, auth, service).upload()
         assert (requests[TOKEN], requests[REFRESH], requests[UPLOAD_BLOB]) == (2, 1, 1)

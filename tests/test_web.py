@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from prefect_bluesky.errors import SourceUnavailable
 from prefect_bluesky.web.fetch import Fetched, _Deadline, _is_public, _PublicNetwork, _target, _Trouble, fetch
+from tests.support import QuietHandler
 
 PUBLIC = "93.184.216.34"
 ALLOWANCE = "PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true"
@@ -49,19 +50,16 @@ class Site(ThreadingHTTPServer):
         pass  # whoever asked has hung up, which is what many of these tests are about
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Site
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self.server.requests.append({name.lower(): value for name, value in self.headers.items()})
         answer = self.server.answers[self.path]
         if callable(answer):
             answer(self)
         else:
             self.wfile.write(answer)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture

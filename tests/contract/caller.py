@@ -1,5 +1,7 @@
 """An account on a PDS, and how it calls that PDS by hand."""
 
+import base64
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,3 +80,10 @@ def said(response: httpx.Response) -> tuple[int, str | None, str | None]:
     """Status, error and message of an answer."""
     content = response.json() if response.content else {}
     return response.status_code, content.get("error"), content.get("message")
+
+
+def claims(token: str) -> dict[str, Any]:
+    """Return the claims of a token."""
+    payload = token.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return found

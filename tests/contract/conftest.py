@@ -14,6 +14,11 @@ def caller(request: pytest.FixtureRequest) -> Caller:
 
 
 @pytest.fixture
+def pds(each_pds: Pds) -> Pds:
+    return each_pds
+
+
+@pytest.fixture
 def credentials(pds: Pds, accounts: dict[str, BlueskyCredentials]) -> BlueskyCredentials:
     """One account on each PDS for all examples."""
     if pds.url not in accounts:

@@ -1,7 +1,5 @@
 """What a PDS answers, word for word: the sandbox is believed because the real one says the same."""
 
-import base64
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,7 +8,7 @@ import httpx
 import pytest
 
 from prefect_bluesky.sessions.diagnosis import _NO_COMMIT
-from tests.contract.caller import CREATE, OK, POST, Caller, fresh_caller, said
+from tests.contract.caller import CREATE, OK, POST, Caller, claims, fresh_caller, said
 from tests.support import LOGIN, REFRESH, Pds
 
 GET = "com.atproto.repo.getRecord"
@@ -25,6 +23,10 @@ NO_TOKEN = (401, "AuthMissing", "Authentication Required")
 EXPIRED = (400, "ExpiredToken", "Token has expired")
 REVOKED = (400, "ExpiredToken", "Token has been revoked")
 BROKEN = (500, "InternalServerError", "Internal Server Error")
+DEACTIVATED = (401, "AccountDeactivated", "Account is deactivated")
+TAKEN_DOWN = (401, "AccountTakedown", "Account has been taken down")
+NOT_FOUND = (403, "AccountNotFound", "Account not found")
+NOBODY = (400, "InvalidRequest", "Could not find user info for account: {did}")
 INVALID = "Invalid app.bsky.feed.post record: "
 
 _HOUR = timedelta(hours=1)
@@ -32,9 +34,10 @@ _HOUR = timedelta(hours=1)
 _DIGITS = str.maketrans("0123456789", "abcdefghij")
 
 
+Answer = tuple[int, str | None, str | None]
 Case = Callable[[Caller], httpx.Response]
 
-CASES: dict[str, tuple[Case, tuple[int, str | None, str | None]]] = {
+CASES: dict[str, tuple[Case, Answer]] = {
     "login by handle": (lambda c: c.log_in(), OK),
     "login by DID": (lambda c: c.log_in(c.account.did), OK),
     "login in capitals": (lambda c: c.log_in(c.account.handle.upper()), OK),
@@ -147,7 +150,7 @@ def _facet(feature: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("call", "expected"), CASES.values(), ids=CASES)
-def test_an_answer(caller: Caller, call: Case, expected: tuple[int, str | None, str | None]) -> None:
+def test_an_answer(caller: Caller, call: Case, expected: Answer) -> None:
     assert said(call(caller)) == expected
 
 
@@ -162,25 +165,35 @@ class TestSessions:
     def test_a_used_refresh_token_gives_the_same_next_one_for_a_while(self, pds: Pds) -> None:
         caller = fresh_caller(pds)
         first, again = (caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"]).json() for _ in range(2))
-        assert _claims(first["refreshJwt"])["jti"] == _claims(again["refreshJwt"])["jti"]
+        assert claims(first["refreshJwt"])["jti"] == claims(again["refreshJwt"])["jti"]
 
     def test_an_access_token_outlives_the_refresh_that_replaced_it(self, pds: Pds) -> None:
         caller = fresh_caller(pds)
         caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])
         assert said(caller.create({})) == OK
 
-    def test_a_revoked_app_password_ends_refreshing_but_not_the_access_token(self, pds: Pds) -> None:
+    @pytest.mark.parametrize(
+        ("happen", "logged_in", "refreshed", "written"),
+        [
+            (lambda pds, account: None, OK, OK, OK),
+            (lambda pds, account: pds.revoke_app_password(account), NO_LOGIN, REVOKED, OK),
+            (lambda pds, account: pds.change_password(account, "another main password"), OK, REVOKED, OK),
+            (lambda pds, account: pds.deactivate(account), OK, OK, DEACTIVATED),
+            (lambda pds, account: pds.take_down(account), NO_LOGIN, TAKEN_DOWN, TAKEN_DOWN),
+            (lambda pds, account: pds.delete_account(account), NO_LOGIN, NOBODY, NOT_FOUND),
+        ],
+        ids=["nothing", "revoke", "change password", "deactivate", "take down", "delete"],
+    )
+    def test_what_becomes_of_a_session(
+        self, pds: Pds, happen: Callable[[Pds, Any], None], logged_in: Answer, refreshed: Answer, written: Answer
+    ) -> None:
         caller = fresh_caller(pds)
-        pds.revoke_app_password(caller.account)
-        assert said(caller.create({})) == OK
-        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == REVOKED
-        assert said(caller.log_in()) == NO_LOGIN
-
-    def test_a_changed_main_password_ends_refreshing_but_not_the_app_password(self, pds: Pds) -> None:
-        caller = fresh_caller(pds)
-        pds.change_password(caller.account, "another main password")
-        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == REVOKED
-        assert said(caller.log_in()) == OK
+        happen(pds, caller.account)
+        assert said(caller.log_in()) == logged_in
+        status, error, message = refreshed
+        expected = (status, error, message and message.format(did=caller.account.did))
+        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == expected
+        assert said(caller.create({})) == written
 
     @pytest.mark.parametrize(("blow", "status"), [("deactivate", "deactivated"), ("take_down", "takendown")])
     def test_an_accounts_status_is_told_without_a_password(self, pds: Pds, blow: str, status: str) -> None:
@@ -205,20 +218,6 @@ class TestSessions:
         assert (status, error) == (400, "InvalidSwap")
         assert len(pds.posts(caller.account)) == 1
 
-    def test_a_deactivated_account_logs_in_but_does_not_write(self, pds: Pds) -> None:
-        caller = fresh_caller(pds)
-        pds.deactivate(caller.account)
-        assert said(caller.create({})) == (401, "AccountDeactivated", "Account is deactivated")
-        assert said(caller.log_in()) == OK
-
-    def test_an_account_that_was_taken_down_does_neither(self, pds: Pds) -> None:
-        caller = fresh_caller(pds)
-        pds.take_down(caller.account)
-        taken_down = (401, "AccountTakedown", "Account has been taken down")
-        assert said(caller.create({})) == taken_down
-        assert said(caller.post(REFRESH, auth="Bearer " + caller.session["refreshJwt"])) == taken_down
-        assert said(caller.log_in()) == NO_LOGIN
-
     @pytest.mark.parametrize(
         ("main", "privileged", "scope"),
         [
@@ -232,8 +231,8 @@ class TestSessions:
         password = (
             caller.account.password if main else pds.create_app_password(caller.account, "other", privileged=privileged)
         )
-        claims = _claims(caller.log_in(password=password).json()["accessJwt"])
-        assert (claims["scope"], claims["sub"]) == (scope, caller.account.did)
+        found = claims(caller.log_in(password=password).json()["accessJwt"])
+        assert (found["scope"], found["sub"]) == (scope, caller.account.did)
 
 
 class TestWrites:
@@ -264,12 +263,6 @@ class TestWrites:
         assert found["value"]["text"] == "hello"
 
 
-def _claims(token: str) -> dict[str, Any]:
-    payload = token.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return claims
-
-
 def _lifetime(token: str) -> int:
-    claims = _claims(token)
-    return int(claims["exp"] - claims["iat"])
+    found = claims(token)
+    return int(found["exp"] - found["iat"])

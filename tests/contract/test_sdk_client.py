@@ -1,67 +1,56 @@
 """The SDK's own clients, signed in by us, on the sandbox and on a real PDS."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from prefect_bluesky import AuthError, AuthProblem
-from tests.support import LOGIN, REFRESH, Pds, block, counted, expire_access_token, texts
+from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials
+from tests.support import LOGIN, REFRESH, Pds, block, counted, expire_access_token, expired, texts
 
 CREATE = "com.atproto.repo.createRecord"
 
 
-def test_the_client_posts(pds: Pds) -> None:
-    account = pds.create_account()
-    block(pds, account).get_client().send_post("hi")
-    assert texts(pds, account) == ["hi"]
-
-
-def test_the_async_client_posts(pds: Pds) -> None:
-    account = pds.create_account()
-
-    async def post() -> None:
-        client = await block(pds, account).aget_client()
-        await client.send_post("hi")
-
-    asyncio.run(post())
-    assert texts(pds, account) == ["hi"]
-
-
-def test_a_client_survives_the_expiry_of_its_token(pds: Pds) -> None:
-    account = pds.create_account()
-    credentials = block(pds, account)
-    credentials.ensure_session()
-    expire_access_token(pds, account, credentials)
+def post(credentials: BlueskyCredentials, texts: Sequence[str]) -> None:
     client = credentials.get_client()
-    with counted(pds) as requests:
-        client.send_post("first")
-        client.send_post("second")
-    assert requests == {CREATE: 3, REFRESH: 1}
-    assert texts(pds, account) == ["first", "second"]
+    for text in texts:
+        client.send_post(text)
 
 
-def test_an_async_client_survives_the_expiry_of_its_token(pds: Pds) -> None:
-    account = pds.create_account()
-    credentials = block(pds, account)
-    credentials.ensure_session()
-    expire_access_token(pds, account, credentials)
-
+def post_async(credentials: BlueskyCredentials, texts: Sequence[str]) -> None:
     async def post() -> None:
         client = await credentials.aget_client()
-        await asyncio.gather(*(client.send_post(f"post {number}") for number in range(5)))
+        await asyncio.gather(*(client.send_post(text) for text in texts))
 
+    asyncio.run(post())
+
+
+each_client = pytest.mark.parametrize("send", [post, post_async])
+Send = Callable[[BlueskyCredentials, Sequence[str]], None]
+
+
+@each_client
+def test_a_client_posts(pds: Pds, send: Send) -> None:
+    account = pds.create_account()
+    send(block(pds, account), ["hi"])
+    assert texts(pds, account) == ["hi"]
+
+
+@each_client
+def test_a_client_survives_the_expiry_of_its_token(pds: Pds, send: Send) -> None:
+    account, credentials = expired(pds)
+    wanted = [f"post {number}" for number in range(5)]
     with counted(pds) as requests:
-        asyncio.run(post())
+        send(credentials, wanted)
     assert requests[REFRESH] == 1
     assert LOGIN not in requests
-    assert len(texts(pds, account)) == 5
+    if send is post:
+        assert requests[CREATE] == 6
+    assert texts(pds, account) == wanted
 
 
 def test_an_upload_survives_the_expiry_of_its_token(pds: Pds) -> None:
-    account = pds.create_account()
-    credentials = block(pds, account)
-    credentials.ensure_session()
-    expire_access_token(pds, account, credentials)
+    _, credentials = expired(pds)
     with counted(pds) as requests:
         uploaded = credentials.get_client().upload_blob(b"\x89PNG\r\n\x1a\n and so on")
     assert uploaded.blob.size == 18

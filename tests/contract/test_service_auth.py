@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.caller import OK, UPLOAD, Caller, fresh_caller, said
+from tests.contract.caller import OK, UPLOAD, Caller, claims, fresh_caller, said
 from tests.support import Pds
 
 ASK = "com.atproto.server.getServiceAuth"
@@ -44,20 +44,14 @@ def _token(caller: Caller, **params: str | int) -> str:
     return str(_ask(caller, **params).json()["token"])
 
 
-def _claims(token: str) -> dict[str, Any]:
-    payload = token.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return claims
-
-
 def _upload(caller: Caller, token: str) -> httpx.Response:
     return caller.upload(_MP4, "video/mp4", auth=f"Bearer {token}")
 
 
-def _altered(token: str, **claims: Any) -> str:
+def _altered(token: str, **changes: Any) -> str:
     """A token with other claims, which its signature does not fit."""
     header, _, signature = token.split(".")
-    payload = json.dumps({**_claims(token), **claims}).encode()
+    payload = json.dumps({**claims(token), **changes}).encode()
     return f"{header}.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.{signature}"
 
 
@@ -177,15 +171,15 @@ def test_the_pds_says_for_whom_its_tokens_must_be(caller: Caller) -> None:
 
 def test_a_token_names_the_account_the_service_the_method_and_its_end(caller: Caller) -> None:
     end = _in(1800)
-    claims = _claims(_token(caller, exp=end))
-    assert len(claims.pop("jti")) == 32
-    assert abs(claims.pop("iat") - time.time()) < 30
-    assert claims == {"iss": caller.account.did, "aud": _PDS, "lxm": UPLOAD, "exp": end}
+    found = claims(_token(caller, exp=end))
+    assert len(found.pop("jti")) == 32
+    assert abs(found.pop("iat") - time.time()) < 30
+    assert found == {"iss": caller.account.did, "aud": _PDS, "lxm": UPLOAD, "exp": end}
 
 
 def test_a_token_lives_a_minute_if_nothing_is_asked(caller: Caller) -> None:
-    claims = _claims(_token(caller))
-    assert claims["exp"] - claims["iat"] == 60
+    found = claims(_token(caller))
+    assert found["exp"] - found["iat"] == 60
 
 
 def test_a_blob_that_a_service_uploaded_goes_into_a_record(pds: Pds) -> None:

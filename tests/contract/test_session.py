@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
+from prefect_aws import AwsCredentials
 
 from prefect_bluesky import AuthError, AuthProblem
 from tests.support import (
@@ -14,9 +15,18 @@ from tests.support import (
     block,
     counted,
     expire_access_token,
+    expired,
     forget_processes_memory,
     texts,
 )
+
+
+@pytest.fixture(params=["memory", "Prefect", "AWS"])
+def aws(request: pytest.FixtureRequest) -> AwsCredentials | None:
+    """Return the AWS block of an account, or None for one whose session is stored in Prefect or in this process."""
+    if request.param == "Prefect":
+        request.getfixturevalue("prefect_api")
+    return request.getfixturevalue("aws_credentials") if request.param == "AWS" else None
 
 
 def test_the_first_gate_signs_in_and_the_next_one_asks_nobody(pds: Pds) -> None:
@@ -33,19 +43,22 @@ def test_a_status_names_the_account_and_its_pds(pds: Pds) -> None:
     assert (status.did, status.handle, status.pds_url) == (account.did, account.handle, pds.url)
 
 
-def test_a_session_outlives_the_worker_that_made_it(pds: Pds) -> None:
+def test_a_session_outlives_the_worker_that_made_it(pds: Pds, aws: AwsCredentials | None) -> None:
     account = pds.create_account()
-    block(pds, account).ensure_session()
-    forget_processes_memory()
     with counted(pds) as requests:
-        assert block(pds, account).ensure_session().action == "reused"
-    assert requests == {}
+        for number in range(3):
+            block(pds, account, aws_credentials=aws).publish(f"post {number}")
+            forget_processes_memory()
+        assert block(pds, account, aws_credentials=aws).ensure_session().action == "reused"
+    assert requests == {LOGIN: 1, WRITE: 3}
 
 
-def test_an_account_may_be_named_by_its_did(pds: Pds) -> None:
+def test_an_account_may_be_named_by_its_did(pds: Pds, aws: AwsCredentials | None) -> None:
     account = pds.create_account()
-    credentials = block(pds, account).model_copy(update={"handle": account.did})
+    credentials = block(pds, account, aws_credentials=aws).model_copy(update={"handle": account.did})
     assert credentials.ensure_session().handle == account.handle
+    forget_processes_memory()
+    assert credentials.ensure_session().action == "reused"
 
 
 def test_what_does_not_look_like_an_app_password_is_warned_about_and_not_shown(
@@ -58,22 +71,22 @@ def test_what_does_not_look_like_an_app_password_is_warned_about_and_not_shown(
     assert account.password not in caplog.text
 
 
-def test_an_expired_access_token_costs_one_refresh_and_one_replay(pds: Pds) -> None:
-    account = pds.create_account()
-    credentials = block(pds, account)
-    credentials.ensure_session()
-    expire_access_token(pds, account, credentials)
+def test_an_expired_access_token_costs_one_refresh_that_is_stored_and_one_replay(
+    pds: Pds, aws: AwsCredentials | None
+) -> None:
+    account, credentials = expired(pds, aws_credentials=aws)
     with counted(pds) as requests:
         credentials.publish("after the expiry")
     assert requests == {WRITE: 2, REFRESH: 1}
-    assert texts(pds, account) == ["after the expiry"]
+    forget_processes_memory()
+    with counted(pds) as requests:
+        credentials.publish("later")
+    assert requests == {WRITE: 1}
+    assert texts(pds, account) == ["after the expiry", "later"]
 
 
 def test_twenty_threads_at_the_moment_of_expiry_share_one_refresh(pds: Pds) -> None:
-    account = pds.create_account()
-    credentials = block(pds, account)
-    credentials.ensure_session()
-    expire_access_token(pds, account, credentials)
+    account, credentials = expired(pds)
     with counted(pds) as requests, ThreadPoolExecutor(20) as threads:
         # A plain thread has no context, and would see another Prefect API than the test.
         posts = [threads.submit(copy_context().run, credentials.publish, f"post {number:02}") for number in range(20)]
@@ -109,22 +122,17 @@ def test_a_revoked_app_password_is_named_after_one_refresh_and_one_login(pds: Pd
     assert texts(pds, account) == []
 
 
-def test_a_wrong_app_password_never_gets_the_session_of_the_right_one(pds: Pds) -> None:
+def test_a_wrong_app_password_does_not_get_the_session_of_the_right_one_and_leaves_it_alone(
+    pds: Pds, aws: AwsCredentials | None
+) -> None:
     account = pds.create_account()
-    block(pds, account).ensure_session()
+    block(pds, account, aws_credentials=aws).ensure_session()
     with pytest.raises(AuthError) as failure:
-        block(pds, account, app_password="aaaa-bbbb-cccc-dddd").publish("never seen")
+        block(pds, account, app_password="aaaa-bbbb-cccc-dddd", aws_credentials=aws).publish("never seen")
     assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
     assert texts(pds, account) == []
-
-
-def test_a_refused_app_password_leaves_the_stored_session_alone(pds: Pds) -> None:
-    account = pds.create_account()
-    block(pds, account).ensure_session()
-    with pytest.raises(AuthError):
-        block(pds, account, app_password="aaaa-bbbb-cccc-dddd").ensure_session()
     forget_processes_memory()
-    assert block(pds, account).ensure_session().action == "reused"
+    assert block(pds, account, aws_credentials=aws).ensure_session().action == "reused"
 
 
 def test_a_new_app_password_signs_in_and_takes_the_place_of_the_old_one(pds: Pds) -> None:
@@ -151,15 +159,20 @@ def test_an_account_that_may_not_write_is_told_so(pds: Pds, blow: str, problem: 
     assert requests == {WRITE: 1}
 
 
-def test_a_stored_session_of_another_account_is_not_accepted(pds: Pds) -> None:
+def test_a_stored_session_of_another_account_is_refused_each_time_and_left_alone(
+    pds: Pds, aws: AwsCredentials | None
+) -> None:
     alice, bob = pds.create_account(), pds.create_account()
-    bobs = block(pds, bob)
+    bobs = block(pds, bob, aws_credentials=aws)
     bobs.ensure_session()
     found = bobs.session_store().load()
     assert found is not None
-    by_did = block(pds, alice).model_copy(update={"handle": alice.did})
-    by_did.session_store().save(found.document, None)
-    with counted(pds) as requests, pytest.raises(AuthError) as failure:
-        by_did.ensure_session()
-    assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
+    by_did = block(pds, alice, aws_credentials=aws).model_copy(update={"handle": alice.did})
+    saved = by_did.session_store().save(found.document, None)
+    with counted(pds) as requests:
+        for _ in range(2):
+            with pytest.raises(AuthError) as failure:
+                by_did.ensure_session()
+            assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
     assert requests == {}
+    assert by_did.session_store().load() == saved
