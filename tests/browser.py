@@ -163,7 +163,7 @@ class PrefectUi:
         expect(self.main.get_by_text(name, exact=True)).to_be_visible()
 
     def open_tab(self, name: str) -> Locator:
-        """One of the tabs on a run's page; what it shows."""
+        """Open a tab of a run's page and return its text."""
         self.main.get_by_role("tab", name=name).click()
         return self.main.get_by_role("tabpanel", name=name)
 

@@ -38,14 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def batch_accounts(request: pytest.FixtureRequest) -> int:
-    """How many accounts the workers share."""
+    """The number of accounts that the workers share."""
     count: int = request.config.getoption("--batch-accounts")
     return count
 
 
 @pytest.fixture
 def held_posts(request: pytest.FixtureRequest) -> int:
-    """How many posts come after the one that is refused: a run of each takes 10 s of CPU."""
+    """The number of posts after the refused one: a run of each takes 10 s of CPU."""
     count: int = request.config.getoption("--held-posts")
     return count
 

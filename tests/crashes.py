@@ -89,7 +89,7 @@ WRONGS = ("duplicates", "losses", "orphans", "wrong_order", "wrong_cids", "wrong
 
 @dataclass
 class Run:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
         name: which one.
@@ -153,7 +153,7 @@ def _live(pds: Pds, account: Account, post: Post, life: Life, destiny: Destiny) 
 
 
 def judge(stage: Stage, account: Account, post: Post, answers: Sequence[PublishedPost]) -> dict[str, str]:
-    """What is wrong with what an account holds, which is to be one thread and nothing else.
+    """Return the defects of an account's records, which are to be one thread and nothing else.
 
     Args:
         stage: where it lies.
@@ -186,7 +186,7 @@ def judge(stage: Stage, account: Account, post: Post, answers: Sequence[Publishe
 
 
 def _flaws(post: Post, posts: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What is wrong within a thread that is all there."""
+    """Return the defects of a complete thread."""
     values = [each["value"] for each in posts]
     if [value["text"] for value in values] != [part.text for part in post.posts()]:
         yield "wrong_order", "texts"

@@ -26,7 +26,7 @@ _AFTER_ALL = 10**9
 
 @dataclass(frozen=True)
 class Fate:
-    """What may befall a step.
+    """Trouble that may happen to a step.
 
     Args:
         strikes: when.
@@ -101,7 +101,7 @@ def in_turn() -> Iterator[tuple[Life, ...]]:
 
 
 def by_chance(seed: int) -> tuple[Life, ...]:
-    """One to three workers in a row that die, some of them after other trouble."""
+    """Return one to three workers in a row that die, some of them after other trouble."""
     chance = Random(seed)
     return tuple(_ill_fated(chance) for _ in range(chance.randint(1, 3)))
 
@@ -116,7 +116,7 @@ def _ill_fated(chance: Random) -> Life:
 
 
 def scenario(seed: int) -> tuple[Life, ...]:
-    """What befalls the workers of a run, before the one that is left alone."""
+    """The trouble of a run's workers, before the last one is left alone."""
     planned = list(in_turn())
     return planned[seed - 1] if 0 < seed <= len(planned) else by_chance(seed)
 
@@ -135,7 +135,7 @@ class Destiny:
         self._late: list[tuple[int, Step]] = []
 
     def of(self, life: Life, kill: Callable[[], None]) -> OnStep:
-        """What decides over one worker's steps, which come one after another.
+        """The trouble of one worker's steps, which come one after another.
 
         Args:
             life: what was planned for it.

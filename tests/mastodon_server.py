@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def countable_length(text: str) -> int:
-    """How long a status is, by the rules of Mastodon 4.5 (app/validators/status_length_validator.rb)."""
+    """Return the length of a status by the rules of Mastodon 4.5 (app/validators/status_length_validator.rb)."""
     pieces, last = [], 0
     spans = [(*url["indices"], "x" * 23) for url in extract_urls_with_indices(text, False)]
     spans += [(*found.span(), f"@{found[1]}") for found in _MENTION.finditer(text)]
@@ -67,15 +67,15 @@ class MastodonServer:
     _lock: Lock = field(default_factory=Lock)
 
     def an_hour_later(self) -> None:
-        """It forgets which keys it has seen."""
+        """Forget the idempotency keys."""
         self.keys.clear()
 
     def texts(self) -> list[str]:
-        """What was published, the oldest first."""
+        """The published statuses, the oldest first."""
         return [status["text"] for status in self.statuses]
 
     def answer(self, method: str, path: str, params: Json, headers: Any) -> tuple[int, Any]:
-        """What it answers to a request."""
+        """Return the answer to a request."""
         if path.rstrip("/") == "/api/v2/instance":
             return 200, self._instance()
         if headers.get("Authorization") != f"Bearer {self.token}":

@@ -31,7 +31,7 @@ def examples(page: str) -> dict[str, list[str]]:
 
 
 def calls(page: str) -> list[str]:
-    """How `run` is told of each example of a page."""
+    """Return the names that an example of a page needs."""
     return [
         f'"{heading}"' + (f", {number}" if number else "")
         for heading, found in examples(page).items()

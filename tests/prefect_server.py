@@ -38,7 +38,7 @@ class PrefectServer:
 
     @property
     def url(self) -> str:
-        """Its API, the same after a restart."""
+        """The API's URL, the same after a restart."""
         return f"http://127.0.0.1:{self._port}/api"
 
     def start(self) -> None:

@@ -27,7 +27,7 @@ _OF_ONE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "tra
 
 
 class Phase(Enum):
-    """How far a step has come."""
+    """The progress of a step."""
 
     BEFORE = auto()
     """It has arrived here, and the server knows nothing of it."""
@@ -38,7 +38,7 @@ class Phase(Enum):
 
 
 class Silence(Enum):
-    """What a client may get that is no answer."""
+    """A missing answer."""
 
     DROP = auto()
     """Its connection is closed."""
@@ -50,7 +50,7 @@ class Silence(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the client is told."""
+    """The answer to the client."""
 
     status: int
     body: bytes

@@ -56,7 +56,7 @@ class FailingStore(SessionStore):
 
 
 class Worker:
-    """One account on one worker."""
+    """An account on one worker."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What several tests do to an account and its session."""
+"""Helpers of several tests: accounts, blocks, sessions and small servers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Request(Protocol):
 
 
 class Pds(Protocol):
-    """What the sandbox and the real PDS have in common."""
+    """The common interface of the sandbox and the real PDS."""
 
     url: str
 
@@ -149,7 +149,7 @@ def change_saved(name: str, fields: dict[str, Any]) -> None:
 
 
 def texts(pds: Pds, account: Account) -> list[str]:
-    """What an account has posted, in alphabetical order."""
+    """Return an account's texts, in alphabetical order."""
     return sorted(post["value"]["text"] for post in pds.posts(account))
 
 

@@ -53,7 +53,7 @@ class ModelServer:
 
     @property
     def last_objection(self) -> str:
-        """What went back to the model the last time."""
+        """Return the last message that went back to the model."""
         return str(self.asked[-1]["messages"][-1]["content"])
 
 
@@ -75,7 +75,7 @@ def generator(server: ModelServer, **fields: Any) -> AIGenerator:
     return AIGenerator(model="openai-chat:a-model", api_key=SecretStr("secret-key"), base_url=server.url, **fields)
 
 
-def test_what_is_too_long_or_broken_goes_back_until_it_is_good(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusable_draft_goes_back_to_the_model_until_it_fits(caplog: pytest.LogCaptureFixture) -> None:
     with serving(LONG, BROKEN, GOOD) as server, caplog.at_level(logging.WARNING):
         drafts = generator(server).generate(IDEA, RULES, 5)
     assert drafts == [
@@ -118,7 +118,7 @@ def test_the_model_is_told_what_the_channel_takes_and_how_to_write() -> None:
     ("status", "error", "retryable"),
     [(400, GeneratorFailed, False), (401, InvalidInput, False), (500, GeneratorFailed, True)],
 )
-def test_what_a_provider_refuses_is_said_without_the_key(
+def test_a_provider_s_refusal_is_reported_without_the_key(
     status: int, error: type[GeneratorFailed | InvalidInput], retryable: bool
 ) -> None:
     with serving(status) as server, pytest.raises(error) as refused:
@@ -146,7 +146,7 @@ def test_a_key_is_taken_without_the_line_break_it_was_copied_with() -> None:
     assert key.get_secret_value() == "secret-key"
 
 
-def test_what_no_model_can_make_fit_costs_no_request() -> None:
+def test_a_link_that_fits_no_post_costs_no_request() -> None:
     rules = Rules("a pager", max_length=20)
     with serving(GOOD) as server:
         with pytest.raises(DoesNotFit):

@@ -59,7 +59,7 @@ def test_its_limit_is_that_of_the_service() -> None:
     assert (rules.channel, rules.max_length, rules.max_posts, rules.max_images) == ("Telegram", 4096, 1, 0)
 
 
-def test_it_counts_code_points_as_apprise_cuts_them() -> None:
+def test_texts_are_counted_in_code_points_as_apprise_cuts_them() -> None:
     channel = AppriseChannel(AppriseService(url=SecretStr(TELEGRAM)))
     family = "👩\u200d👩\u200d👧\u200d👦"
     with pytest.raises(DoesNotFit, match="it has 4,102 characters, 6 over the limit of 4,096"):
@@ -123,7 +123,7 @@ def test_a_saved_block_is_a_channel_by_its_name(place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "apprise-service/", "/alice"])
-def test_what_names_no_channel_is_refused(name: str) -> None:
+def test_an_unknown_channel_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"^channels: "):
         load_channel(name)
 

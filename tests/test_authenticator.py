@@ -38,7 +38,7 @@ def worker(pds: sandbox.Sandbox) -> Worker:
 
 
 class TestTime:
-    """When a session is renewed."""
+    """The moments at which a session is renewed."""
 
     def test_in_its_first_two_thirds_a_session_is_reused(self, worker: Worker) -> None:
         worker.passes(79 * MINUTE)

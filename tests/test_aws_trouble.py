@@ -76,7 +76,7 @@ def called(credentials: AwsCredentials) -> Iterator[list[tuple[str, str]]]:
 
 @contextmanager
 def operations(credentials: AwsCredentials) -> Iterator[Counter[str]]:
-    """How often each operation was called meanwhile; filled when the context ends."""
+    """Count the calls of each operation; filled when the context ends."""
     counts: Counter[str] = Counter()
     with called(credentials) as calls:
         yield counts
@@ -122,7 +122,7 @@ ANSWERS: dict[str, tuple[str, int, str, type[StoreError], AuthProblem | None]] =
 
 
 class TestRefusals:
-    """Where moto is milder than AWS, the answer is stubbed."""
+    """AWS's own answers, stubbed, as moto is milder."""
 
     @pytest.fixture
     def stubbed(self) -> Iterator[tuple[AwsCredentials, Stubber]]:
@@ -242,7 +242,7 @@ class TestNoAnswer:
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
 
     @pytest.mark.parametrize(("credentials", "lack"), LACKS.values(), ids=LACKS)
-    def test_what_is_missing_for_a_call_is_named(self, name: str, credentials: AwsCredentials, lack: str) -> None:
+    def test_missing_aws_settings_are_named(self, name: str, credentials: AwsCredentials, lack: str) -> None:
         with pytest.raises(StoreDenied, match=lack) as failure:
             AwsSessionStore(AwsSecret(credentials, name)).load()
         assert failure.value.problem is AuthProblem.STORE_DENIED
@@ -266,9 +266,9 @@ class TestNoAnswer:
 
 
 class TestSecrets:
-    """What may lie in a secret, and how a new one is made."""
+    """Secrets that other tools have made, and how a new one is made."""
 
-    def test_it_is_named_after_the_account_and_holds_the_session_without_the_app_password(
+    def test_the_secret_is_named_after_the_account_and_has_no_app_password(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials
     ) -> None:
         block(pds, account, aws_credentials=own_aws).ensure_session()
@@ -282,7 +282,7 @@ class TestSecrets:
         "theirs",
         [{"SecretString": '{"username": "admin"}'}, {"SecretString": "theirs"}, {"SecretBinary": b"\x00theirs"}],
     )
-    def test_one_that_is_not_ours_is_refused_before_any_request_and_left_as_it_is(
+    def test_a_foreign_secret_is_refused_before_any_request_and_left_unchanged(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials, theirs: dict[str, Any]
     ) -> None:
         client, name = own_aws.get_secrets_manager_client(), f"prefect-bluesky/{account.handle}/session"
@@ -298,7 +298,7 @@ class TestSecrets:
         found = client.get_secret_value(SecretId=name)
         assert {key: found[key] for key in theirs} == theirs
 
-    def test_one_made_without_a_value_is_filled(self, own_aws: AwsCredentials, name: str) -> None:
+    def test_a_secret_without_a_value_is_filled(self, own_aws: AwsCredentials, name: str) -> None:
         own_aws.get_secrets_manager_client().create_secret(Name=name)
         store = AwsSessionStore(AwsSecret(own_aws, name))
         assert store.load() is None
@@ -410,7 +410,7 @@ class TestLine:
 
     @pytest.mark.parametrize("answer_is_lost", [False, True], ids=["not sent", "answer lost"])
     @pytest.mark.parametrize("breaks_at", range(1, len(UNBROKEN) + 1))
-    def test_one_that_fails_costs_no_login_and_no_session(
+    def test_a_failing_store_costs_no_login_and_no_session(
         self, pds: sandbox.Sandbox, own_aws: AwsCredentials, name: str, breaks_at: int, answer_is_lost: bool
     ) -> None:
         worker = Worker(pds, AwsSessionStore(Line(own_aws, name, breaks_at, answer_is_lost)))
@@ -517,7 +517,7 @@ class TestAppPasswords:
         assert texts(pds, account) == ["from a secret"]
 
     @pytest.mark.parametrize(("text", "reason"), UNUSABLE.values(), ids=UNUSABLE)
-    def test_one_that_cannot_be_used_is_named_and_not_sent(
+    def test_an_unusable_app_password_is_named_and_not_sent(
         self,
         pds: sandbox.Sandbox,
         account: sandbox.Account,
@@ -533,7 +533,7 @@ class TestAppPasswords:
         assert not failure.value.retryable
         assert "hunter2" not in f"{failure.value} {failure.value!r}"
 
-    def test_one_that_was_missing_for_many_gates_spends_no_login(
+    def test_a_missing_app_password_uses_no_login(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials
     ) -> None:
         credentials = by_secret(pds, account, own_aws)
@@ -543,7 +543,7 @@ class TestAppPasswords:
         put_app_password(own_aws, account, account.app_password)
         assert credentials.ensure_session().action == "logged_in"
 
-    def test_one_that_cannot_be_read_says_so_and_may_be_tried_again(
+    def test_an_unreadable_app_password_is_named_and_may_be_retried(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put_app_password(own_aws, account, account.app_password)
@@ -563,7 +563,7 @@ class TestAppPasswords:
         assert requests == {}
         assert credentials.ensure_session().action == "logged_in"
 
-    def test_one_that_is_replaced_while_the_process_lives_is_picked_up_by_the_next_publish(
+    def test_a_replaced_app_password_is_used_by_the_next_publish(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials
     ) -> None:
         put_app_password(own_aws, account, account.app_password)
@@ -577,7 +577,7 @@ class TestAppPasswords:
         assert requests == {WRITE: 2, REFRESH: 1, LOGIN: 1}
         assert texts(pds, account) == ["1: with the old one", "2: with the new one"]
 
-    def test_one_that_is_replaced_after_its_refusal_heals_the_account(
+    def test_a_new_app_password_after_a_refusal_heals_the_account(
         self, pds: sandbox.Sandbox, account: sandbox.Account, own_aws: AwsCredentials
     ) -> None:
         put_app_password(own_aws, account, account.app_password)
@@ -619,7 +619,7 @@ class TestPolicy:
                 found |= {action for action in actions if action.startswith("secretsmanager:")}
         return {action.removeprefix("secretsmanager:") for action in found}
 
-    def test_it_allows_what_is_called_and_nothing_else(
+    def test_the_policy_allows_the_operations_that_are_called_and_no_others(
         self,
         pds: sandbox.Sandbox,
         account: sandbox.Account,
@@ -647,11 +647,11 @@ class TestPolicy:
     @pytest.mark.parametrize(
         "name", ["database", "prefect-bluesky", "prefect-bluesky/a.test/other", "session", "x/session"]
     )
-    def test_it_allows_nothing_on_the_secrets_of_others(self, statements: dict[str, dict[str, Any]], name: str) -> None:
+    def test_the_policy_allows_nothing_on_other_secrets(self, statements: dict[str, dict[str, Any]], name: str) -> None:
         arn = f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-AbCdEf"
         assert self.allowed(statements, arn) == set()
 
-    def test_it_lets_keys_be_used_through_secrets_manager_only(self, statements: dict[str, dict[str, Any]]) -> None:
+    def test_the_policy_allows_keys_through_secrets_manager_only(self, statements: dict[str, dict[str, Any]]) -> None:
         keys = statements["UseTheKey"]
         assert set(keys["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
         assert keys["Condition"] == {"StringLike": {"kms:ViaService": "secretsmanager.*.amazonaws.com"}}

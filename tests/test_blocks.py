@@ -26,7 +26,7 @@ class TestBlocks(BlockStandardTestSuite):
     def test_each_field_has_a_title_and_a_description(self, block: type[Block]) -> None:
         assert [name for name, field in block.model_fields.items() if not (field.title and field.description)] == []
 
-    def test_what_is_secret_is_kept_as_such(self, block: type[Block]) -> None:
+    def test_secret_fields_stay_secret(self, block: type[Block]) -> None:
         secret = {name for name, field in block.model_fields.items() if "SecretStr" in str(field.annotation)}
         kept = {name for name in block.model_json_schema()["secret_fields"] if "." not in name}
         assert kept == secret != set()

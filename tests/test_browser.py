@@ -1,4 +1,4 @@
-"""What a person sees who uses all this in Prefect's UI, and nothing else.
+"""The package as a person sees it in Prefect's UI.
 
 `uv run pytest tests/test_browser.py --pictures docs/pictures` makes the pictures in the README.
 """

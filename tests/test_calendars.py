@@ -115,7 +115,7 @@ def test_a_calendar_from_elsewhere_reads_no_file_of_the_worker(prefect_api: str,
 
 
 class TestBad:
-    """What cannot be read."""
+    """Files that cannot be read."""
 
     @pytest.mark.parametrize(
         ("name", "text", "said"),
@@ -138,12 +138,14 @@ class TestBad:
             ("c.md", "---\naccount: alice\n---\nHi\n---\nmore\n", "line 5"),
         ],
     )
-    def test_it_is_told_where_and_what_to_do(self, tmp_path: Path, name: str, text: str, said: str) -> None:
+    def test_a_broken_file_is_refused_with_the_line_and_the_remedy(
+        self, tmp_path: Path, name: str, text: str, said: str
+    ) -> None:
         with pytest.raises(InvalidInput, match="calendar: ") as refused:
             read(tmp_path, name, text)
         assert said in str(refused.value)
 
-    def test_what_is_no_utf_8_is_told_by_its_line(self, tmp_path: Path) -> None:
+    def test_text_that_is_not_utf_8_is_refused_with_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "c.csv").write_bytes(b"account,text\nalice,caf\xe9\n")
         with pytest.raises(InvalidInput, match=r"line 2 is not UTF-8\. Save the file as UTF-8"):
             read_calendar(File(source=str(tmp_path / "c.csv")))
@@ -167,7 +169,7 @@ class TestBad:
             ("c.md", "---\naccount: a\ntext: Hi\n---\nHo\n", "post 1", "text: the front matter has it too"),
         ],
     )
-    def test_one_bad_post_is_told_alone(self, tmp_path: Path, name: str, text: str, place: str, said: str) -> None:
+    def test_one_bad_post_is_refused_alone(self, tmp_path: Path, name: str, text: str, place: str, said: str) -> None:
         where, unusable = read(tmp_path, name, text).entries[-1]
         assert where == place
         assert isinstance(unusable, Unusable)
@@ -190,7 +192,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size
 
 @given(text=texts, key=st.none() | texts.map(str.strip).filter(str.isprintable))
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
-def test_what_is_written_is_what_is_read(
+def test_a_written_calendar_is_read_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, text: str, key: str | None
 ) -> None:
     item = {"account": "alice", "text": text, "key": key}
@@ -221,6 +223,6 @@ class TestPlanned:
         assert self.with_time_and_key(**timed).key != self.with_time_and_key(**{**timed, **other}).key
 
     @pytest.mark.parametrize("fields", [{"key": "a\nb"}, {"account": ""}, {"at": "soon"}, {"text": "x" * 301}])
-    def test_what_cannot_be_is_refused(self, fields: dict[str, Any]) -> None:
+    def test_impossible_values_are_refused(self, fields: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             self.with_time_and_key(**fields)

@@ -63,7 +63,7 @@ def search(marks: dict[str, str], places: dict[str, bytes]) -> set[tuple[str, st
 
 
 def parts(token: str) -> dict[str, str]:
-    """What makes a token this one: its claims and its signature. The header is the same for all."""
+    """The identifying parts of a token: its claims and its signature. The header is the same for all."""
     _, claims, signature = token.split(".")
     return {"claims": claims, "signature": signature}
 
@@ -118,7 +118,7 @@ def settle(database: Path) -> None:
 
 
 class History(NamedTuple):
-    """What was secret in it, what it raised, and what its objects show of themselves."""
+    """Return the secrets, the errors raised, and the text of the objects."""
 
     account: sandbox.Account
     marks: dict[str, str]
@@ -149,7 +149,7 @@ def storage(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(params=["prefect", "aws"])
 def aws(request: pytest.FixtureRequest) -> AwsCredentials | None:
-    """Where the session is kept: the AWS block with a marked key, or none."""
+    """The place of the session: the AWS block with a marked key, or none."""
     if request.param == "prefect":
         return None
     found: AwsCredentials = request.getfixturevalue("aws_credentials")

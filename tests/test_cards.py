@@ -1,4 +1,4 @@
-"""What a page says of itself: found where pages say it, and survived however they say it."""
+"""Pages that describe themselves, in every way that pages do."""
 
 import time
 from urllib.parse import urlsplit
@@ -162,7 +162,7 @@ def test_bytes_in_no_encoding_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("letter", ["x", FAMILY, "e\u0301", "🇩🇪", "क्षि"])
-def test_what_is_too_long_is_cut_between_graphemes(letter: str) -> None:
+def test_long_texts_are_cut_between_graphemes(letter: str) -> None:
     fits = page(meta(og_title=letter * 300, og_description=letter * 1000))
     assert fits == Page(letter * 300, letter * 1000, None)
     cut = page(meta(og_title=letter * 301, og_description=letter * 1001))

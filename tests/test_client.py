@@ -1,4 +1,4 @@
-"""Where the token goes, and where it does not."""
+"""The requests that carry the token, and those that do not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -93,7 +93,7 @@ def test_a_replay_that_is_refused_too_is_not_recovered_again(
         (500, "InternalServerError", "Internal Server Error"),
     ],
 )
-def test_what_another_token_would_not_mend_is_not_recovered(
+def test_a_refusal_that_no_new_token_fixes_is_not_recovered(
     credentials: BlueskyCredentials, sandbox_pds: sandbox.Sandbox, status: int, error: str, message: str
 ) -> None:
     method = "com.atproto.server.getSession"

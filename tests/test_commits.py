@@ -25,7 +25,7 @@ def names(outcomes: list[PublishedPost | BlueskyError]) -> list[str]:
 
 
 class TestOnBoth:
-    """What the sandbox and a real PDS do alike."""
+    """Commits on the sandbox and on a real PDS alike."""
 
     @pytest.fixture
     def pds(self, each_pds: Pds) -> Pds:
@@ -69,7 +69,7 @@ class TestOnBoth:
         assert set(names(done)) == {"PublishedPost"}
         assert texts(pds, account) == ["after", "before", "one", "two"]
 
-    def test_what_the_server_refuses_goes_without_the_others(self, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_refused_post_stops_no_other(self, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:
         account = pds.create_account()
         monkeypatch.setattr("prefect_bluesky.posts.post.MAX_GRAPHEMES", 400)  # what we take and it does not
         posts = [("good", "1"), ("x" * 301, "2"), ("also good", "3")]
@@ -79,7 +79,7 @@ class TestOnBoth:
 
 
 class TestTrouble:
-    """What befalls a commit on its way."""
+    """Trouble of a commit on its way."""
 
     def test_an_answer_that_is_lost_is_made_good_by_a_look(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
@@ -97,13 +97,13 @@ class TestTrouble:
         assert set(names(done)) == {"PublishedPost" if lost == 1 else "ServiceUnavailable"}
         assert len(pds.posts(account)) == (3 if lost == 1 else 0)
 
-    def test_what_one_post_s_key_is_taken_by_stops_no_other(self, pds: sandbox.Sandbox) -> None:
+    def test_a_taken_key_stops_no_other_post(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
         credentials = block(pds, account)
         credentials.publish("something else", key="key 1")
         assert names(credentials.publish_many(numbered(3))) == ["PublishedPost", "KeyConflict", "PublishedPost"]
 
-    def test_what_is_left_of_a_deleted_thread_stops_no_other(self, pds: sandbox.Sandbox) -> None:
+    def test_the_rest_of_a_deleted_thread_stops_no_other_post(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
         credentials = block(pds, account)
         published = credentials.publish(["one", "two"], key="thread")
@@ -116,7 +116,7 @@ class TestTrouble:
         done = block(pds, pds.create_account()).publish_many([("before", "1"), (gone, "2"), ("after", "3")])
         assert names(done) == ["PublishedPost", "SourceUnavailable", "PublishedPost"]
 
-    def test_what_stops_the_account_stops_all_that_remain(self, pds: sandbox.Sandbox) -> None:
+    def test_a_refused_account_stops_all_remaining_posts(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
         credentials = block(pds, account)
         credentials.ensure_session()
@@ -163,7 +163,7 @@ class TestTrouble:
 
 
 class TestKeys:
-    """What tells posts from each other."""
+    """Differences between posts."""
 
     def test_the_same_twice_is_published_once(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()

@@ -62,7 +62,7 @@ class Team:
 
     @property
     def posts(self) -> list[str]:
-        """What is out on Bluesky, in alphabetical order."""
+        """Return the published texts, in alphabetical order."""
         return texts(self.pds, self.account)
 
 
@@ -125,7 +125,7 @@ def test_a_killed_run_that_is_resumed_publishes_what_is_missing_and_nothing_twic
     assert team.posts == ON_BLUESKY
 
 
-def test_what_is_due_later_is_a_run_of_its_own(compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team) -> None:
+def test_a_later_variant_gets_a_separate_run(compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team) -> None:
     deployments = {name: deploy(flow, name) for name, flow in (("publish", publish), ("publish-variant", variant()))}
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
     parameters = {"idea": IDEA, "channels": team.channels, "review": False, "count": 2, "start": start}
@@ -140,7 +140,7 @@ def test_what_is_due_later_is_a_run_of_its_own(compose: Flow[Any, Any], publish:
     assert team.mastodon.texts() == ON_MASTODON[:1]
 
 
-def test_what_has_a_run_of_its_own_is_left_to_it_when_the_run_is_tried_again(
+def test_a_retried_run_leaves_scheduled_variants_to_their_runs(
     compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team
 ) -> None:
     deploy(publish, "publish")
@@ -205,7 +205,7 @@ def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> Non
         ({"idea": "Hi", "generator": "ai-generator/nobody"}, "generator: there is no block ai-generator/nobody"),
     ],
 )
-def test_what_cannot_be_composed_is_refused_by_its_field(
+def test_unusable_parameters_are_refused_by_their_field(
     compose: Flow[Any, Any], parameters: dict[str, Any], said: str
 ) -> None:
     state = run_to_state(compose, channels=("bluesky",), dry_run=True, **parameters)
@@ -258,7 +258,7 @@ class TestReview:
         """A run, with what a person answers."""
         return self.attempt(self.begun(compose, team, **parameters), *answers)
 
-    def test_what_was_decided_before_goes_out_and_only_the_rest_is_asked_about(
+    def test_earlier_decisions_are_published_and_only_the_rest_is_reviewed(
         self, compose: Flow[Any, Any], team: Team
     ) -> None:
         missing = f"later-{uuid4().hex[:8]}"
@@ -319,7 +319,7 @@ class TestReview:
 
 
 def asks(flow_run: UUID) -> bool:
-    """Whether a run waits for an answer, and its form is there."""
+    """Return whether a run waits for an answer, with its form stored."""
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(flow_run).state
         if state is None or not state.is_paused() or not state.state_details.run_input_keyset:

@@ -44,7 +44,7 @@ def private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestSources:
-    """What a source has."""
+    """The items of a source."""
 
     def test_a_feed_has_the_pages_of_its_items_the_newest_first(self) -> None:
         with web_page(ATOM) as url:
@@ -79,14 +79,14 @@ class TestSources:
             read_items(url)
 
     @pytest.mark.parametrize(("source", "error"), [("", InvalidInput), ("no-such-folder", SourceUnavailable)])
-    def test_what_is_not_there_is_said_to_be(self, source: str, error: type[BlueskyError]) -> None:
+    def test_a_missing_source_is_named(self, source: str, error: type[BlueskyError]) -> None:
         with pytest.raises(error):
             read_items(source)
 
 
 @pytest.mark.usefixtures("prefect_api")
 class TestFlow:
-    """What becomes of them."""
+    """The runs of the items."""
 
     @pytest.fixture(scope="class")
     def compose_new(self) -> Flow[Any, Any]:
@@ -112,7 +112,7 @@ class TestFlow:
 
     @staticmethod
     def ideas(deployment: UUID) -> list[str]:
-        """What is to be composed, in the order in which it was started."""
+        """Return the items to be composed, in the order in which they were started."""
         with get_client(sync_client=True) as client:
             runs = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))

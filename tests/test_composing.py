@@ -45,7 +45,7 @@ class Long:
 
 
 class TestCompose:
-    """What it becomes."""
+    """The variants of an idea."""
 
     def test_each_channel_has_its_own_within_its_rules(self) -> None:
         channels: list[tuple[str, Channel]] = [("bluesky", NoAccount(BLUESKY)), ("pager", PAGER)]
@@ -81,7 +81,7 @@ class TestCompose:
 
 
 class TestDue:
-    """When it goes out."""
+    """The times of the variants."""
 
     @pytest.mark.parametrize(
         ("turn", "start", "now", "at"),
@@ -107,7 +107,7 @@ class TestDue:
 
 
 class TestReview:
-    """What a person may change."""
+    """A person's changes."""
 
     channels = {"pager": PAGER}  # noqa: RUF012 (no test changes it)
 
@@ -137,13 +137,13 @@ class TestReview:
         assert fields["variant_1"].title == "1. a pager (pager), hook"
         assert fields["variant_1"].description == "Mon 2026-12-07 09:00 UTC. 19 of 40 characters"
 
-    def test_what_is_edited_is_what_goes_out_under_the_same_key(self) -> None:
+    def test_an_edited_variant_is_published_under_the_same_key(self) -> None:
         later = MONDAY + A_DAY
         (first, _), problems = self.answer({"posts": ["Edited"], "at": later.isoformat()})
         assert (first.variant.posts, first.at, first.key) == (("Edited",), later, self.composed()[0].key)
         assert problems == []
 
-    def test_what_is_dropped_does_not_go_out(self) -> None:
+    def test_a_dropped_variant_is_not_published(self) -> None:
         decided, _ = self.answer({"posts": ["x"], "publish": False})
         assert [each.is_wanted for each in decided] == [False, True]
 
@@ -151,7 +151,7 @@ class TestReview:
         decided, _ = self.answer(decision="drop everything")
         assert not any(each.is_wanted for each in decided)
 
-    def test_what_does_not_fit_is_said_and_kept_to_be_corrected(self) -> None:
+    def test_an_edit_that_does_not_fit_is_named_and_kept_for_correction(self) -> None:
         (first, second), problems = self.answer({"posts": ["x" * 41]}, {"posts": ["Hi"], "at": MONDAY.isoformat()})
         assert (second.variant.posts, second.at) == (("Hi",), MONDAY)
         assert problems == [

@@ -64,7 +64,7 @@ def test_workers_killed_at_any_step_leave_exactly_one_thread_to_the_next(stage: 
 
 
 @pytest.mark.parametrize("where", ["stage", pytest.param("real_stage", marks=pytest.mark.pds)])
-def test_what_befalls_the_write_leaves_exactly_one_thread(request: pytest.FixtureRequest, where: str) -> None:
+def test_trouble_during_the_write_leaves_exactly_one_thread(request: pytest.FixtureRequest, where: str) -> None:
     stage: Stage = request.getfixturevalue(where)
     runs = run_all((stage, name, lives) for name, lives in IN_THE_WRITE.items())
     assert {run.name: run.wrong for run in runs} == {name: {} for name in IN_THE_WRITE}

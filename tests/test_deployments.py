@@ -49,12 +49,12 @@ POOLS = {each["work_pool"]["name"] for each in DECLARED}
 
 
 def _words(value: str | list[str]) -> list[str]:
-    """What IAM takes as one or as a list."""
+    """Return a list, also for a single value, as IAM takes both."""
     return [value] if isinstance(value, str) else value
 
 
 def _job(template: dict[str, Any], variables: dict[str, Any]) -> ECSJobConfiguration:
-    """What a worker makes of the template and a deployment's variables."""
+    """Return the job that a worker makes of the template and a deployment's variables."""
 
     async def make() -> Any:
         # It is not asked for anything, as no block and no variable is referred to.
@@ -66,7 +66,7 @@ def _job(template: dict[str, Any], variables: dict[str, Any]) -> ECSJobConfigura
 
 
 def _left_out(variable: str) -> str:
-    """What a variable of the compose file stands for where nobody sets it."""
+    """Return the default of a compose file's variable."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", variable)
 
 
@@ -88,7 +88,7 @@ class TestCompose:
         explained = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\b(?:NOTIFY|LISTEN)\b", self.top))
         assert explained == used | passed_on
 
-    def test_what_has_no_default_is_required(self) -> None:
+    def test_variables_without_a_default_are_required(self) -> None:
         required = set(re.findall(r"^#   (\w+) +required", self.top, re.MULTILINE))
         assert set(re.findall(r"\$\{(\w+):\?", self.text)) == required == {"POSTGRES_PASSWORD", "ENCRYPTION_KEY"}
 
@@ -182,10 +182,10 @@ class TestImage:
     def _copied(self) -> list[str]:
         return [source for rest in self._all("COPY") for source in shlex.split(rest)[:-1]]
 
-    def test_what_it_copies_exists(self) -> None:
+    def test_the_copied_files_exist(self) -> None:
         assert [source for source in self._copied() if not (ROOT / source).exists()] == []
 
-    def test_what_it_copies_and_nothing_else_is_sent_to_the_builder(self) -> None:
+    def test_only_the_copied_files_are_sent_to_the_builder(self) -> None:
         lines = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().splitlines()
         patterns = [line for line in lines if not line.startswith("#")]
         assert patterns[0] == "*"
@@ -193,7 +193,7 @@ class TestImage:
         # What comes last counts.
         assert patterns[-2:] == ["**/__pycache__", "**/.env*"]
 
-    def test_what_it_installs_is_locked_and_without_tests_and_linters(self) -> None:
+    def test_the_image_installs_locked_packages_without_tests_and_linters(self) -> None:
         syncs = [shlex.split(rest) for rest in self._all("RUN") if rest.startswith("uv sync")]
         locked = ["uv", "sync", "--locked", "--no-default-groups", "--all-extras"]
         assert syncs == [[*locked, "--no-install-project"], [*locked, "--no-editable"]]
@@ -202,7 +202,7 @@ class TestImage:
         first = next(number for number, (_, rest) in enumerate(self.steps) if rest.startswith("uv sync"))
         assert [rest for name, rest in self.steps[:first] if name == "COPY"] == ["pyproject.toml uv.lock ./"]
 
-    def test_it_runs_a_worker_as_a_user_without_rights(self) -> None:
+    def test_the_image_runs_a_worker_as_a_user_without_rights(self) -> None:
         assert self._all("USER") == ["prefect"]
         (command,) = self._all("CMD")
         assert json.loads(command) == ["prefect", "worker", "start", "--pool", *POOLS]

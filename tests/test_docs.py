@@ -32,7 +32,7 @@ EXAMPLES = [
 
 @pytest.fixture
 def names(prefect_api: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What an example may take for granted."""
+    """The names that an example may use."""
     (tmp_path / "december.yaml").write_text("- {account: alice, text: Good morning}")
     with sandbox.run() as pds, mastodon_server.run() as mastodon:
         MastodonCredentials(instance_url=mastodon.url, access_token=SecretStr("good-token")).save(

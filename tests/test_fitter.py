@@ -33,7 +33,7 @@ def hook(text: str, link: str | None = None) -> Draft:
 
 
 @given(drafts)
-def test_what_fits_bluesky_can_be_published(draft: Draft) -> None:
+def test_a_variant_that_fits_bluesky_is_a_valid_post(draft: Draft) -> None:
     try:
         variant = fit(draft, BLUESKY)
     except DoesNotFit:
@@ -43,7 +43,7 @@ def test_what_fits_bluesky_can_be_published(draft: Draft) -> None:
 
 
 @given(drafts, st.integers(20, 400), st.integers(1, 5), st.booleans())
-def test_what_fits_is_within_the_rules(draft: Draft, max_length: int, max_posts: int, has_cards: bool) -> None:
+def test_a_fitted_variant_is_within_the_rules(draft: Draft, max_length: int, max_posts: int, has_cards: bool) -> None:
     rules = Rules("a channel", max_length, max_posts=max_posts, max_images=1, has_cards=has_cards)
     try:
         variant = fit(draft, rules)
@@ -96,24 +96,24 @@ def test_nothing_is_refused(text: str) -> None:
 
 
 class TestLink:
-    """Where a link stands."""
+    """The place of a link."""
 
-    def test_it_stands_below_the_text_where_there_are_no_cards(self) -> None:
+    def test_a_link_is_below_the_text_on_a_channel_without_cards(self) -> None:
         variant = fit(hook("News", "https://example.com"), PAGER)
         assert variant == Variant(kind="hook", posts=("News\n\nhttps://example.com",))
 
-    def test_it_does_not_stand_there_twice(self) -> None:
+    def test_a_link_in_the_text_is_not_repeated(self) -> None:
         text = "News: https://example.com today"
         assert fit(hook(text, "https://example.com"), PAGER).posts == (text,)
 
-    def test_it_is_a_card_where_there_are_some(self) -> None:
+    def test_a_link_is_a_card_on_a_channel_with_cards(self) -> None:
         variant = fit(hook("News", LINK), BLUESKY)
         assert (variant.posts, variant.link) == (("News",), LINK)
         card = as_post(variant).link_card
         assert card is not None
         assert card.url == LINK
 
-    def test_it_stands_below_the_text_of_a_post_that_shows_images(self) -> None:
+    def test_a_link_is_below_the_text_of_a_post_with_images(self) -> None:
         image = Image(source="cat.jpg")
         variant = fit(Draft(kind="hook", posts=("News",), link=LINK, images=(image,)), BLUESKY)
         assert as_post(variant).model_dump(include={"text", "images", "link_card"}) == {
@@ -128,7 +128,7 @@ class TestLink:
         assert (len(first.images), first.link_card, last.text) == (1, None, "Two.")
         assert last.link_card is not None
 
-    def test_it_counts(self) -> None:
+    def test_texts_are_counted_as_the_channel_counts(self) -> None:
         with pytest.raises(DoesNotFit, match="5 over the limit"):
             fit(hook("x" * 24, "https://example.com"), PAGER)
 
@@ -151,10 +151,10 @@ class TestShortened:
             ("Donaudampfschifffahrtsgesellschaftskapitän", "Donaudampfschifffahrtsgesellschaftskapi…"),
         ],
     )
-    def test_it_ends_where_a_reader_would_pause(self, text: str, short: str) -> None:
+    def test_a_shortened_text_ends_where_a_reader_would_pause(self, text: str, short: str) -> None:
         assert PAGER.shortened(text) == short
 
     @given(texts, st.none() | st.just(LINK))
-    def test_it_fits_with_its_link(self, text: str, link: str | None) -> None:
+    def test_a_shortened_text_fits_with_its_link(self, text: str, link: str | None) -> None:
         rules = Rules("a channel", 80)
         assert not rules.excess(rules.with_link(rules.shortened(text, link), link))

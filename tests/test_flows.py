@@ -61,7 +61,7 @@ def artifact_of(state: State[Any]) -> Any:
 class TestPublish:
     """The flow that people deploy."""
 
-    def test_it_gates_publishes_and_links_the_post(self, publish: Any, pds: sandbox.Sandbox) -> None:
+    def test_the_flow_gates_publishes_and_links_the_post(self, publish: Any, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()
         with counted(pds) as requests:
             state = publish(block(pds, account), Post(text="Hello #Prefect"), return_state=True)
@@ -75,7 +75,7 @@ class TestPublish:
         assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
         assert published.url in str(artifact_of(state).data)
 
-    def test_it_can_be_served(self, publish: Any, pds: sandbox.Sandbox) -> None:
+    def test_the_flow_can_be_served(self, publish: Any, pds: sandbox.Sandbox) -> None:
         """`publish.serve()` starts each run in a process of its own, with the flow pickled by value."""
         pickle = PickleSerializer(picklelib="cloudpickle")
         served = pickle.loads(pickle.dumps(publish))
@@ -154,7 +154,7 @@ def diagnose() -> Flow[Any, Any]:
 class TestDiagnose:
     """The flow that finds out why."""
 
-    def test_it_ends_in_a_table_and_the_one_problem_that_explains_the_rest(
+    def test_a_diagnosis_ends_in_a_table_and_the_one_problem_that_explains_the_rest(
         self, diagnose: Any, pds: sandbox.Sandbox
     ) -> None:
         account = pds.create_account()

@@ -50,7 +50,7 @@ class Stopped:
 
     @property
     def credentials(self) -> BlueskyCredentials:
-        """Its block, as a flow loads it."""
+        """The account's block, as a flow loads it."""
         loaded = BlueskyCredentials.load(self.name)
         assert isinstance(loaded, BlueskyCredentials)
         return loaded
@@ -71,7 +71,7 @@ class Stopped:
         block(self.pds, self.account, app_password=new).save(self.name, overwrite=True)
 
     def posts(self) -> list[str]:
-        """What it has posted, as a feed shows it, the oldest first."""
+        """Return the account's texts, as a feed shows them, the oldest first."""
         posts = sorted(self.pds.posts(self.account), key=lambda post: post["value"]["createdAt"])
         return [post["value"]["text"] for post in posts]
 
@@ -116,9 +116,9 @@ def set_held(run: UUID) -> None:
 
 
 class TestHolding:
-    """What a run becomes whose account cannot sign in."""
+    """The run of an account that cannot sign in."""
 
-    def test_it_ends_in_a_state_that_says_why_and_what_to_do(self, stopped: Stopped, publish: Any) -> None:
+    def test_a_held_run_ends_in_a_state_with_the_cause_and_the_remedy(self, stopped: Stopped, publish: Any) -> None:
         with counted(stopped.pds) as requests:
             first, *others = stopped.hold(publish, *[Post(text=f"post {number}") for number in range(4)])
         (run,) = runs([first])
@@ -133,7 +133,7 @@ class TestHolding:
         with pytest.raises(AuthError, match="app_password_rejected"):
             publish(stopped.credentials, Post(text="to whom it may concern"))
 
-    def test_it_is_found_by_its_account(self, stopped: Stopped, publish: Any) -> None:
+    def test_a_held_run_is_found_by_its_account(self, stopped: Stopped, publish: Any) -> None:
         held = stopped.hold(publish, Post(text="mine"))
         assert [run.id for run in read_held_runs(stopped.account.handle)] == held
         assert held[0] in {run.id for run in read_held_runs()}
@@ -153,7 +153,7 @@ class TestHolding:
         assert (run.state_name, run.state_type) == ("Failed", StateType.FAILED)
 
     @pytest.mark.parametrize(("status", "writes"), [(429, 4), (503, 8)])
-    def test_what_passes_later_than_a_run_waits_is_held(
+    def test_trouble_that_outlasts_a_run_is_held(
         self, publish: Any, publish_held: Any, monkeypatch: pytest.MonkeyPatch, status: int, writes: int
     ) -> None:
         monkeypatch.setattr(publish_post, "retry_delay_seconds", [0.0])
@@ -168,14 +168,14 @@ class TestHolding:
             assert [post["value"]["text"] for post in failing.posts(account)] == ["later"]
         assert states([run.id]) == ["Completed"]
 
-    def test_what_no_waiting_mends_is_not_held(self, pds: sandbox.Sandbox, publish: Any) -> None:
+    def test_an_error_that_waiting_does_not_fix_is_not_held(self, pds: sandbox.Sandbox, publish: Any) -> None:
         credentials = saved_block(pds, pds.create_account())
         credentials.publish("something else", key="taken")
         assert deployed_publish(publish, credentials, Post(text="another"), key="taken").state_name == "Failed"
 
 
 class TestSending:
-    """What happens to held posts."""
+    """The fate of held posts."""
 
     def test_they_stay_held_as_long_as_the_account_cannot_sign_in(
         self, stopped: Stopped, publish: Any, publish_held: Any
@@ -196,7 +196,7 @@ class TestSending:
         assert states(held) == ["Completed"] * 5
         assert "https://bsky.app/profile/" in (runs(held)[0].state or State(type="FAILED")).message  # type: ignore[operator]
 
-    def test_one_that_was_out_already_is_found_and_not_sent_again(
+    def test_a_post_that_is_out_is_found_and_not_sent_again(
         self, stopped: Stopped, publish: Any, publish_held: Any
     ) -> None:
         stopped.mend()
@@ -206,7 +206,7 @@ class TestSending:
         assert stopped.posts() == ["out"]
         assert states([run]) == ["Completed"]
 
-    def test_one_with_a_key_of_its_own_keeps_it(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
+    def test_a_post_with_its_own_key_keeps_the_key(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
         stopped.hold(publish, Post(text="keyed"), key="my key")
         stopped.mend()
         publish_held(stopped.account.handle)
@@ -216,7 +216,7 @@ class TestSending:
     def test_a_run_of_publish_held_that_was_killed_leaves_the_rest_to_the_next(
         self, stopped: Stopped, publish: Any, publish_held: Any
     ) -> None:
-        """It was killed between the write and the word that it is done: the run is held still."""
+        """The process was killed between the write and the report of it: the run is still held."""
         held = stopped.hold(publish, Post(text="one"), Post(text="two"))
         stopped.mend()
         publish_held(stopped.account.handle)
@@ -225,9 +225,7 @@ class TestSending:
         assert stopped.posts() == ["one", "two"]
         assert states(held) == ["Completed", "Completed"]
 
-    def test_one_that_cannot_be_published_fails_and_stops_no_other(
-        self, stopped: Stopped, publish: Any, publish_held: Any
-    ) -> None:
+    def test_an_unusable_post_fails_and_stops_no_other(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
         held = stopped.hold(publish, Post(text="one"), Post(text="two", images=["/nowhere.png"]), Post(text="three"))
         stopped.mend()
         state = publish_held(stopped.account.handle, return_state=True)
@@ -248,7 +246,7 @@ class TestSending:
         publish_held(stopped.account.handle)
         assert stopped.posts() == ["one", "two"]
 
-    def test_one_account_does_not_wait_for_another(self, pds: sandbox.Sandbox, publish: Any, publish_held: Any) -> None:
+    def test_an_account_does_not_wait_for_another(self, pds: sandbox.Sandbox, publish: Any, publish_held: Any) -> None:
         dead, mended = Stopped(pds), Stopped(pds)
         dead.hold(publish, Post(text="waits"))
         mended.hold(publish, Post(text="goes out"))
@@ -308,7 +306,7 @@ class TestSending:
             publish_held()
         assert states([run]) == [then]
 
-    def test_one_that_no_saved_block_is_there_for_says_so(
+    def test_a_post_without_a_saved_block_stays_held_until_there_is_one(
         self, pds: sandbox.Sandbox, publish: Any, publish_held: Any
     ) -> None:
         account = pds.create_account()
@@ -349,7 +347,7 @@ class TestWhoMayHoldAndWhatIsSent:
         _, state = run_deployed(announce, {})
         assert (state.result(), list(read_held_runs(stopped.account.handle))) == ("not out", [])
 
-    def test_what_an_earlier_version_held_of_a_script_is_not_sent(
+    def test_a_script_s_post_that_an_earlier_version_held_is_not_sent(
         self, stopped: Stopped, publish: Any, publish_held: Any
     ) -> None:
         stopped.mend()
@@ -467,7 +465,7 @@ class TestTheCommand:
             check=False,
         )
 
-    def test_it_lists_shows_and_drops(self, stopped: Stopped, publish: Any, prefect_api: str) -> None:
+    def test_the_command_lists_shows_and_drops(self, stopped: Stopped, publish: Any, prefect_api: str) -> None:
         run = str(stopped.hold(publish, Post(text="held back"))[0])
         listed = self.run("flows/held.py", "list", "--account", stopped.account.handle, prefect_api=prefect_api)
         assert (run[:13] in listed.stdout, "held back" in listed.stdout) == (True, True)

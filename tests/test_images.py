@@ -37,7 +37,7 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """What compresses worst."""
+    """Noise, which compresses worst."""
     return Image.frombytes(mode, (width, height), random.Random(1).randbytes(width * height * len(mode)))
 
 
@@ -113,7 +113,7 @@ def refused(reason: str) -> Iterator[None]:
         (png(header(1, 1, colour_type=3), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")), "the file is damaged"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+def test_an_unusable_file_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for use in (lambda: fit_image(data, max_bytes=ROOMY), lambda: thumbnail(data)):
@@ -374,9 +374,7 @@ def damaged_images(draw: st.DrawFn) -> bytes:
 
 @settings(deadline=None, max_examples=400)
 @given(st.binary(max_size=200) | damaged_images(), st.sampled_from([ROOMY, 2_000]), st.sampled_from([4000, 7]))
-def test_whatever_the_bytes_are_they_become_an_image_that_fits_or_are_refused(
-    data: bytes, max_bytes: int, max_side: int
-) -> None:
+def test_any_bytes_become_a_fitting_image_or_are_refused(data: bytes, max_bytes: int, max_side: int) -> None:
     # So that a header that is damaged into a large size costs no time here.
     with mock.patch.object(images, "_MAX_PIXELS", 1_000_000), warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -36,7 +36,7 @@ FAILED, RECOVERED = events.AUTH_FAILED, events.AUTH_RECOVERED
 
 
 def heard(account: sandbox.Account) -> list[ReceivedEvent]:
-    """What Prefect has heard of an account's incidents, the oldest first."""
+    """Return the events of an account's incidents, the oldest first."""
     about = EventResourceFilter(labels=ResourceSpecification({"handle": account.handle}))
     wanted = EventFilter(event=EventNameFilter(name=[FAILED, RECOVERED]), resource=about)
     with get_client(sync_client=True) as client:
@@ -158,7 +158,7 @@ def test_a_worker_that_is_killed_while_it_tells_leaves_it_to_the_next(pds: sandb
         assert after_all_were_heard(account, [FAILED]) == [FAILED]
 
 
-def test_what_could_not_be_told_is_told_later(
+def test_a_report_that_failed_is_sent_later(
     pds: sandbox.Sandbox, aws_credentials: AwsCredentials, prefect_api: str
 ) -> None:
     account = pds.create_account()
@@ -235,11 +235,11 @@ class TestOfBlocksThatAreNotSaved:
 
 
 class TestLostAlerts:
-    """What an automation did not bring to anybody is told again."""
+    """Alerts that reached nobody are repeated."""
 
     @pytest.fixture
     def receiver(self) -> Iterator[Receiver]:
-        """Where an automation on failures sends its messages."""
+        """A receiver of an automation's messages about failures."""
         receiver = Receiver()
         receiver.start()
         name = f"alerts-{uuid4().hex[:8]}"
@@ -261,7 +261,7 @@ class TestLostAlerts:
             client.delete_automation(automation)
         receiver.stop()
 
-    def test_one_that_arrived_is_not_repeated(
+    def test_an_alert_that_arrived_is_not_repeated(
         self, pds: sandbox.Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(lost_alerts, "_FIRST_WAIT", lost_alerts._FIRST_WAIT * 0)
@@ -274,7 +274,7 @@ class TestLostAlerts:
             credentials.keep_alive()
         assert names(account) == [FAILED]
 
-    def test_one_that_met_a_dead_receiver_is_repeated_until_it_arrives(
+    def test_an_alert_that_met_a_dead_receiver_is_repeated_until_it_arrives(
         self, pds: sandbox.Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         account = pds.create_account()

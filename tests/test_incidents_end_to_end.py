@@ -97,12 +97,12 @@ def subjects(world: World) -> list[str]:
 
 
 def published(pds: RealPds, account: Account) -> list[str]:
-    """What an account has posted, as a feed shows it, the oldest first."""
+    """Return an account's texts, as a feed shows them, the oldest first."""
     return [post["value"]["text"] for post in sorted(pds.posts(account), key=lambda post: post["value"]["createdAt"])]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_one_dead_app_password_is_told_once_holds_its_posts_and_heals(
+def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     prefect: World, real_pds: RealPds, workers: int, held_posts: int
 ) -> None:
     dead, *others = [real_pds.create_account() for _ in range(5)]

@@ -1,4 +1,4 @@
-"""What a person writes: brought into one form, or refused with the field and the remedy."""
+"""Values as a person writes them: brought into one form, or refused with the field and the remedy."""
 
 import pytest
 from prefect_aws import AwsCredentials
@@ -28,7 +28,7 @@ GOOD = {"handle": "alice.bsky.social", "app_password": "abcd-efgh-2345-6723"}
         ("secret_prefix", "/team/bluesky/", "team/bluesky"),
     ],
 )
-def test_what_is_meant_is_kept_in_one_form(field: str, given: str, kept: str) -> None:
+def test_values_are_brought_into_one_form(field: str, given: str, kept: str) -> None:
     assert getattr(BlueskyCredentials.model_validate({**GOOD, field: given}), field) == kept
 
 
@@ -70,7 +70,7 @@ def test_what_is_meant_is_kept_in_one_form(field: str, given: str, kept: str) ->
         ("secret_prefix", "with spaces", "letters, digits"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_field_with_the_remedy(field: str, given: str, remedy: str) -> None:
+def test_an_unusable_value_is_refused_with_its_field_and_the_remedy(field: str, given: str, remedy: str) -> None:
     with pytest.raises(InvalidInput, match=remedy) as refusal:
         BlueskyCredentials.model_validate({**GOOD, field: given})
     assert refusal.value.field == field

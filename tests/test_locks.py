@@ -106,7 +106,7 @@ def test_threads_that_come_together_ask_together(door: Door) -> None:
     assert slots_in_use([first, *others]) == [1] * 5
 
 
-def test_what_was_taken_together_is_given_back_when_the_last_has_left(door: Door) -> None:
+def test_locks_taken_together_are_released_after_the_last_holder(door: Door) -> None:
     first, *others = names(4)
     alone, *together, last = door.come([first, *others])
     assert last.holds.wait(60)
@@ -117,7 +117,7 @@ def test_what_was_taken_together_is_given_back_when_the_last_has_left(door: Door
     assert slots_in_use([first, *others]) == [0] * 4
 
 
-def test_one_that_somebody_else_holds_keeps_no_other_waiting(door: Door) -> None:
+def test_a_held_lock_keeps_no_other_lock_waiting(door: Door) -> None:
     first, free, taken = names(3)
     with get_client(sync_client=True) as client:
         client.increment_concurrency_slots([taken], 1, "concurrency")
@@ -128,9 +128,7 @@ def test_one_that_somebody_else_holds_keeps_no_other_waiting(door: Door) -> None
     assert unlucky.holds.wait(60)
 
 
-def test_one_that_somebody_has_closed_for_good_takes_no_lock_from_the_others(
-    door: Door, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_limit_of_zero_takes_no_lock_from_the_others(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     first, open_, closed = names(3)
     with get_client(sync_client=True) as client:
         client.update_global_concurrency_limit(closed, GlobalConcurrencyLimitUpdate(limit=0))
@@ -152,7 +150,7 @@ def test_two_that_come_for_the_same_are_let_in_one_after_the_other(door: Door) -
         visitor.leave()
 
 
-def test_those_that_are_missing_are_made(door: Door) -> None:
+def test_missing_limits_are_created(door: Door) -> None:
     come = door.come(missing := names(3, exist=False))
     assert all(visitor.holds.wait(60) for visitor in come)
     assert slots_in_use(missing) == [1] * 3

@@ -75,7 +75,7 @@ def thread(*posts: str) -> Variant:
 
 
 class TestCount:
-    """How long a status is."""
+    """The length of a status."""
 
     @given(texts)
     def test_no_text_counts_less_than_on_mastodon(self, text: str) -> None:
@@ -92,7 +92,7 @@ class TestCount:
             ("#tag", 4),
         ],
     )
-    def test_it_is_as_mastodon_says(self, text: str, length: int) -> None:
+    def test_the_limits_are_the_instance_s(self, text: str, length: int) -> None:
         assert (RULES.length(text), countable_length(text)) == (length, length)
 
     def test_a_link_is_never_cut(self) -> None:
@@ -100,14 +100,14 @@ class TestCount:
 
 
 class TestRules:
-    """What an instance takes."""
+    """The limits of an instance."""
 
     def test_they_are_the_instance_s_own(self, server: MastodonServer, channel: MastodonChannel) -> None:
         server.max_characters = 5000
         assert channel.rules.max_length == 5000
         assert (channel.rules.max_images, channel.rules.max_alt_length) == (4, 1500)
 
-    def test_those_of_a_server_that_tells_none_are_mastodon_s(
+    def test_an_instance_without_limits_has_mastodon_s_own(
         self, server: MastodonServer, channel: MastodonChannel
     ) -> None:
         server.tells_limits = False
@@ -120,7 +120,7 @@ class TestRules:
 
 
 class TestPublish:
-    """What goes out."""
+    """The published statuses."""
 
     # One server and account for all examples.
     @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,7 +163,7 @@ class TestPublish:
 
 
 class TestTrouble:
-    """What an instance does not do, and what is said of it."""
+    """Refusals of an instance, and the errors that they become."""
 
     @pytest.mark.parametrize(
         ("status", "error", "retryable"),
@@ -253,7 +253,7 @@ class TestAttempts:
         assert [each["text"] for each in (hook, first, second)] == ["Release 2.0", "Release 2.0", "It is fast."]
         assert second["in_reply_to_id"] == first["id"]
 
-    def test_what_stood_there_before_the_run_is_another_status(self, server: MastodonServer) -> None:
+    def test_a_status_from_before_the_run_is_another_status(self, server: MastodonServer) -> None:
         MastodonChannel(credentials(server)).publish(thread("Good morning"), "yesterday")
         server.statuses[0]["created_at"] = "2026-11-01T08:00:00+00:00"
         server.before = lambda request: 503 if request == STATUSES and server.requests.count(STATUSES) == 2 else None

@@ -22,7 +22,7 @@ HOUR, DAY = 3600, 24 * 3600
 
 
 def account() -> SessionStatus:
-    """One that nobody has spent anything of."""
+    """A budget of which nothing is spent."""
     return SessionStatus.model_validate(
         {
             "did": f"did:plc:{uuid4().hex[:24]}",
@@ -50,7 +50,7 @@ def spend_much(of: SessionStatus) -> int:
 
 
 class TestAllowance:
-    """How large the budget is."""
+    """The size of the budget."""
 
     def test_bluesky_s_limits_leave_a_burst_and_a_steady_stream(self) -> None:
         allowance = Allowance.of(5_000, 35_000)
@@ -82,7 +82,7 @@ class TestAllowance:
 
 @pytest.fixture(params=["Prefect", "this process"])
 def place(request: pytest.FixtureRequest) -> str:
-    """Where the budget is kept."""
+    """The place of the budget."""
     if request.param == "Prefect":
         request.getfixturevalue("prefect_api")
     return str(request.param)
@@ -90,9 +90,9 @@ def place(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.usefixtures("place")
 class TestSpending:
-    """What is left of it."""
+    """Return the remaining points."""
 
-    def test_what_is_not_there_is_refused_with_the_time_that_it_takes(self) -> None:
+    def test_missing_points_are_refused_with_the_time_to_wait(self) -> None:
         alice = account()
         for _ in range(6):
             spend(alice, 600)
@@ -102,7 +102,7 @@ class TestSpending:
         assert spent.value.retry_after is not None
         assert 1_300 < spent.value.retry_after.total_seconds() <= 1_657
 
-    def test_what_is_left_is_to_be_had(self) -> None:
+    def test_the_remaining_points_can_be_taken(self) -> None:
         alice = account()
         for _ in range(6):
             spend(alice, 600)
@@ -110,7 +110,7 @@ class TestSpending:
             spend(alice, 600)
         spend(alice, 90)
 
-    def test_it_runs_in_again_however_often_it_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_budget_refills_however_often_it_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_POINTS_PER_HOUR", "20000")
         monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_POINTS_PER_DAY", "1000000")
         alice = account()

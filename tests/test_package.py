@@ -1,4 +1,4 @@
-"""What is shipped, what it exports, and what importing it costs."""
+"""The shipped package: its contents, its exports and the cost of importing it."""
 
 import os
 import signal
@@ -106,7 +106,7 @@ print(announce())
 
 @contextmanager
 def _prefect_server(prefect: Path, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """What `prefect server start` starts; its API."""
+    """Run `prefect server start`; its API."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"

@@ -1,4 +1,4 @@
-"""What a person writes: taken in many forms, and refused with the field and the remedy."""
+"""Posts as a person writes them: taken in many forms, and refused with the field and the remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ LONG_LINK = "https://example.com/" + "x" * 400
         (7, "Post"),
     ],
 )
-def test_what_no_post_can_hold_is_refused_with_the_reason(post: Any, reason: str) -> None:
+def test_an_impossible_post_is_refused_with_the_reason(post: Any, reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Post.model_validate(post)
 
@@ -97,7 +97,7 @@ def test_a_text_at_the_limit_is_taken_as_it_is(text: str) -> None:
         ({"text": "a", "thread": [Post(text="b", numbered=False)]}, Post(text="a", thread=(Post(text="b"),))),
     ],
 )
-def test_what_stands_for_a_post_is_one(given: Any, post: Post) -> None:
+def test_texts_and_lists_are_posts(given: Any, post: Post) -> None:
     assert TypeAdapter(Post).validate_python(given) == post
 
 
@@ -210,21 +210,21 @@ class TestForm:
             ),
         ],
     )
-    def test_what_it_sends_is_a_post(self, filled: dict[str, Any], post: Post) -> None:
+    def test_the_form_s_answer_is_a_post(self, filled: dict[str, Any], post: Post) -> None:
         sent = UNTOUCHED | filled
         assert Post.model_validate(sent) == post
         assert self.errors(sent) == []
 
     def test_a_post_from_python_may_be_sent_too(self) -> None:
-        """Its nulls stand where the form has text fields."""
+        """The form sends nulls for empty text fields."""
         assert self.errors(Post(text="https://x.com", link_card=LinkCard()).model_dump(mode="json")) == []
 
-    def test_what_is_wrong_is_told_before_it_runs(self) -> None:
+    def test_an_unusable_post_is_refused_before_the_run(self) -> None:
         assert self.errors(UNTOUCHED | {"images": [{"alt": ""}]}) == ["'source' is a required property"]
 
     @staticmethod
     def errors(sent: dict[str, Any]) -> list[str]:
-        """What a Prefect server holds against it."""
+        """Return a parameter as a Prefect server validates it."""
 
         def publish(post: Post) -> None: ...
 
@@ -237,7 +237,7 @@ class TestForm:
             assert field["type"] == "string"
             assert "default" not in field
 
-    def test_it_shows_no_docstring(self) -> None:
+    def test_the_form_shows_no_docstring(self) -> None:
         schema = Post.model_json_schema()
         assert not any("description" in model for model in (schema, *schema["$defs"].values()))
 

@@ -1,4 +1,4 @@
-"""What would be sent, to look at."""
+"""Previews of posts."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def workers() -> Iterator[StartWorkers]:
 def aws_if_any(
     request: pytest.FixtureRequest, prefect_api: str, aws_credentials: AwsCredentials
 ) -> AwsCredentials | None:
-    """Where the session lies: in Prefect or in AWS. The lock is Prefect's either way."""
+    """The place of the session: Prefect or AWS. The lock is Prefect's either way."""
     return aws_credentials if request.param == "AWS" else None
 
 
@@ -93,7 +93,7 @@ class Orphans:
 
 @pytest.fixture(scope="module", autouse=True)
 def orphans(prefect_server: str, aws_url: str) -> Iterator[Orphans]:
-    """They have a minute to wait: it passes while the tests above theirs run."""
+    """Workers that wait a minute: it passes while the tests above theirs run."""
     with ExitStack() as running:
         pds = running.enter_context(sandbox.run())
         doomed, *waiting = (Worker() for _ in range(4))

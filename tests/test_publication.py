@@ -178,7 +178,7 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
 
 
 @pytest.mark.parametrize("post", [["one", "two"], Post(text="g", replies_from=("nobody",))], ids=["thread", "gate"])
-def test_what_is_left_of_a_deleted_post_is_a_conflict(pds: sandbox.Sandbox, post: Any) -> None:
+def test_the_rest_of_a_deleted_post_is_a_conflict(pds: sandbox.Sandbox, post: Any) -> None:
     credentials = block(pds, pds.create_account())
     published = credentials.publish(post, key="k")
     client = credentials.get_client()

@@ -100,7 +100,7 @@ def test_the_table_tells_of_each_account(alice: Saved, publish_batch: Flow[Any, 
 
 
 class TestTrouble:
-    """What one account or one post has, no other has to bear."""
+    """Trouble of one account or one post, which no other has to bear."""
 
     def test_a_dead_account_is_held_and_the_others_are_out(
         self, alice: Saved, bob: Saved, deployment: UUID, publish_batch: Flow[Any, Any], publish_held: Flow[Any, Any]
@@ -171,9 +171,11 @@ class TestTrouble:
 
 
 class TestSchedule:
-    """What is due later."""
+    """Posts that are due later."""
 
-    def test_it_becomes_runs_of_publish(self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]) -> None:
+    def test_later_posts_become_runs_of_publish(
+        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+    ) -> None:
         before = runs_of(deployment)
         items = [
             alice.item("now"),
@@ -199,7 +201,7 @@ class TestSchedule:
         assert alice.texts == ["now"]
         assert len(runs_of(deployment)) == len(before) + 1
 
-    def test_what_a_person_has_cancelled_stays_cancelled(
+    def test_a_cancelled_post_stays_cancelled(
         self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         later = [alice.item("never", at=SOON)]
@@ -257,10 +259,10 @@ class TestSchedule:
 
 
 class TestInput:
-    """What it is given."""
+    """The flow's parameters."""
 
     @pytest.mark.parametrize("given", [{}, {"items": [{"account": "a", "text": "Hi"}], "calendar": "c.yaml"}])
-    def test_it_takes_posts_or_a_calendar(self, publish_batch: Flow[Any, Any], given: dict[str, Any]) -> None:
+    def test_the_flow_takes_posts_or_a_calendar(self, publish_batch: Flow[Any, Any], given: dict[str, Any]) -> None:
         assert "pass items or a calendar, not both. Leave one of them out." in str(
             run_to_state(publish_batch, **given).message
         )
@@ -277,7 +279,7 @@ class TestInput:
         assert (now["text"], now["when"], later["text"]) == ("now", "now", "later")
         assert later["when"] == f"{SOON:%Y-%m-%d %H:%M} UTC"
 
-    def test_one_bad_row_of_a_calendar_stops_no_other(
+    def test_a_bad_row_of_a_calendar_stops_no_other(
         self, alice: Saved, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
         file = tmp_path / "calendar.csv"

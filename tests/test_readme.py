@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show works as it is written."""
+"""The examples of the README and of docs/ work as they are written."""
 
 import re
 import runpy
@@ -52,7 +52,7 @@ def alice(prefect_api: str, pds: Sandbox) -> Account:
 
 
 class TestReadme:
-    """Its Python examples."""
+    """The README's Python examples."""
 
     def test_each_is_run_here(self) -> None:
         tests = Path(__file__).read_text()
@@ -122,7 +122,7 @@ class TestPages:
     """All pages."""
 
     @pytest.mark.parametrize("page", PAGES)
-    def test_what_it_links_to_is_there(self, page: str) -> None:
+    def test_the_linked_files_exist(self, page: str) -> None:
         missing = []
         for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
             if "://" in link:
@@ -149,7 +149,7 @@ class TestPages:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What a link may lead to, as GitHub names it."""
+    """Return the anchors of a page, as GitHub names them."""
     headings = re.findall(r"(?m)^#+ (.*)", page.read_text())
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -114,7 +114,7 @@ def test_in_your_tests_a_release_is_announced_once(recipe: Recipe) -> None:
 
 
 def fields(block: Any) -> dict[str, Any]:
-    """What a block was made of."""
+    """Return the fields of a block."""
     return {name: getattr(block, name) for name in type(block).model_fields}
 
 
@@ -137,7 +137,7 @@ class TestAnotherPlace:
             assert made.ensure_session().action == "reused"
         assert requests == {LOGIN: 1}
 
-    def test_what_another_worker_saved_is_taken_over(self, pds: Sandbox, made: Any) -> None:
+    def test_a_session_that_another_worker_saved_is_adopted(self, pds: Sandbox, made: Any) -> None:
         store = made.session_store()
         made.ensure_session()
         read = store.load()
@@ -155,7 +155,7 @@ class TestAnotherPlace:
         (record,) = [each for each in caplog.records if each.name == "accounts"]
         assert "app password" in record.message
 
-    def test_what_it_has_beside_tells_two_of_them_apart(self, made: Any, tmp_path: Path) -> None:
+    def test_additional_fields_distinguish_two_derived_blocks(self, made: Any, tmp_path: Path) -> None:
         other = made.model_copy(update={"database": str(tmp_path / "others.db")})
         assert (made.ensure_session().action, other.ensure_session().action) == ("logged_in", "logged_in")
 
@@ -174,7 +174,7 @@ class TestAnotherPlace:
         with pytest.raises(AuthError):
             WithBroken(**fields(made)).ensure_session()
 
-    def test_it_may_ask_another_account_for_what_it_makes(self, made: Any) -> None:
+    def test_a_derived_block_may_use_another_account(self, made: Any) -> None:
         class Asking(type(made)):  # type: ignore[misc]
             _block_type_slug = "asking"
 
@@ -184,7 +184,7 @@ class TestAnotherPlace:
 
         assert Asking(**fields(made)).ensure_session().action == "logged_in"
 
-    def test_it_is_saved_and_loaded_as_a_block_of_its_own_type(self, made: Any) -> None:
+    def test_a_derived_block_is_saved_and_loaded_as_its_own_type(self, made: Any) -> None:
         made.save("ours", overwrite=True)
         assert type(made).load("ours").database == made.database
 

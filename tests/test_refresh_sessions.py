@@ -35,13 +35,13 @@ def account(name: str, state: State = "well") -> AccountHealth:
 class TestPage:
     """The page itself."""
 
-    def test_it_names_those_that_need_somebody_and_says_what_to_do(self) -> None:
+    def test_accounts_that_need_a_person_are_named_with_the_remedy(self) -> None:
         page = status_page([account("alice"), account("bob", "stopped")], [], NOW)
         assert "**1 of 2 accounts are well**, 2026-11-23 06:00 UTC." in page
         assert "| bob.test | stopped | app_password_rejected | Create a new app password" in page
         assert "| alice.test" not in page
 
-    def test_it_says_that_all_is_well(self) -> None:
+    def test_healthy_accounts_are_reported_as_well(self) -> None:
         assert "**All accounts are well**" in status_page([account("alice")], [], NOW)
 
     def test_without_accounts_it_says_what_to_do_first(self) -> None:
@@ -83,9 +83,7 @@ class TestFlow:
         for name in saved_names():
             BlueskyCredentials.delete(name)
 
-    def test_it_refreshes_what_is_old_and_leaves_what_is_young(
-        self, pds: sandbox.Sandbox, refresh_sessions: Any
-    ) -> None:
+    def test_old_sessions_are_refreshed_and_young_ones_left(self, pds: sandbox.Sandbox, refresh_sessions: Any) -> None:
         for name in ("one", "two"):
             block(pds, pds.create_account()).save(name)
         with counted(pds) as requests:
@@ -94,9 +92,7 @@ class TestFlow:
             refresh_sessions(max_age=timedelta())
         assert requests == {LOGIN: 2, REFRESH: 2}
 
-    def test_it_notices_a_dead_app_password_before_a_publish_does(
-        self, pds: sandbox.Sandbox, refresh_sessions: Any
-    ) -> None:
+    def test_a_dead_app_password_is_found_before_a_publish(self, pds: sandbox.Sandbox, refresh_sessions: Any) -> None:
         dead, well = pds.create_account(), pds.create_account()
         block(pds, dead).save("dead")
         block(pds, well).save("well")
@@ -150,7 +146,7 @@ class TestFlow:
 
 
 def latest(key: str) -> Any:
-    """What the latest artifact of a key shows."""
+    """Return the data of the latest artifact of a key."""
     with get_client(sync_client=True) as client:
         (artifact,) = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1

@@ -57,7 +57,7 @@ def test_an_account_that_is_in_use_again_recovers_by_itself(worker: Worker) -> N
     assert [worker.gate() for _ in range(2)] == ["refreshed", "reused"]
 
 
-def test_what_a_write_met_stops_the_gate_until_a_refresh_shows_that_it_is_over(worker: Worker) -> None:
+def test_a_refused_write_closes_the_gate_until_a_refresh_succeeds(worker: Worker) -> None:
     worker.gate()
     assert meets(worker, "AccountDeactivated", "Account is deactivated") is AuthProblem.ACCOUNT_DEACTIVATED
     with counted(worker.pds) as requests:
@@ -125,7 +125,7 @@ def test_a_mistyped_app_password_that_nobody_uses_any_more_is_over_after_a_while
     assert not worker.authenticator.state.document.refusal.is_open
 
 
-def test_what_only_a_login_can_show_to_be_over_is_not_tried_at_every_refresh(worker: Worker) -> None:
+def test_a_refusal_that_only_a_login_ends_is_not_retried_at_each_refresh(worker: Worker) -> None:
     worker.gate()
     assert meets(worker, "InvalidToken", "Bad token scope") is AuthProblem.INSUFFICIENT_SCOPE
     worker.passes(2 * HOUR)

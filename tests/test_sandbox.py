@@ -73,7 +73,7 @@ def test_a_post_can_be_read_from_memory(pds: Sandbox, alice: Account) -> None:
     ]
 
 
-def test_what_a_test_does_to_a_read_post_does_not_reach_the_server(pds: Sandbox, alice: Account) -> None:
+def test_changes_to_a_read_post_do_not_reach_the_server(pds: Sandbox, alice: Account) -> None:
     write(pds, alice, log_in(pds, alice)["accessJwt"])
     pds.posts(alice)[0]["value"]["text"] = "changed"
     assert pds.posts(alice)[0]["value"]["text"] == "hi"
@@ -109,7 +109,7 @@ def test_accounts_have_handles_of_their_own() -> None:
     assert handles[2] == "bob.test"
 
 
-def test_one_sandbox_does_not_take_the_tokens_of_another(pds: Sandbox, alice: Account) -> None:
+def test_a_sandbox_refuses_the_tokens_of_another(pds: Sandbox, alice: Account) -> None:
     with sandbox.run() as other:
         token = log_in(other, other.create_account())["accessJwt"]
     assert said(call(pds, GET_SESSION, token)) == UNVERIFIED
@@ -424,7 +424,7 @@ def sandbox_threads() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("leave", [pytest.raises(KeyError), nullcontext()], ids=["by an exception", "at its end"])
-def test_it_goes_away_with_the_block(leave: AbstractContextManager[Any]) -> None:
+def test_the_sandbox_ends_with_its_context(leave: AbstractContextManager[Any]) -> None:
     before, handlers = sandbox_threads(), [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     with leave, sandbox.run() as pds, httpx.Client(base_url=f"{pds.url}/xrpc/") as client:
         assert client.get("_health").status_code == 200
@@ -436,7 +436,7 @@ def test_it_goes_away_with_the_block(leave: AbstractContextManager[Any]) -> None
         httpx.get(f"{pds.url}/xrpc/_health")
 
 
-def test_it_does_not_wait_for_the_rest_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_does_not_wait_for_the_rest_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     before = sandbox_threads()
     with sandbox.run() as pds, socket.create_connection(("127.0.0.1", httpx.URL(pds.url).port)) as client:
         client.sendall(b"POST /xrpc/com.atproto.server.createSession HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
@@ -445,7 +445,7 @@ def test_it_does_not_wait_for_the_rest_of_a_request(caplog: pytest.LogCaptureFix
     assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
-def test_it_does_not_wait_for_delayed_answers(caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_does_not_wait_for_delayed_answers(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(1) as clients:
         arrived = threading.Event()
         with sandbox.run(on_request=lambda request: arrived.set()) as pds:

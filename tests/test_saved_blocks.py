@@ -42,7 +42,7 @@ class TestLoadMany:
             assert credentials._block_document_id == load(name)._block_document_id
 
     @pytest.mark.parametrize("fields", [{"handle": "no handle"}, {"handle": None}, {"service_url": 5}])
-    def test_one_that_cannot_be_used_says_why_and_stops_no_other(self, fields: dict[str, Any]) -> None:
+    def test_an_unusable_block_is_named_and_stops_no_other(self, fields: dict[str, Any]) -> None:
         well, broken = save(), save()
         change_saved(broken, fields)
         found = load_many([well, broken])
@@ -51,7 +51,7 @@ class TestLoadMany:
         assert isinstance(found[well], BlueskyCredentials)
         assert (type(found[broken]), str(found[broken])) == (why.type, str(why.value))
 
-    def test_one_that_is_not_there_is_named(self) -> None:
+    def test_a_missing_block_is_named(self) -> None:
         found = load_many([save(), "nobody"])
         with pytest.raises(ValueError, match="nobody") as why:
             load("nobody")

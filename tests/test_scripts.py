@@ -29,7 +29,7 @@ def script(name: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
-    """What publish.py exits with, run in this process."""
+    """Return the exit of publish.py, run in this process."""
     path = ROOT / "flows" / "publish.py"
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
     with pytest.raises(SystemExit) as done:
@@ -116,7 +116,7 @@ class TestCompose:
 
     IDEA = "Release 2.0 is out. It is twice as fast, and half as large. https://example.com/2.0"
 
-    def test_it_shows_what_each_channel_would_get_with_no_account_no_model_and_no_server(self) -> None:
+    def test_a_dry_run_shows_each_channel_s_posts_without_account_model_and_server(self) -> None:
         done = script("compose.py", self.IDEA, "--dry-run", COLUMNS="100")
         assert done.returncode == 0, done.stderr
         shown = [line.strip("╭╮─ ") for line in done.stdout.splitlines() if line.startswith("╭")]

@@ -53,7 +53,7 @@ def test_nothing_lies_there_at_first(store: SessionStore) -> None:
     assert store.load() is None
 
 
-def test_what_was_saved_is_loaded(store: SessionStore) -> None:
+def test_a_saved_document_is_loaded(store: SessionStore) -> None:
     saved = store.save(DOCUMENT, None)
     assert store.load() == saved
     assert saved.document == DOCUMENT
@@ -98,7 +98,7 @@ def test_no_message_shows_what_lies_there(store: SessionStore) -> None:
 
 
 class TestDocument:
-    """What is written."""
+    """Stored documents."""
 
     FULL = replace(
         DOCUMENT,
@@ -110,17 +110,17 @@ class TestDocument:
         assert MADE_WITH.matches(PASSWORD)
         assert not MADE_WITH.matches("https://bsky.social zzzz-zzzz-zzzz-zzzz")
 
-    def test_it_does_not_hold_the_app_password(self) -> None:
+    def test_a_stored_session_has_no_app_password(self) -> None:
         assert "abcd-efgh" not in DOCUMENT.to_json()
 
     def test_two_fingerprints_of_one_password_differ(self) -> None:
         assert Fingerprint.of(PASSWORD) != MADE_WITH
 
     @pytest.mark.parametrize("document", [DOCUMENT, FULL, SessionDocument()], ids=["plain", "full", "empty"])
-    def test_it_is_read_as_it_was_written(self, document: SessionDocument) -> None:
+    def test_a_document_is_read_as_it_was_written(self, document: SessionDocument) -> None:
         assert SessionDocument.from_json(document.to_json(), place="here") == document
 
-    def test_one_that_an_older_release_wrote_is_read(self) -> None:
+    def test_a_document_of_an_older_release_is_read(self) -> None:
         assert SessionDocument.from_json(VERSION_1, place="here") == DOCUMENT
 
     def test_a_cause_that_only_a_newer_release_knows_is_no_damage(self) -> None:

@@ -30,7 +30,7 @@ def server(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def setup(server: World) -> dict[str, Any]:
-    """What `setup.py` defines."""
+    """The definitions of `setup.py`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(ROOT / "deployments"), *sys.path])
         return runpy.run_path(str(ROOT / "deployments" / "setup.py"))

@@ -101,12 +101,12 @@ class TestBlocks:
         ("http://127.0.0.1/a.png?signature=secret", SourceUnavailable, r"images\[0\], http://127.0.0.1/a.png\?…: "),
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_reason(source: str, error: type[BlueskyError], reason: str) -> None:
+def test_an_unreadable_source_is_named_with_the_reason(source: str, error: type[BlueskyError], reason: str) -> None:
     with pytest.raises(error, match=reason) as trouble:
         read(Image(source=source))
     assert not trouble.value.retryable
 
 
-def test_what_is_too_large_is_refused() -> None:
+def test_a_source_that_is_too_large_is_refused() -> None:
     with pytest.raises(InvalidInput, match="it has more than 10 bytes"):
         read(Image(source=CONTENT), max_bytes=10)

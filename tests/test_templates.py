@@ -53,7 +53,7 @@ def test_a_title_is_the_headline() -> None:
     assert [draft.posts[0] for draft in drafts if draft.kind in {"hook", "thread"}] == ["Faster", "Faster"]
 
 
-def test_one_sentence_is_one_draft() -> None:
+def test_a_sentence_is_one_draft() -> None:
     assert [draft.kind for draft in generate(Idea(text="Hello."), BLUESKY, 5)] == ["hook"]
 
 

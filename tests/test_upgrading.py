@@ -51,7 +51,7 @@ CLASSES: dict[str, type[Block]] = {
 
 
 class Left:
-    """What a commit left behind.
+    """The data that a commit left behind.
 
     Args:
         commit: its short hash.
@@ -64,7 +64,7 @@ class Left:
 
     @cached_property
     def blocks(self) -> dict[str, dict[str, Any]]:
-        """Its blocks, by their types' slugs and their names."""
+        """The commit's blocks, by their types' slugs and their names."""
         return {f"{block['type']}/{block['name']}": block for block in self.content["blocks"]}
 
     def data(self, block: str) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Place(ABC):
         return BlueskyCredentials.load(self._left.put_block(f"bluesky-credentials/{self.block}"))
 
     def document(self) -> SessionDocument:
-        """What lies there."""
+        """Return the stored document."""
         return SessionDocument.from_json(self.text(), place="here")
 
     @abstractmethod
@@ -186,12 +186,12 @@ LEFT = [Left(file.stem) for file in sorted(DIRECTORY.glob("*.json"))]
 
 
 def is_masked(left: Left, block: str) -> bool:
-    """Whether a block has lost a secret: 7ade269 masked an AI generator's key while saving it."""
+    """Return whether a block has lost a secret: 7ade269 masked an AI generator's key while saving it."""
     return MASKED in left.blocks[block]["data"].values()
 
 
 def remembers_a_refusal(left: Left) -> bool:
-    """Whether the commit wrote down that an app password was refused: the first ones did not."""
+    """Return whether the commit stored a refused app password: the first commits did not."""
     return all("refusal" in json.loads(session["value"]) for session in left.content["sessions"].values())
 
 
@@ -207,7 +207,7 @@ def blocks(*, masked: bool) -> list[Any]:
 
 @pytest.fixture(params=[left.commit for left in LEFT])
 def left(request: pytest.FixtureRequest, aws_url: str) -> Left:
-    """What each commit left, with blocks that lead to the AWS that moto plays."""
+    """The data of each commit, with blocks that lead to the AWS that moto plays."""
     return Left(request.param, aws_url)
 
 
@@ -224,7 +224,7 @@ only_those_that_remember_refusals = pytest.mark.parametrize(
 
 @pytest.mark.usefixtures("prefect_api")
 class TestBlocks:
-    """Those that were saved."""
+    """Saved blocks."""
 
     @pytest.mark.parametrize(("left", "block"), blocks(masked=False))
     def test_a_block_has_the_fields_and_the_secrets_that_it_was_saved_with(self, left: Left, block: str) -> None:
@@ -238,7 +238,7 @@ class TestBlocks:
 
 
 class TestSession:
-    """What lies in the store of an account."""
+    """Stored documents of an account."""
 
     def test_a_session_is_used_without_a_request(self, place: Place) -> None:
         place.lay_valid()
@@ -284,5 +284,5 @@ def opened(block: Block, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def known(document: SessionDocument) -> list[Any]:
-    """What is known of refusals, whoever has been told of them."""
+    """Stored refusals, whoever has been told of them."""
     return [(refusal.problem, refusal.credential, refusal.first_seen) for refusal in document.open_refusals]

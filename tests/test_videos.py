@@ -71,7 +71,7 @@ def uploader(sandbox_pds: sandbox.Sandbox, service: sandbox.VideoService) -> Upl
 
 
 class TestTheClient:
-    """What `upload_video` makes of it."""
+    """Return the result of `upload_video`."""
 
     @pytest.mark.parametrize(
         ("error", "message", "status"),
@@ -189,7 +189,7 @@ class TestTheClient:
 
 
 class TestTheServiceToken:
-    """It opens the PDS to uploads for half an hour, so it is nobody's business."""
+    """A secret token: it opens the PDS to uploads for half an hour."""
 
     def test_is_in_no_error(
         self, uploader: Uploader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -221,7 +221,7 @@ class TestTheServiceToken:
 
 
 class TestTheStandIn:
-    """It is as particular about tokens as the real service."""
+    """The sandbox checks tokens as strictly as the real service."""
 
     def test_refuses_a_token_for_something_else(self, uploader: Uploader) -> None:
         token = partial(_refusal_of, uploader)

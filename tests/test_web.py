@@ -254,7 +254,7 @@ def test_five_redirects_are_followed_and_no_sixth(site: Site) -> None:
         ("http://alice:pass-word@example.com/", "never sent"),
     ],
 )
-def test_what_is_no_url_of_the_web_is_refused(site: Site, url: str, reason: str, redirected: bool) -> None:
+def test_a_url_outside_the_web_is_refused(site: Site, url: str, reason: str, redirected: bool) -> None:
     site.answers["/"] = redirect(url)
     refused = refusal() if redirected else refusal(url)
     assert reason in refused.reason
@@ -372,7 +372,7 @@ LARGE: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("large", LARGE.values(), ids=list(LARGE))
-def test_what_is_too_large_is_refused_or_cut(site: Site, large: Answer) -> None:
+def test_a_page_that_is_too_large_is_refused_or_cut(site: Site, large: Answer) -> None:
     site.answers["/"] = large
     refused = refusal()
     assert refused.reason == "The content is larger than 1,000 bytes."
@@ -392,6 +392,6 @@ def test_a_bomb_does_not_go_off(site: Site) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd", "gzip"])
-def test_what_is_packed_in_another_way_than_was_asked_for_is_refused(site: Site, encoding: str) -> None:
+def test_an_unrequested_compression_is_refused(site: Site, encoding: str) -> None:
     site.answers["/"] = answer(b"not gzip", f"Content-Encoding: {encoding}")
     assert not refusal().retryable

@@ -86,7 +86,7 @@ def _groups_below(pid: int) -> set[int]:
 
 @dataclass(frozen=True)
 class Message:
-    """What the receiver has got."""
+    """A received message."""
 
     subject: str
     body: str
@@ -94,7 +94,7 @@ class Message:
 
 
 class Receiver:
-    """Where notifications arrive: a webhook on loopback."""
+    """The receiver of notifications: a webhook on loopback."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -103,7 +103,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it is, the same after a restart."""
+        """The receiver's URL, the same after a restart."""
         return f"http://127.0.0.1:{self._port}/"
 
     def start(self) -> None:
@@ -150,7 +150,7 @@ class World:
         return done.stdout + done.stderr
 
     def start_worker(self, *, runs_at_once: int = 3) -> PrefectWorker:
-        """One more."""
+        """Start another worker."""
         self.workers.append(PrefectWorker(self._home, self.server.url, runs_at_once=runs_at_once))
         return self.workers[-1]
 

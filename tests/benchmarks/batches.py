@@ -73,7 +73,7 @@ def logins_for_many_posts(stage: Stage, posts: int) -> Numbers:
 
 
 def valid_gate(stage: Stage) -> Numbers:
-    """What a gate takes that finds a valid session."""
+    """Measure a gate that finds a valid session."""
     credentials = stage.block(stage.pds.create_account())
     credentials.ensure_session()
     with counted(stage.pds) as requests:
@@ -216,7 +216,7 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
 
 
 def _best_concurrency(stage: Stage, requests: Callable[[str], Any]) -> int:
-    """How many requests at a time a PDS answers fastest."""
+    """Return the number of concurrent requests at which a PDS answers fastest."""
     seconds = {
         at_once: stage.flow("bare", {"url": stage.pds.url, "at_once": at_once, "accounts": requests(f"c{at_once}")})[
             "seconds"
@@ -255,7 +255,7 @@ def _reset(stage: Stage, account: Account, dead: Sequence[Account], *, cold: boo
 def _bare_requests(
     stage: Stage, account: Account, tokens: tuple[str, str], is_dead: bool, mark: str, *, cold: bool
 ) -> list[dict[str, Any]]:
-    """What the flow asks of a PDS for one account."""
+    """Count the requests of the flow to a PDS for one account."""
     access, refresh = tokens
     login = {"identifier": account.handle, "password": account.app_password}
     requests: list[dict[str, Any]] = []
@@ -276,14 +276,14 @@ def _create(rkey: str, text: str) -> dict[str, Any]:
 
 
 def _incidents(since: datetime) -> int:
-    """How many accounts Prefect was told of."""
+    """Return the number of accounts that Prefect was told of."""
     wanted = EventFilter(event=EventNameFilter(name=[AUTH_FAILED]), occurred=EventOccurredFilter(since=since))
     with get_client(sync_client=True) as client:
         return client.read_events(wanted, limit=1).total
 
 
 def _events() -> int:
-    """How many posts Prefect has stored the news of."""
+    """Return the number of posts of which Prefect has stored the event."""
     with get_client(sync_client=True) as client:
         return client.read_events(EventFilter(event=EventNameFilter(name=[POST_PUBLISHED])), limit=1).total
 
@@ -305,7 +305,7 @@ def _publish(credentials: BlueskyCredentials, texts: Sequence[str]) -> None:
 
 
 def _check(stage: Stage, accounts: Iterable[Account], posts: int) -> None:
-    """That nothing is lost and nothing is doubled."""
+    """Check that nothing is lost and nothing is doubled."""
     for account in accounts:
         found = stage.pds.posts(account)
         assert len(found) == posts, f"{account.handle} has {len(found)} posts where {posts} were published"

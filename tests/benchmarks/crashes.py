@@ -46,7 +46,7 @@ def measure(on_sandbox: Sequence[int], on_real: Sequence[int]) -> list[Run]:
 
 
 def summary(runs: Sequence[Run]) -> dict[str, object]:
-    """What came of them, as JSON."""
+    """Return the outcomes as JSON."""
     struck = sum((each.destiny.struck for each in runs), Counter[tuple[str, int, str]]())
     faults: defaultdict[str, Counter[str]] = defaultdict(Counter)
     steps: Counter[int] = Counter()

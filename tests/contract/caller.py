@@ -17,7 +17,7 @@ OK = (200, None, None)
 
 @dataclass
 class Caller:
-    """One account and how it calls its PDS."""
+    """An account and its calls to its PDS."""
 
     pds: Pds
     account: Account

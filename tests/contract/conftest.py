@@ -1,4 +1,4 @@
-"""What the contract tests share."""
+"""Fixtures of the contract tests."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def pds(each_pds: Pds) -> Pds:
 
 @pytest.fixture
 def credentials(pds: Pds, accounts: dict[str, BlueskyCredentials]) -> BlueskyCredentials:
-    """One account on each PDS for all examples."""
+    """An account on each PDS for all examples."""
     if pds.url not in accounts:
         accounts[pds.url] = block(pds, pds.create_account())
     return accounts[pds.url]

@@ -184,7 +184,7 @@ class TestSessions:
         ],
         ids=["nothing", "revoke", "change password", "deactivate", "take down", "delete"],
     )
-    def test_what_becomes_of_a_session(
+    def test_each_change_of_an_account_ends_its_session_or_not(
         self, pds: Pds, happen: Callable[[Pds, Any], None], logged_in: Answer, refreshed: Answer, written: Answer
     ) -> None:
         caller = fresh_caller(pds)
@@ -236,7 +236,7 @@ class TestSessions:
 
 
 class TestWrites:
-    """One key, one post."""
+    """A key stands for a single post."""
 
     def test_an_existing_key_is_answered_with_500_even_for_the_same_post(self, pds: Pds) -> None:
         caller = fresh_caller(pds)

@@ -74,13 +74,13 @@ class TestThread:
         assert third["reply"] == {"root": references[0], "parent": references[1]}
         assert first["createdAt"] < second["createdAt"] < third["createdAt"]
 
-    def test_it_is_one_request(self, author: Author) -> None:
+    def test_a_thread_is_one_request(self, author: Author) -> None:
         author.credentials.ensure_session()
         with counted(author.pds) as requests:
             author.credentials.publish(["one", "two", "three"])
         assert requests == {WRITE: 1}
 
-    def test_what_the_server_refuses_of_one_keeps_all_back(self, author: Author) -> None:
+    def test_a_thread_with_one_refused_post_is_not_published(self, author: Author) -> None:
         # Only the server knows this one's limit to be exceeded.
         unchecked = Post.model_construct(text="fine", thread=(ThreadPost.model_construct(text="x" * 301),))
         with pytest.raises(RequestRefused, match="grapheme too big"):
@@ -133,7 +133,7 @@ class TestImages:
             [f"{number}" for number in range(10)],
         )
 
-    def test_one_of_many_megabytes_is_made_to_fit(self, author: Author) -> None:
+    def test_an_image_of_many_megabytes_is_made_to_fit(self, author: Author) -> None:
         record = author.publish(Post(images=(Image(source=picture(3000, 2000, noise=True)),)))
         assert record["embed"]["images"][0]["image"]["size"] <= 976 * 1024
 
@@ -145,7 +145,7 @@ class TestImages:
             ("/no/such/file.png", "/no/such/file.png: No such file"),
         ],
     )
-    def test_one_that_cannot_be_used_is_named_and_nothing_is_out(
+    def test_an_unusable_attachment_is_named_and_nothing_is_published(
         self, author: Author, source: Any, problem: str
     ) -> None:
         images = (Image(source=picture(10, 10)), Image(source=source))
@@ -163,7 +163,7 @@ class TestImages:
 
 
 class TestVideo:
-    def test_it_goes_through_the_video_service_with_its_shape_and_captions(
+    def test_a_video_goes_through_the_video_service_with_its_shape_and_captions(
         self, author: Author, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         captions = Captions(source=b"WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n", language="en")
@@ -202,14 +202,14 @@ class TestLinkCard:
     def loopback_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
 
-    def test_it_shows_what_the_page_says_of_itself(self, author: Author) -> None:
+    def test_a_link_card_shows_the_page_s_own_description(self, author: Author) -> None:
         with web_page(self.PAGE, {"/picture.png": picture(64, 32)}) as url:
             external = author.publish(Post(text=f"Read {url}", link_card=LinkCard()))["embed"]["external"]
         with Picture.open(io.BytesIO(blob(author, external.pop("thumb")))) as thumb:
             assert thumb.size == (64, 32)
         assert external == {"uri": url, "title": "A title", "description": "What it says"}
 
-    def test_what_the_person_says_goes_before_what_the_page_says(self, author: Author) -> None:
+    def test_the_person_s_title_and_description_override_the_page_s(self, author: Author) -> None:
         card = LinkCard(url="https://example.com", title="Mine", description="", thumbnail=picture(8, 8))
         external = author.publish(Post(link_card=card))["embed"]["external"]
         assert external.pop("thumb")["mimeType"] == "image/png"
@@ -321,7 +321,7 @@ class TestDetails:
 
 
 class TestDryRun:
-    def test_it_is_what_is_sent_then(self, author: Author) -> None:
+    def test_the_preview_equals_the_later_post(self, author: Author) -> None:
         post = Post(
             text="Look https://example.com/a/long/path/to/a/page",
             images=(Image(source=picture(20, 10), alt="red"),),
@@ -367,6 +367,6 @@ class TestDelete:
     @pytest.mark.parametrize(
         "uri", ["at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3l6", "alice", "at://x.y"]
     )
-    def test_what_is_no_post_of_the_account_is_refused(self, author: Author, uri: str) -> None:
+    def test_deleting_another_account_s_post_is_refused(self, author: Author, uri: str) -> None:
         with pytest.raises(InvalidInput, match="post: "):
             author.credentials.delete_post(uri)

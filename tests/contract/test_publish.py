@@ -99,7 +99,7 @@ def test_async_code_publishes_alike(pds: Pds) -> None:
     assert _published(pds, account)["uri"] == uri
 
 
-def test_what_the_server_refuses_is_said_in_its_words(pds: Pds) -> None:
+def test_a_refusal_is_reported_in_the_server_s_words(pds: Pds) -> None:
     account = pds.create_account()
     unchecked = Post.model_construct(text="x" * 301)
     with pytest.raises(RequestRefused, match="grapheme too big") as refused:

@@ -61,7 +61,7 @@ def test_an_account_may_be_named_by_its_did(pds: Pds, aws: AwsCredentials | None
     assert credentials.ensure_session().action == "reused"
 
 
-def test_what_does_not_look_like_an_app_password_is_warned_about_and_not_shown(
+def test_a_value_that_is_no_app_password_gives_a_warning_and_is_not_shown(
     pds: Pds, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = pds.create_account()

@@ -65,7 +65,7 @@ TOKENS = {"ACCESS": token("at+jwt", 2 * 3600), "REFRESH": token("refresh+jwt", 9
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """What the PDS answers: a session for the app password, a refusal for any other."""
+    """Return the PDS's answer: a session for the app password, a refusal for any other."""
     if request.url.path != "/xrpc/com.atproto.server.createSession":
         return httpx.Response(501, json={"error": "MethodNotImplemented", "message": "Method Not Implemented"})
     if json.loads(request.read())["password"] != APP_PASSWORD:
