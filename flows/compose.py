@@ -19,7 +19,16 @@ from pydantic import Field
 from rich.console import Console
 
 from prefect_bluesky import BlueskyError
-from prefect_bluesky.compose import Timing, compose_idea, load_channels, load_generator, load_idea, panel, run_compose
+from prefect_bluesky.compose import (
+    Timing,
+    compose_idea,
+    load_channels,
+    load_generator,
+    load_idea,
+    no_channels,
+    panel,
+    run_compose,
+)
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import zone_of
 from prefect_bluesky.prefect_api import run_name
@@ -101,6 +110,8 @@ def _main() -> None:
         if arguments.dry_run:
             _print(arguments)
             return
+        if not arguments.channel:
+            raise no_channels()
         if not arguments.no_review and not PREFECT_API_URL.value():
             remedy = "Set PREFECT_API_URL, or pass --no-review or --dry-run."
             raise InvalidInput("PREFECT_API_URL", "the URL is not set, so nobody can review.", remedy)

@@ -12,8 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from prefect_bluesky.compose import Item, read_items
-from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.compose import Item, no_channels, read_items
 from prefect_bluesky.planning import deployment_id, schedule_run
 
 DEPLOYMENT = "compose/compose"
@@ -48,7 +47,7 @@ def compose_new(
         at_most: The maximum number of items to compose in one run. The next run composes the others.
     """
     if not channels:
-        raise InvalidInput("channels", "no channel is given.", "Name saved blocks, such as bluesky-credentials/alice.")
+        raise no_channels()
     youngest = datetime.now(UTC) - timedelta(days=max_age_days)
     items = [item for item in read_items(source, storage) if item.published_at is None or item.published_at > youngest]
     options = {"channels": channels, "count": count, "generator": generator, "review": review}

@@ -263,7 +263,7 @@ class TestInput:
 
     @pytest.mark.parametrize("given", [{}, {"items": [{"account": "a", "text": "Hi"}], "calendar": "c.yaml"}])
     def test_the_flow_takes_posts_or_a_calendar(self, publish_batch: Flow[Any, Any], given: dict[str, Any]) -> None:
-        assert "pass items or a calendar, not both. Leave one of them out." in str(
+        assert "pass items or a calendar, not both. Pass exactly one of them." in str(
             run_to_state(publish_batch, **given).message
         )
 

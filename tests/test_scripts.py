@@ -131,7 +131,7 @@ class TestCompose:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            ((), "channels: there are none."),
+            ((), "channels: no channel is given."),
             (("--dry-run",), "idea: give either an idea or a file."),
             (("Hi", "--dry-run", "--channel", "nobody"), "nobody: channels: 'nobody' is no channel."),
         ],

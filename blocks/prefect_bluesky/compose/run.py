@@ -95,6 +95,11 @@ class _Report:
         return Completed(message="All posts are out or scheduled." if self.rows else "There was nothing to publish.")
 
 
+def no_channels() -> InvalidInput:
+    """Return the error of a run without channels."""
+    return InvalidInput("channels", "no channel is given.", "Name saved blocks, such as bluesky-credentials/alice.")
+
+
 def load_channels(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Channel], list[str]]:
     """Return the channels by the names of their blocks, and the problems of unusable ones.
 
@@ -103,9 +108,8 @@ def load_channels(names: Sequence[str], *, dry_run: bool) -> tuple[dict[str, Cha
     Raises:
         InvalidInput: no channel is named.
     """
-    names = names or (WITHOUT_ACCOUNT if dry_run else ())
-    if not names:
-        raise InvalidInput("channels", "there are none.", "Name saved blocks, such as bluesky-credentials/alice.")
+    if not (names := names or (WITHOUT_ACCOUNT if dry_run else ())):
+        raise no_channels()
     loaded: dict[str, Channel] = {}
     problems: list[str] = []
     for name in names:

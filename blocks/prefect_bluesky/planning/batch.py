@@ -57,7 +57,7 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
         InvalidInput: the input cannot be read. Nothing is published.
     """
     if bool(items) == bool(calendar):
-        raise InvalidInput("items", "pass items or a calendar, not both.", "Leave one of them out.")
+        raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
     if items:
         entries: _Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
         occasion = current_attempt().key

@@ -152,7 +152,8 @@ class HeldSender:
         self._note(run, account, "started again", "")
 
     def _settle(self, run: FlowRun, account: str | None, state: State[Any]) -> None:
-        settle(run.id, state)
+        if not settle(run.id, state) and not state.is_completed():
+            return  # a person has dropped it, or started it again
         became = "published" if state.is_completed() else "expired" if state.is_cancelled() else "failed"
         self._note(run, account, became, state.message or "")
 

@@ -75,8 +75,7 @@ class NoMaterials:
         return None
 
 
-Materials = NoMaterials
-"""The interface: each kind of materials builds on the stand-ins."""
+Materials = NoMaterials  # the interface: each kind of materials builds on the stand-ins
 
 
 class LocalMaterials(NoMaterials):

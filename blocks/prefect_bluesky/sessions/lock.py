@@ -39,9 +39,7 @@ def worker_lock(name: str, *, lease: float, patience: float = 30) -> Iterator[No
 
     Threads that ask at the same time, each for a lock of its own, take theirs in one request and give them back in one.
     Without that, 300 accounts that sign in together take 1.80 times the PDS's own limit instead of 1.31 (measured).
-
-    `lease` is in seconds: after it, a worker that died loses the lock. `patience` is how many more seconds to wait
-    until the server notices that.
+    A dead worker loses the lock after `lease` seconds, which the server notices within `patience` more seconds.
     """
     if not api_at_hand():
         yield
