@@ -202,7 +202,7 @@ def test_the_diagnosis_names(problem: AuthProblem | None, patient: Patient) -> N
 
 
 @pytest.mark.pds
-@pytest.mark.parametrize("pds", ["real"], indirect=True)  # the sandbox has no directory of DIDs
+@pytest.mark.parametrize("each_pds", ["real"], indirect=True)  # the sandbox has no directory of DIDs
 def test_the_diagnosis_names_a_pds_that_the_account_has_left(patient: Patient) -> None:
     patient.sign_in()
     patient.put(pds_url="http://127.0.0.1:1")
