@@ -117,7 +117,7 @@ def _main() -> None:
     try:
         done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:
-        is_held = holder is not None and problem.is_temporary and not arguments.dry_run
+        is_held = problem.is_temporary and not arguments.dry_run
         sys.exit(holder.hold(post, problem) if holder and is_held else str(problem))
     print(done.url if isinstance(done, PublishedPost) else done)
 

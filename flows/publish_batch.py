@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_bluesky import BlueskyError, PlannedPost
-from prefect_bluesky.planning import Batch, read_entries
+from prefect_bluesky.planning import read_entries, run_batch
 from prefect_bluesky.prefect_api import run_name
 
 
@@ -50,9 +50,7 @@ def publish_batch(
         dry_run: Publish and schedule nothing. Show a preview.
         at_once: The number of accounts to serve at the same time.
     """
-    batch = Batch(read_entries(items, calendar, storage, timezone), dry_run=dry_run)
-    batch.work(at_once)
-    return batch.close()
+    return run_batch(read_entries(items, calendar, storage, timezone), dry_run=dry_run, at_once=at_once)
 
 
 def _main() -> None:

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from prefect.context import FlowRunContext
 from prefect.events import Event, emit_event
 from prefect.events.related import object_as_related_resource
 
-from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, current_flow_run, logger
 
 SESSION_CREATED = "bluesky.session.created"
 SESSION_REFRESHED = "bluesky.session.refreshed"
@@ -64,9 +63,8 @@ def emit(event: str, account: SignedIn, *, block_id: UUID | None = None, **paylo
 
 def deliver(event: Event) -> bool:
     """Send an event and wait for the API's answer. Return whether the API accepted it. Ids sent twice count once."""
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None:
-        event.related.append(object_as_related_resource("flow-run", "flow-run", context.flow_run))
+    if run := current_flow_run():
+        event.related.append(object_as_related_resource("flow-run", "flow-run", run))
     try:
         with api_client() as client:
             client.request("POST", "/events", json=[event.model_dump(mode="json")])

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext
 from prefect.events import Event, Resource
 from prefect.utilities.urls import url_for
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run
 from prefect_bluesky.problems import AuthProblem
 
 _APP_PASSWORDS = "https://bsky.app/settings/app-passwords"
@@ -79,7 +77,7 @@ class Reporter:
         """
         if self.block_id is not None:
             return True
-        run = _current_run()
+        run = current_flow_run()
         return run is not None and run.deployment_id is not None and not _is_saved(account, service_url)
 
     def failed(self, incident: Incident, *, did: str | None, handle: str, attempt: int = 1) -> bool:
@@ -130,13 +128,8 @@ class Reporter:
         """Return the page where a person fixes the account: the saved block, else the run, else Bluesky's settings."""
         if self.block_id:
             return url_for("block-document", obj_id=self.block_id) or _APP_PASSWORDS
-        run = _current_run()
+        run = current_flow_run()
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
-
-
-def _current_run() -> FlowRun | None:
-    context = FlowRunContext.get()
-    return context.flow_run if context else None
 
 
 def _is_saved(account: str, service_url: str) -> bool:

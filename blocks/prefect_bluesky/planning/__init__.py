@@ -3,7 +3,7 @@
 Accounts are named by their saved blocks here.
 """
 
-from prefect_bluesky.planning.batch import Batch, read_entries
+from prefect_bluesky.planning.batch import read_entries, run_batch
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
 from prefect_bluesky.planning.held_runs import HELD, account_of, drop, find_held_run, hold, read_held_runs, service_of
 from prefect_bluesky.planning.held_sender import send_held
@@ -14,8 +14,8 @@ from prefect_bluesky.planning.times import Time, in_utc, zone_of
 
 # fmt: off
 __all__ = [
-    "Batch", "Calendar", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Time", "Unusable", "account_of",
-    "deployment_id", "drop", "find_held_run", "hold", "in_utc", "load_many", "read_calendar", "read_entries",
+    "Calendar", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Time", "Unusable", "account_of", "deployment_id",
+    "drop", "find_held_run", "hold", "in_utc", "load_many", "read_calendar", "read_entries", "run_batch",
     "read_held_runs", "saved_names", "schedule_run", "send_held", "service_of", "zone_of",
 ]
 # fmt: on

@@ -47,10 +47,10 @@ _NAMED, _SHOWN = 5, 500
 """The number of problems in the run's message, and of posts in a preview."""
 
 _Placed = tuple[str, PlannedPost]
-_Entries = list[tuple[str, PlannedPost | Unusable]]
+Entries = list[tuple[str, PlannedPost | Unusable]]
 
 
-def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str) -> _Entries:
+def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str) -> Entries:
     """Return the posts with their places in the input, with times and keys fixed.
 
     Raises:
@@ -59,7 +59,7 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
     if bool(items) == bool(calendar):
         raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
     if items:
-        entries: _Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
+        entries: Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
         occasion = current_attempt().key
     else:
         read = read_calendar(File(source=calendar, storage=storage))
@@ -70,6 +70,13 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
         (place, entry if isinstance(entry, Unusable) else entry.with_time_and_key(zone, occasion))
         for place, entry in entries
     ]
+
+
+def run_batch(entries: Entries, *, dry_run: bool = False, at_once: int = 32) -> State[Any]:
+    """Publish the due posts and schedule the others, for `at_once` accounts at a time. Return the final state."""
+    batch = _Batch(entries, dry_run=dry_run)
+    batch.work(at_once)
+    return batch.close()
 
 
 @dataclass
@@ -120,10 +127,10 @@ class Account:
         }
 
 
-class Batch:
+class _Batch:
     """The posts of many accounts, several accounts at a time, independently of each other."""
 
-    def __init__(self, planned: _Entries, *, dry_run: bool) -> None:
+    def __init__(self, planned: Entries, *, dry_run: bool) -> None:
         self._log = logger()
         self._dry_run = dry_run
         self._previews: list[dict[str, str]] = []

@@ -13,13 +13,12 @@ from uuid import UUID
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from prefect_bluesky.alerts import events
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger
 
 HELD = "Held"
 """The name of the state of a held run."""
@@ -94,8 +93,7 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
         ...     except AuthError as error:
         ...         return hold(error, credentials)
     """
-    context = FlowRunContext.get()
-    run = context.flow_run if context else None
+    run = current_flow_run()
     if run is None or run.deployment_id is None:
         return State(type=StateType.FAILED, message=str(error), data=error)
     # Without the tags the run is still found, but not by its account.

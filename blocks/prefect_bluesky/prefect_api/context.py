@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -13,6 +14,12 @@ from prefect.settings import PREFECT_API_URL
 def in_run() -> bool:
     """Return whether this code runs inside a flow run or task run."""
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def current_flow_run() -> FlowRun | None:
+    """Return the flow run that this code runs in, or None."""
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
 
 
 def api_at_hand() -> bool:

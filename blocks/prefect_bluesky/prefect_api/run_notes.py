@@ -12,17 +12,17 @@ from uuid import UUID
 
 import orjson
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_bluesky.prefect_api.client import api_client
+from prefect_bluesky.prefect_api.context import current_flow_run
 
 _PAGE = 200
 
 
 def can_keep_notes() -> bool:
     """Return whether this code runs inside a flow run, which can keep notes."""
-    return FlowRunContext.get() is not None
+    return current_flow_run() is not None
 
 
 def save_note(key: str, value: Any) -> bool:
@@ -102,7 +102,7 @@ def _parent(task_run: UUID) -> UUID:
 
 
 def _run() -> FlowRun:
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    run = current_flow_run()
+    if run is None:
         raise RuntimeError("Only a flow run keeps notes, and this code runs outside a flow run. Call it in a flow.")
-    return context.flow_run
+    return run

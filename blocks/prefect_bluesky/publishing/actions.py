@@ -133,9 +133,7 @@ def _own_post(uri: str, account: SessionStatus) -> str:
         place = parse_reference(uri)
     except ValueError as unreadable:
         raise InvalidInput("post", str(unreadable), "Give what publish returned.") from unreadable
-    if place.collection != POST_COLLECTION or place.authority.lower() not in {
-        account.did.lower(),
-        account.handle.lower(),
-    }:
+    owners = {account.did.lower(), account.handle.lower()}
+    if place.collection != POST_COLLECTION or place.authority.lower() not in owners:
         raise InvalidInput("post", f"{uri} is no post of {account.handle}.", "Delete it with its own account's block.")
     return place.rkey

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import TaskRunContext
+
+from prefect_bluesky.prefect_api import current_flow_run
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ def in_place_of(flow_run: FlowRun) -> Iterator[None]:
 
 def current_attempt() -> Attempt:
     """Return the attempt that is under way. Outside a run, each call is a separate attempt."""
-    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
-    predecessor = _predecessor.get()
-    flow_run = predecessor or (flow_context.flow_run if flow_context else None)
+    task_context, predecessor = TaskRunContext.get(), _predecessor.get()
+    flow_run = predecessor or current_flow_run()
     task_run = task_context.task_run if task_context else None
     now = datetime.now(UTC)
     run = flow_run or task_run
