@@ -58,13 +58,20 @@ class PrefectWorker:
             start_new_session=True,
         )
 
+    def freeze(self) -> None:
+        """Let it and all of its runs stand still, as on a machine that hangs, until they are killed."""
+        self._signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         """End it and all of its runs as `kill -9` does, or a machine that loses its power."""
-        for group in {self._process.pid, *_groups_below(self._process.pid)}:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
         self._output.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for group in {self._process.pid, *_groups_below(self._process.pid)}:
+            with suppress(ProcessLookupError):
+                os.killpg(group, number)
 
 
 def _groups_below(pid: int) -> set[int]:
