@@ -22,6 +22,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import BlockDocument
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Automation, AutomationCore
+from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
@@ -107,7 +108,7 @@ class Setup:
             action.block_document_id
             for automation in self._client.read_automations_by_name(ALERT)
             for action in automation.actions
-            if action.type == "send-notification"
+            if isinstance(action, SendNotification)
         }
         if len(present) > 1:
             raise SetupError("The automations use several notification blocks. Pass --notify TYPE/NAME.")
