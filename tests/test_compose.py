@@ -248,7 +248,7 @@ class TestReview:
             worker.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run)
             worker.go()
             for answer in answers:
-                wait_for(lambda: asks(flow_run), 60)
+                wait_for(lambda: asks(flow_run), "the form")
                 assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
             worker.outcome()
             worker.kill()
@@ -280,7 +280,7 @@ class TestReview:
         doomed = Worker()
         doomed.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run)
         doomed.go()
-        wait_for(lambda: asks(flow_run), 60)
+        wait_for(lambda: asks(flow_run), "the form")
         doomed.kill()
         edited = {"decision": "approve", "variant_1": {"posts": ["Edited."]}, "variant_2": {"posts": ["Too."]}}
         with get_client(sync_client=True) as client:

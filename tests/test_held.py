@@ -144,7 +144,7 @@ class TestHolding:
         about = EventResourceFilter(labels=ResourceSpecification({"handle": stopped.account.handle}))
         wanted = EventFilter(event=EventNameFilter(name=["bluesky.post.held"]), resource=about)
         with get_client(sync_client=True) as client:
-            wait_for(lambda: client.read_events(wanted, limit=50).events, patience=120)
+            wait_for(lambda: client.read_events(wanted, limit=50).events, "the event")
             (event,) = client.read_events(wanted, limit=50).events
         assert event.payload == {"account": stopped.account.handle, "problem": "app_password_rejected"}
 

@@ -50,7 +50,7 @@ def names(account: sandbox.Account) -> list[str]:
 
 def after_all_were_heard(account: sandbox.Account, expected: list[str]) -> list[str]:
     """The events of an account, once there are as many as expected and time for one more."""
-    wait_for(lambda: len(heard(account)) >= len(expected), patience=120)
+    wait_for(lambda: len(heard(account)) >= len(expected), "the events")
     return names(account)
 
 
@@ -74,7 +74,7 @@ def test_a_failure_says_who_why_since_when_and_what_to_do(pds: sandbox.Sandbox) 
     account = pds.create_account()
     block(pds, account).ensure_session()
     refused(saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd"))
-    wait_for(lambda: heard(account), patience=120)
+    wait_for(lambda: heard(account), "the event")
     (event,) = heard(account)
     problem = AuthProblem.APP_PASSWORD_REJECTED
     assert event.resource.id == f"bluesky.account.{account.did}"
@@ -268,8 +268,8 @@ class TestLostAlerts:
         account = pds.create_account()
         credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
         refused(credentials)
-        wait_for(lambda: receiver.messages, patience=120)
-        wait_for(lambda: self.attempt(credentials) is None, patience=120)
+        wait_for(lambda: receiver.messages, "the alert")
+        wait_for(lambda: self.attempt(credentials) is None, "the note that the alert arrived")
         with pytest.raises(AuthError):
             credentials.keep_alive()
         assert names(account) == [FAILED]
@@ -281,15 +281,15 @@ class TestLostAlerts:
         credentials = saved_block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
         receiver.stop()
         refused(credentials)
-        wait_for(lambda: heard(account), patience=120)
+        wait_for(lambda: heard(account), "the event")
         assert self.attempt(credentials) is None  # it may still be on its way
         monkeypatch.setattr(lost_alerts, "_FIRST_WAIT", lost_alerts._FIRST_WAIT * 0)
-        wait_for(lambda: self.attempt(credentials) == 2, patience=120)
+        wait_for(lambda: self.attempt(credentials) == 2, "the second attempt")
         receiver.start()
         with pytest.raises(AuthError):
             credentials.keep_alive()
-        wait_for(lambda: receiver.messages, patience=120)
-        wait_for(lambda: self.attempt(credentials) is None, patience=120)
+        wait_for(lambda: receiver.messages, "the alert")
+        wait_for(lambda: self.attempt(credentials) is None, "the note that the alert arrived")
         assert [event.resource["attempt"] for event in heard(account)] == ["1", "2"]
         assert len(receiver.messages) == 1
 

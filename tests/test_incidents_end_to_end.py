@@ -115,7 +115,7 @@ def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     before = len(real_pds.requests())
     first = prefect.schedule(blocks[dead.handle], ["held first"], minutes_ago=held_posts + 1)
     assert prefect.ended(first) == ["Held"]
-    wait_for(lambda: prefect.receiver.messages)
+    wait_for(lambda: prefect.receiver.messages, "the alert")
     requests = real_pds.requests()[before:]
     assert [(request.nsid, request.status) for request in requests] == [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)]
     (alert,) = prefect.receiver.messages
@@ -131,7 +131,10 @@ def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     assert set(prefect.ended(held)) == {"Held"}
     # On a busy machine one of them may be taken for dead, and be held, while it is at work or when it has done it.
     prefect.ended(going_on)
-    wait_for(lambda: all(published(real_pds, account) == ["before", "meanwhile"] for account in others))
+    wait_for(
+        lambda: all(published(real_pds, account) == ["before", "meanwhile"] for account in others),
+        "posts of the others",
+    )
     assert [(request.nsid, request.status) for request in real_pds.requests()[before + len(requests) :]] == [
         (WRITE, 200)
     ] * len(others)
@@ -140,8 +143,8 @@ def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     saved(real_pds, dead, real_pds.create_app_password(dead, "new"))
     prefect.start_run("refresh-sessions/refresh-sessions")
     everything = ["before", "held first", *later]
-    wait_for(lambda: len(published(real_pds, dead)) == len(everything))
-    wait_for(lambda: set(prefect.states([*first, *held, *going_on])) == {"Completed"})
+    wait_for(lambda: len(published(real_pds, dead)) == len(everything), "the held posts")
+    wait_for(lambda: set(prefect.states([*first, *held, *going_on])) == {"Completed"}, "the end of the held runs")
     assert published(real_pds, dead) == everything
     for account in others:
         assert published(real_pds, account) == ["before", "meanwhile"]
@@ -164,7 +167,7 @@ def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_s
     with slow_aws.standing_still():
         second = prefect.schedule(account, ["two"], minutes_ago=4)
         sending = prefect.start_run("publish-held/publish-held")
-        wait_for(lambda: prefect.states([*second, sending]) == ["Running", "Running"])
+        wait_for(lambda: prefect.states([*second, sending]) == ["Running", "Running"], "two running runs")
         prefect.kill_workers()
     third = prefect.schedule(account, ["three"], minutes_ago=3)
     prefect.start_worker()
@@ -175,7 +178,7 @@ def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_s
 
     with slow_aws.standing_still():
         fourth = prefect.schedule(account, ["four"], minutes_ago=2)
-        wait_for(lambda: prefect.states(fourth) == ["Running"])
+        wait_for(lambda: prefect.states(fourth) == ["Running"], "a running run")
         prefect.server.kill()
     prefect.server.start()
     assert prefect.ended(fourth) == ["Held"]
@@ -183,10 +186,10 @@ def test_no_held_post_and_no_alert_is_lost_with_the_receiver_the_worker_or_the_s
 
     prefect.receiver.start()
     prefect.ended([prefect.start_run("refresh-sessions/refresh-sessions")])
-    wait_for(lambda: prefect.receiver.messages)
+    wait_for(lambda: prefect.receiver.messages, "the alert")
     saved(real_pds, dead, real_pds.create_app_password(dead, "new"), slow_aws_credentials)
     prefect.ended([prefect.start_run("refresh-sessions/refresh-sessions")])
-    wait_for(lambda: len(published(real_pds, dead)) == 5)
+    wait_for(lambda: len(published(real_pds, dead)) == 5, "the held posts")
     assert set(prefect.ended([*first, *second, *third, *fourth])) == {"Completed"}
     assert published(real_pds, dead) == ["before", "one", "two", "three", "four"]
     assert subjects(prefect) == [f"Bluesky: {dead.handle} cannot publish", f"Bluesky: {dead.handle} can publish again"]

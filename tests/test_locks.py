@@ -53,10 +53,10 @@ class Door:
     def come(self, names: Sequence[str]) -> list[Visitor]:
         """Have a thread come for each, the first before the others."""
         self._come(names[0])
-        wait_for(lambda: self.asked_for)
+        wait_for(lambda: self.asked_for, "a request for the lock")
         for name in names[1:]:
             self._come(name)
-        wait_for(lambda: len(lock._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1)
+        wait_for(lambda: len(lock._queues[PREFECT_API_URL.value()]._waiting) == len(names) - 1, "the queue")
         self.is_open.set()
         return self.visitors
 
@@ -141,8 +141,8 @@ def test_a_limit_of_zero_takes_no_lock_from_the_others(door: Door, caplog: pytes
 def test_two_that_come_for_the_same_are_let_in_one_after_the_other(door: Door) -> None:
     first, same = names(2)
     come = door.come([first, same, same])
-    wait_for(lambda: sum(visitor.holds.is_set() for visitor in come) == 2)
-    wait_for(lambda: door.asked_for.count({same}) >= 4)
+    wait_for(lambda: sum(visitor.holds.is_set() for visitor in come) == 2, "two that hold it")
+    wait_for(lambda: door.asked_for.count({same}) >= 4, "four requests for the same lock")
     assert sum(visitor.holds.is_set() for visitor in come) == 2
     for visitor in come:
         visitor.may_leave.set()

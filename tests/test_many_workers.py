@@ -67,15 +67,15 @@ def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_g
         first, second = items(names, "first"), items(names[::-1], "second")
         # Three at a time: those that are never answered leave some accounts to the other worker.
         runs = [prefect.start_run("publish-batch/publish-batch", items=first, at_once=3)]
-        wait_for(lambda: death.unanswered == 3)
+        wait_for(lambda: death.unanswered == 3, "three unanswered commits")
         # Unfrozen, it would look for its posts once it had waited long enough, and find them before it is killed.
         doomed.freeze()
         prefect.start_worker(runs_at_once=1)
         runs.append(prefect.start_run("publish-batch/publish-batch", items=second, at_once=3))
-        wait_for(lambda: prefect.states(runs)[1] == "Completed")
+        wait_for(lambda: prefect.states(runs)[1] == "Completed", "the second batch")
         doomed.kill()
         # The other worker begins it again, once its heartbeats are missed.
-        wait_for(lambda: prefect.states(runs)[0] == "Completed")
+        wait_for(lambda: prefect.states(runs)[0] == "Completed", "the first batch")
     wanted = sorted(f"{number} of the {batch} batch" for number in range(2) for batch in ("first", "second"))
     assert {account.handle: texts(real_pds, account) for account in accounts} == dict.fromkeys(
         (account.handle for account in accounts), wanted

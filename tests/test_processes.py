@@ -110,7 +110,7 @@ def orphans(prefect_server: str, aws_url: str) -> Iterator[Orphans]:
             before = time.monotonic()
             doomed.prepare(publish, credentials, "never seen")
             doomed.go()
-            wait_for(lambda: bool(pds.requests(REFRESH)))
+            wait_for(lambda: pds.requests(REFRESH), "the refresh")
             for number, worker in enumerate(waiting):
                 worker.prepare(publish_until, credentials, f"post {number}")
                 worker.go()

@@ -252,7 +252,7 @@ class TestSchedule:
         (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "lost?"}]
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
-            wait_for(lambda: datetime.now(UTC) > soon)
+            wait_for(lambda: datetime.now(UTC) > soon, "the planned time")
             state = run_to_state(publish_batch, items=[alice.item("lost?", at=soon, key="k")])
             assert str(state.message).startswith("1 held")
             assert client.read_flow_run(run_of_it.id).state_name == "Held"

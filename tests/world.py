@@ -200,7 +200,7 @@ class World:
 
     def ended(self, ids: Sequence[UUID]) -> list[str | None]:
         """Wait until runs have ended; the names of their states."""
-        wait_for(lambda: all(run.state and run.state.is_final() for run in self.runs(ids)))
+        wait_for(lambda: all(run.state and run.state.is_final() for run in self.runs(ids)), "the end of the runs")
         ended = self.runs(ids)
         for run in ended:
             # Seen where a test fails.
@@ -235,9 +235,19 @@ def world(home: Path, database: Path | str | None = None) -> Iterator[World]:
         yield made
 
 
-def wait_for(condition: Callable[[], Any], patience: float = _PATIENCE) -> None:
-    """Look again and again until something is so."""
+def wait_for(condition: Callable[[], Any], what: str, patience: float = _PATIENCE) -> None:
+    """Look again and again until a condition holds.
+
+    Args:
+        condition: the condition.
+        what: what comes when it holds, for the message of the error.
+        patience: seconds.
+
+    Raises:
+        TimeoutError: it does not hold in time.
+    """
     deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.2)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come in {patience:.0f} s")
+        time.sleep(0.1)
