@@ -2,25 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from prefect import Flow
-from prefect.events.worker import EventsWorker
+from prefect.blocks.core import Block
 from prefect.flows import load_flow_from_entrypoint
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     temporary_settings,
 )
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
-from tests import aws
+from tests import aws, postgres
 from tests.pds import server as pds_server
 from tests.prefect_server import PrefectServer
 from tests.support import Pds
@@ -56,7 +57,19 @@ def no_prefect_api() -> Iterator[None]:
 
     Once a session: changing Prefect's settings takes a tenth of a second, and most tests take less.
     """
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}, restore_defaults={PREFECT_API_URL}):
+    # After each run, Prefect waits up to a second for the thread of its heartbeats. Workers of `World` have them.
+    settings = {PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings, restore_defaults={PREFECT_API_URL}):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def block_schemas() -> Iterator[None]:
+    """Make the JSON schema of a block class once: Prefect asks for it a dozen times a save, 12 ms each."""
+    make = Block.model_json_schema.__func__  # type: ignore[attr-defined]
+    made = cache(make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Block, "model_json_schema", classmethod(lambda *given, **how: deepcopy(made(*given, **how))))
         yield
 
 
@@ -70,25 +83,13 @@ def no_internet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Prefect server's database, in a directory of its own."""
-    return tmp_path_factory.mktemp("database") / "prefect.db"
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server on a fresh PostgreSQL; its API URL.
 
-
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
-    """A Prefect server on a fresh database; its API URL."""
-    home = tmp_path_factory.mktemp("prefect")
-    server = PrefectServer(home, prefect_database)
-    try:
-        server.start()
-        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: home / "storage"}):
-            yield server.url
-        # What is on its way to the server arrives before it is gone.
-        APILogWorker.drain_all()
-        EventsWorker.drain_all()
-    finally:
-        server.kill()
+    With SQLite, whoever writes while another does may wait for a minute (Prefect's `busy_timeout`).
+    """
+    with postgres.run() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
+        yield url
 
 
 @pytest.fixture

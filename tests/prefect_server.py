@@ -6,9 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 # uvicorn's own option --fd takes each socket for a Unix one: without TCP_NODELAY, an answer comes 40 ms late.
 _SERVE = """
@@ -16,6 +22,32 @@ import socket, sys, uvicorn
 config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error")
 uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
 """
+
+
+_PATIENCE = 60.0
+"""Seconds until logs and events have arrived."""
+
+
+def drain() -> None:
+    """Send what this process still has for its Prefect server: logs and events, which wait in queues.
+
+    Prefect keeps one queue of events a process, bound to the server that was there first. So it must be emptied before
+    that server is gone: each event is tried eleven times over eight seconds, one after another, for a server that will
+    not come back (`PrefectEventsClient._emit`, Prefect 3.9.1). The next server gets a queue of its own.
+
+    Raises:
+        TimeoutError: something did not arrive.
+    """
+    queues: tuple[Any, ...] = (APILogWorker, EventsWorker)
+    for kind in queues:
+        services = list(kind._instances.values())
+        _, late = kind.drain_all(timeout=_PATIENCE)
+        if late:
+            for service in services:
+                # Else Python waits for it when it exits.
+                service._loop.call_soon_threadsafe(service._done_event.set)
+            left = sum(service._queue.qsize() for service in services)
+            raise TimeoutError(f"the Prefect server did not get {left} items of {kind.__name__} in {_PATIENCE:.0f} s")
 
 
 class PrefectServer:
@@ -54,6 +86,17 @@ class PrefectServer:
             )
             # Whoever comes before it is ready waits: the socket listens already.
             httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Run it until the context ends, with storage of its own for this process; its URL."""
+        try:
+            self.start()
+            with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: self._home / "storage"}):
+                yield self.url
+            drain()
+        finally:
+            self.kill()
 
     def _settings(self) -> dict[str, str]:
         settings = {

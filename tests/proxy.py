@@ -15,8 +15,11 @@ from enum import Enum, auto
 from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from itertools import count
+from socket import SHUT_RD, socket
 from threading import Thread
+from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from tests.support import QuietHandler
 
@@ -93,8 +96,8 @@ OnStep = Callable[[Step, Phase], Answer | Silence | None]
 def run(server_url: str, on_step: OnStep) -> Iterator[str]:
     """Run a proxy on a free port of 127.0.0.1 while the block lasts; its URL.
 
-    When the block is left the client must be gone: the end of each connection is waited for. What went wrong here, or
-    in `on_step`, is raised then.
+    When the block is left, nothing more is heard on any connection, and what is being answered is waited for. What went
+    wrong here, or in `on_step`, is raised then.
 
     Args:
         server_url: the PDS. It must not tell clients its own address, as one does with a DID document in a session.
@@ -103,6 +106,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
     server = urlsplit(server_url).netloc
     numbers = count(1)
     trouble: list[BaseException] = []
+    connections: WeakSet[socket] = WeakSet()
 
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
@@ -148,6 +152,16 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
     class Server(ThreadingHTTPServer):
         daemon_threads = False  # so that their end is waited for
 
+        def process_request(self, request: Any, client_address: Any) -> None:
+            connections.add(request)
+            super().process_request(request, client_address)
+
+        def hear_no_more(self) -> None:
+            # A client in this process keeps its idle connections.
+            for connection in connections:
+                with suppress(OSError):
+                    connection.shutdown(SHUT_RD)
+
         def handle_error(self, request: object, client_address: object) -> None:
             error = sys.exception()
             # A client that was killed closes its connection in the middle.
@@ -162,6 +176,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
         finally:
             proxy.shutdown()
             thread.join()
+            proxy.hear_no_more()
     if trouble:
         raise trouble[0]
 

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials, Post, ensure_session, publish_post, sandbox
 from prefect_bluesky.sandbox.tokens import Tokens
+from tests.prefect_server import PrefectServer, drain
 from tests.support import LOGIN, WRITE, forget_processes_memory, texts
 
 pytestmark = pytest.mark.slow
@@ -115,6 +116,20 @@ def settle(database: Path) -> None:
             return
         time.sleep(0.2)
     pytest.fail(f"logs and events did not arrive within {DEADLINE} s")
+
+
+@pytest.fixture(scope="module")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Prefect server's database, in a directory of its own."""
+    return tmp_path_factory.mktemp("database") / "prefect.db"
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
+    """A Prefect server on SQLite, whose file can be searched; its API URL."""
+    drain()
+    with PrefectServer(tmp_path_factory.mktemp("prefect"), prefect_database).running() as url:
+        yield url
 
 
 class History(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from uuid import UUID
@@ -15,7 +14,7 @@ from prefect_aws import AwsCredentials
 from prefect_bluesky.planning.saved_accounts import load
 from tests import aws, postgres, proxy
 from tests.pds.server import Account, RealPds
-from tests.proxy import Answer, Phase, Step
+from tests.proxy import Phase, Step
 from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
 from tests.world import World, wait_for, world
 
@@ -29,13 +28,9 @@ class SlowAws:
         self._goes_on = Event()
         self._goes_on.set()
 
-    def __call__(self, step: Step, phase: Phase) -> Answer | None:
-        if phase is not Phase.BEFORE:
-            return None
-        self._goes_on.wait()
-        answer = step.send()
-        # A client keeps its connections for as long as it lives, and this process is one.
-        return replace(answer, headers=(*answer.headers, ("Connection", "close")))
+    def __call__(self, step: Step, phase: Phase) -> None:
+        if phase is Phase.BEFORE:
+            self._goes_on.wait()
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
