@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+OUTSIDE = dict(os.environ)
+"""The environment of whatever reaches outside: an installer."""
+
 # Half of the time of an import of Prefect is compiling it, where nothing may be written.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
+from tests import OUTSIDE
 from tests.support import Account
 
 _PATIENCE = 120_000
@@ -59,7 +60,7 @@ def _installed() -> str:
     for command in commands:
         done = subprocess.run(
             command.split(),
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            env=OUTSIDE | {"DEBIAN_FRONTEND": "noninteractive"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -31,10 +31,26 @@ settings.register_profile("untimed", settings(), deadline=None)
 settings.load_profile("untimed")
 
 
+_LONGEST = (
+    "test_incidents_end_to_end",
+    "test_compose",
+    "test_held",
+    "test_browser",
+    "test_many_workers",
+    "test_package",
+)
+"""The files of tests that take over a minute, the longest first."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
     parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
     parser.addoption("--pictures", type=Path, metavar="DIR", help="where test_browser.py puts the README's pictures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process has one of them to itself."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
 @pytest.fixture

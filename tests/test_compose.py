@@ -95,6 +95,7 @@ def test_an_idea_goes_out_on_both_as_each_takes_it(compose: Flow[Any, Any], team
     assert team.mastodon.texts() == ON_MASTODON
 
 
+@pytest.mark.slow  # a killed run keeps the account's lock until its lease is over
 def test_a_killed_run_that_is_resumed_publishes_what_is_missing_and_nothing_twice(
     compose: Flow[Any, Any], team: Team
 ) -> None:

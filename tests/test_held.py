@@ -451,6 +451,7 @@ class TestWhoMayHoldAndWhatIsSent:
         assert (states(held), stopped.posts()) == (["Expired"], [])
 
 
+@pytest.mark.slow
 class TestTheCommand:
     """`flows/held.py`, and `flows/publish.py --hold`."""
 

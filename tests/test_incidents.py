@@ -88,6 +88,7 @@ def test_a_failure_says_who_why_since_when_and_what_to_do(pds: sandbox.Sandbox) 
     assert "aaaa-bbbb" not in event.model_dump_json()
 
 
+@pytest.mark.slow
 def test_an_incident_over_many_workers_is_one_failure_and_one_recovery(pds: sandbox.Sandbox) -> None:
     account = pds.create_account()
     workers = [Worker() for _ in range(3)]

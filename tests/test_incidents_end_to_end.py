@@ -96,15 +96,15 @@ def published(pds: RealPds, account: Account) -> list[str]:
     return [post["value"]["text"] for post in sorted(pds.posts(account), key=lambda post: post["value"]["createdAt"])]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.night
 def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
-    prefect: World, real_pds: RealPds, workers: int, held_posts: int
+    prefect: World, real_pds: RealPds, held_posts: int
 ) -> None:
     dead, *others = [real_pds.create_account() for _ in range(5)]
     blocks = {account.handle: saved(real_pds, account) for account in (dead, *others)}
     for account in (dead, *others):
         load(name_of(account)).publish("before")
-    for _ in range(workers):
+    for _ in range(2):
         prefect.start_worker()
     revoke(real_pds, dead)
     before = len(real_pds.requests())

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 import prefect_bluesky
+from tests import OUTSIDE
 from tests.support import Pds
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,17 @@ def test_importing_it_does_not_import_what_only_some_posts_need(heavy: str) -> N
     assert found.stdout.split() == []
 
 
-@pytest.mark.pds
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    _run("uv", "build", "--wheel", "--out-dir", str(folder), cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_alone_and_publishes_beside_a_plain_prefect(tmp_path: Path, real_pds: Pds) -> None:
-    _run("uv", "build", "--wheel", "--out-dir", str(tmp_path / "dist"), cwd=ROOT)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "prefect_bluesky",
@@ -71,30 +78,49 @@ def test_the_wheel_holds_the_package_alone_and_publishes_beside_a_plain_prefect(
     }
     assert "prefect_bluesky/py.typed" in names
 
-    # As somebody does who has never heard of uv, beside the Prefect that they have.
-    programs = tmp_path / "env" / "bin"
-    _run(sys.executable, "-m", "venv", str(tmp_path / "env"))
-    _run(str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", "prefect")
-    _run(str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel))
-    environment = {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    }
-    account = real_pds.create_account()
-    code = f"""
+
+_TEAM = """
+from datetime import timedelta
+from time import monotonic, sleep
+
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect_bluesky import BlueskyCredentials, publish_post
 
 @flow
 def announce():
     return publish_post(BlueskyCredentials.load("alice"), "from the wheel").uri
 
-BlueskyCredentials(
-    handle={account.handle!r}, app_password={account.app_password!r}, service_url={real_pds.url!r}
-).save("alice")
+BlueskyCredentials(handle={handle!r}, app_password={app_password!r}, service_url={url!r}).save("alice")
+with get_client(sync_client=True) as client:
+    hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
+    deployment = client.create_deployment(client.create_flow(announce), "hourly", schedules=[hourly])
+    of_it = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+    deadline = monotonic() + 300
+    while not client.read_flow_runs(flow_run_filter=of_it):
+        assert monotonic() < deadline, "the server scheduled no run"
+        sleep(0.5)
 print(announce())
 """
+
+
+@pytest.mark.pds
+@pytest.mark.slow
+@pytest.mark.parametrize("prefect", ["prefect==3.8.8", "prefect"], ids=["oldest", "newest"])
+def test_the_wheel_publishes_beside_a_plain_prefect_that_schedules(
+    wheel: Path, tmp_path: Path, real_pds: Pds, prefect: str
+) -> None:
+    programs = tmp_path / "env" / "bin"
+    _run("uv", "venv", "--quiet", "--python", sys.executable, str(tmp_path / "env"))
+    # One after the other, as for somebody who has that Prefect already.
+    for wanted in (prefect, str(wheel)):
+        _run("uv", "pip", "install", "--quiet", "--python", str(programs / "python"), wanted)
+    environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    account = real_pds.create_account()
+    code = _TEAM.format(handle=account.handle, app_password=account.app_password, url=real_pds.url)
     with _prefect_server(programs / "prefect", tmp_path, environment) as url:
         environment["PREFECT_API_URL"] = url
         register = ("block", "register", "-m", "prefect_bluesky")
@@ -142,7 +168,9 @@ def _answers(url: str) -> bool:
 
 def _outside() -> dict[str, str]:
     """The environment without what is set for this one."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "VIRTUAL_ENV"))}
+    return {
+        name: value for name, value in OUTSIDE.items() if not name.startswith(("PREFECT_", "VIRTUAL_ENV", "PYTHONDONT"))
+    }
 
 
 def _run(*command: str, cwd: Path | None = None, **environment: str) -> str:

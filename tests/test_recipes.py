@@ -81,6 +81,7 @@ def test_over_many_accounts_one_that_cannot_sign_in_stops_no_other(
     assert [texts(pds, each) for each in (alice, bob, carol)] == [["Hello"], [], ["Hello"]]
 
 
+@pytest.mark.slow
 def test_on_dask_the_session_travels_by_its_store(recipe: Recipe, pds: Sandbox, alice: Account) -> None:
     credentials = block(pds, alice)
     credentials.ensure_session()

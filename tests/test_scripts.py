@@ -70,6 +70,7 @@ class TestPublish:
         assert str(exit_of(monkeypatch, text)).startswith(said)
 
     @pytest.mark.pds
+    @pytest.mark.slow
     def test_a_second_process_does_not_sign_in_and_a_wrong_app_password_gets_no_session(
         self, real_pds: Pds, prefect_api: str, tmp_path: Path
     ) -> None:
