@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests import OUTSIDE
+
 INSTALL_TIMEOUT = 600.0
 
 _HERE = Path(__file__).parent
@@ -70,6 +72,7 @@ def _npm_ci(folder: Path) -> None:
         done = subprocess.run(
             [node(), npm, "ci", *flags],
             cwd=folder,
+            env=OUTSIDE,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
