@@ -32,8 +32,8 @@ def drain() -> None:
     """Send what this process still has for its Prefect server: logs and events, which wait in queues.
 
     Prefect keeps one queue of events a process, bound to the server that was there first. So it must be emptied before
-    that server is gone: each event is tried eleven times over eight seconds, one after another, for a server that will
-    not come back (`PrefectEventsClient._emit`, Prefect 3.9.1). The next server gets a queue of its own.
+    that server is gone: each event is tried for seven seconds, one after another, at a server that will not come back
+    (docs/architecture.md). The next server gets a queue of its own.
 
     Raises:
         TimeoutError: something did not arrive.
@@ -90,13 +90,16 @@ class PrefectServer:
     @contextmanager
     def running(self) -> Iterator[str]:
         """Run it until the context ends, with storage of its own for this process; its URL."""
+        drain()
         try:
             self.start()
             with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: self._home / "storage"}):
                 yield self.url
-            drain()
         finally:
-            self.kill()
+            try:
+                drain()
+            finally:
+                self.kill()
 
     def _settings(self) -> dict[str, str]:
         settings = {

@@ -31,15 +31,14 @@ def prefect(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> I
     with postgres.run() as database:
         made = World(home, database)
         made.server = PrefectServer(home, database, ui=True)
-        try:
-            made.server.start()
-            said = made.set_up()
-            assert "Set up." in said, said
-            made.start_worker()
-            yield made
-        finally:
-            made.kill_workers()
-            made.server.kill()
+        with made.server.running():
+            try:
+                said = made.set_up()
+                assert "Set up." in said, said
+                made.start_worker()
+                yield made
+            finally:
+                made.kill_workers()
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials, Post, ensure_session, publish_post, sandbox
 from prefect_bluesky.sandbox.tokens import Tokens
-from tests.prefect_server import PrefectServer, drain
+from tests.prefect_server import PrefectServer
 from tests.support import LOGIN, WRITE, forget_processes_memory, texts
 
 pytestmark = pytest.mark.slow
@@ -127,7 +127,6 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
     """A Prefect server on SQLite, whose file can be searched; its API URL."""
-    drain()
     with PrefectServer(tmp_path_factory.mktemp("prefect"), prefect_database).running() as url:
         yield url
 

@@ -46,13 +46,8 @@ StartWorkers = Callable[[int], list[Worker]]
 @pytest.fixture(scope="module")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server on PostgreSQL, as for several workers: with SQLite a lock may be given back a minute late."""
-    with postgres.run() as database:
-        server = PrefectServer(tmp_path_factory.mktemp("prefect"), database)
-        try:
-            server.start()
-            yield server.url
-        finally:
-            server.kill()
+    with postgres.run() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
+        yield url
 
 
 @pytest.fixture

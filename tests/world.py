@@ -218,10 +218,9 @@ def world(home: Path, database: Path | str | None = None) -> Iterator[World]:
     """
     with ExitStack() as stack:
         made = World(home, database or home / "prefect.db")
-        stack.callback(made.server.kill)
+        stack.enter_context(made.server.running())
         stack.callback(made.receiver.stop)
         stack.callback(made.kill_workers)
-        made.server.start()
         made.receiver.start()
         stack.enter_context(temporary_settings({PREFECT_API_URL: made.server.url}))
         CustomWebhookNotificationBlock(
