@@ -11,5 +11,5 @@ OUTSIDE = dict(os.environ)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Each HTTP client reads its file of certificates, 40 ms for the usual hundreds. No test has a TLS connection.
+# Each HTTP client reads its file of certificates, 40 ms for the usual hundreds. No test trusts one of them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))

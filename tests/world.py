@@ -32,8 +32,11 @@ ROOT = Path(__file__).parents[1]
 
 _log = logging.getLogger("prefect.bluesky.tests")
 
-_PATIENCE = 900.0
-"""Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU."""
+_PATIENCE = 600.0
+"""Seconds until what a test waits for is taken for lost: a worker starts processes for each run, 10 s of CPU.
+
+Less than the time limit of a test in pyproject.toml, which would not say what did not come.
+"""
 
 
 class PrefectWorker:
