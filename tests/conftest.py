@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,9 @@ from prefect.settings import (
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
-from tests import aws, postgres
+from tests import aws, postgres, warm
 from tests.pds import server as pds_server
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import FOR_ALL, PrefectServer
 from tests.support import Pds
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
@@ -46,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
     parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
     parser.addoption("--pictures", type=Path, metavar="DIR", help="where test_browser.py puts the README's pictures")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the Python that forks, once for all processes of pytest-xdist."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(warm.running(FOR_ALL))
+        config.add_cleanup(stack.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,8 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
+from tests import warm
+
 # uvicorn's own option --fd takes each socket for a Unix one: without TCP_NODELAY, an answer comes 40 ms late.
 _SERVE = """
 import socket, sys, uvicorn
@@ -24,8 +26,15 @@ uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
 """
 
 
+FOR_ALL = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
+}
+"""The settings that all servers have; Prefect reads some when it is imported."""
+
 _PATIENCE = 60.0
-"""Seconds until logs and events have arrived."""
+"""Seconds until logs and events have arrived, or a killed server's port is free."""
 
 
 def drain() -> None:
@@ -75,10 +84,10 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, on what it had before."""
-        with socket.create_server(("127.0.0.1", self._port)) as listener:
+        with self._listen() as listener:
             self._port = listener.getsockname()[1]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(listener.fileno())],
+                [warm.python(), "-c", _SERVE, str(listener.fileno())],
                 env=os.environ | self._settings(),
                 pass_fds=[listener.fileno()],
                 stdout=subprocess.DEVNULL,
@@ -86,6 +95,17 @@ class PrefectServer:
             )
             # Whoever comes before it is ready waits: the socket listens already.
             httpx.get(f"{self.url}/health", timeout=180, trust_env=False).raise_for_status()
+
+    def _listen(self) -> socket.socket:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return socket.create_server(("127.0.0.1", self._port))
+            except OSError:
+                # The process of a server that was killed ends a moment after its program.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -102,14 +122,11 @@ class PrefectServer:
                 self.kill()
 
     def _settings(self) -> dict[str, str]:
-        settings = {
+        settings = FOR_ALL | {
             "PREFECT_HOME": str(self._home),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database_url,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # It asks for the newest list of kinds of work pools, and takes its own where there is no answer.
             "HTTPS_PROXY": "http://127.0.0.1:1",
-            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
-            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
             "PREFECT_UI_ENABLED": "true" if self._ui else "false",
         }
         if self._ui:

@@ -24,7 +24,7 @@ from tests.support import Pds, block, run_to_state, runs_of, texts
 from tests.worker import Worker, run_in
 from tests.world import wait_for
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api")]
 
 FLOWS = Path(__file__).parents[1] / "flows"
 IDEA = """Release 2.0 is out. It is twice as fast, and half as large.
@@ -67,8 +67,8 @@ class Team:
 
 
 @pytest.fixture
-def team(each_pds: Pds, mastodon: MastodonServer) -> Team:
-    return Team(each_pds, mastodon)
+def team(real_pds: Pds, mastodon: MastodonServer) -> Team:
+    return Team(real_pds, mastodon)
 
 
 # So close that all are due at once.

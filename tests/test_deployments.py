@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,6 +28,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
 from prefect_docker.worker import DockerWorker
+
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = ROOT / "deployments"
@@ -341,7 +342,7 @@ def test_the_deployments_go_to_pools_of_each_kind(prefect_api: str, tmp_path: Pa
 
 def _prefect(api: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
+        [warm.python(), "-m", "prefect", *arguments],
         cwd=ROOT,
         env=os.environ | {"PREFECT_API_URL": api},
         stdin=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pydantic import SecretStr
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
 from prefect_bluesky.planning.held_runs import drop, find_held_run, read_held_runs
 from prefect_bluesky.planning.saved_accounts import as_parameter
+from tests import warm
 from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory, run_deployed, saved_block
 from tests.world import wait_for
 
@@ -458,7 +458,7 @@ class TestTheCommand:
     @staticmethod
     def run(*arguments: str, prefect_api: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *arguments],
+            [warm.python(), *arguments],
             cwd=FLOWS.parent,
             env=os.environ | {"PREFECT_API_URL": prefect_api} | environment,
             capture_output=True,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.support import LOGIN, WRITE, Pds, block, counted, picture, texts
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +20,7 @@ def script(name: str, *arguments: str, **environment: str) -> subprocess.Complet
     """Run a script of flows/ in a process of its own, with nothing of Prefect's or ours in its environment."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "BLUESKY_"))}
     return subprocess.run(
-        [sys.executable, ROOT / "flows" / name, *arguments],
+        [warm.python(), ROOT / "flows" / name, *arguments],
         env={**outside, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **environment},
         cwd=ROOT,
         capture_output=True,

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
+from tests import warm
 from tests.prefect_server import PrefectServer
 from tests.support import QuietHandler
 
@@ -52,7 +52,7 @@ class PrefectWorker:
         }
         self._output = (home / f"worker-{time.monotonic_ns()}.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "bluesky", "--limit", f"{runs_at_once}"],
+            [warm.python(), "-m", "prefect", "worker", "start", "--pool", "bluesky", "--limit", f"{runs_at_once}"],
             cwd=ROOT,
             env=os.environ | settings,
             stdin=subprocess.DEVNULL,
@@ -78,15 +78,19 @@ class PrefectWorker:
 
 
 def _groups_below(pid: int) -> set[int]:
-    """The process groups of what a process has started: Prefect gives each run one of its own."""
+    """The process groups of what a process has started: Prefect gives each run one of its own.
+
+    A forked process of `tests.warm` counts as started by its program, whose number is in its name.
+    """
     parents: dict[int, tuple[int, int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            parents[int(entry.name)] = int(fields[1]), int(fields[2])
+            _, parent, group, *_ = rest.split()
+            parents[int(entry.name)] = int(name.removeprefix(warm.NAME) if warm.NAME in name else parent), int(group)
     below, size = {pid}, 0
     while len(below) > size:
         size = len(below)
@@ -150,7 +154,7 @@ class World:
     def set_up(self, *options: str) -> str:
         """Run `deployments/setup.py`; what it said."""
         done = subprocess.run(
-            [sys.executable, "deployments/setup.py", *options],
+            [warm.python(), "deployments/setup.py", *options],
             cwd=ROOT,
             env=os.environ | {"PREFECT_API_URL": self.server.url, "PREFECT_HOME": str(self._home)},
             capture_output=True,
