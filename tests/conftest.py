@@ -15,6 +15,7 @@ from prefect.blocks.core import Block
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     temporary_settings,
@@ -28,8 +29,10 @@ from tests.prefect_server import FOR_ALL, PrefectServer
 from tests.support import Pds
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
-settings.register_profile("untimed", settings(), deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("full", deadline=None, max_examples=100)
+settings.register_profile("quick", deadline=None, max_examples=30)
+# CI looks for what is rare. Elsewhere: --hypothesis-profile=full
+settings.load_profile("full" if os.environ.get("CI") else "quick")
 
 
 _LONGEST = (
@@ -83,7 +86,12 @@ def no_prefect_api() -> Iterator[None]:
     Once a session: changing Prefect's settings takes a tenth of a second, and most tests take less.
     """
     # After each run, Prefect waits up to a second for the thread of its heartbeats. Workers of `World` have them.
-    settings = {PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    # And each of its clients asks for a token first, which its server does not want.
+    settings = {
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False,
+    }
     with temporary_settings(settings, restore_defaults={PREFECT_API_URL}):
         yield
 

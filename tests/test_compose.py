@@ -141,6 +141,7 @@ def test_a_later_variant_gets_a_separate_run(compose: Flow[Any, Any], publish: F
     assert team.mastodon.texts() == ON_MASTODON[:1]
 
 
+@pytest.mark.slow
 def test_a_retried_run_leaves_scheduled_variants_to_their_runs(
     compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_retried_run_leaves_scheduled_variants_to_their_runs(
     assert (team.posts, team.mastodon.texts()) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_channel_that_fails_stops_no_other_and_a_retry_publishes_what_is_missing(
     compose: Flow[Any, Any], team: Team
 ) -> None:
@@ -214,6 +216,7 @@ def test_unusable_parameters_are_refused_by_their_field(
     assert said in str(state.message)
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_tried_again_composes_nothing_twice(compose: Flow[Any, Any], team: Team) -> None:
     team.mastodon.before = lambda request: 422 if request == STATUSES else None
     attempts: list[str | None] = []
@@ -231,6 +234,7 @@ def test_a_parent_that_is_tried_again_composes_nothing_twice(compose: Flow[Any, 
     assert (team.posts, team.mastodon.texts()) == (ON_BLUESKY, ON_MASTODON)
 
 
+@pytest.mark.slow
 class TestReview:
     """A person looks at it first."""
 

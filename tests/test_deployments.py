@@ -278,6 +278,7 @@ class TestEcs:
         }
         assert unbounded <= {"ecs:DescribeTaskDefinition", "ec2:DescribeSubnets", "ec2:DescribeVpcs"}
 
+    @pytest.mark.slow
     @mock_aws
     def test_the_worker_calls_nothing_that_its_policy_does_not_allow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")

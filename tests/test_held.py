@@ -174,6 +174,7 @@ class TestHolding:
         assert deployed_publish(publish, credentials, Post(text="another"), key="taken").state_name == "Failed"
 
 
+@pytest.mark.slow
 class TestSending:
     """The fate of held posts."""
 
@@ -477,7 +478,6 @@ class TestTheCommand:
         again = self.run("flows/held.py", "drop", run, prefect_api=prefect_api)
         assert (again.returncode, "no held run has such an id" in again.stderr) == (1, True)
 
-    @pytest.mark.slow
     def test_a_script_holds_where_it_is_asked_to_and_says_how_to_drop(
         self, stopped: Stopped, publish: Any, publish_held: Any, prefect_api: str
     ) -> None:

@@ -327,6 +327,7 @@ def test_the_longest_side_is_reduced_first(size: tuple[int, int], max_side: int,
         assert Image.open(BytesIO(thumbnail(data, max_side=max_side))).size == expected
 
 
+@pytest.mark.slow
 def test_a_photo_of_24_megapixels_fits() -> None:
     data = encoded(noise(750, 500).resize((6000, 4000), Image.Resampling.NEAREST), "JPEG")
     fitted = fit_image(data, max_bytes=500_000)
@@ -372,7 +373,7 @@ def damaged_images(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.none() | st.integers(0, len(data)))])
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.binary(max_size=200) | damaged_images(), st.sampled_from([ROOMY, 2_000]), st.sampled_from([4000, 7]))
 def test_any_bytes_become_a_fitting_image_or_are_refused(data: bytes, max_bytes: int, max_side: int) -> None:
     # So that a header that is damaged into a large size costs no time here.

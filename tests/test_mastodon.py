@@ -123,7 +123,7 @@ class TestPublish:
     """The published statuses."""
 
     # One server and account for all examples.
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(draft=drafts)
     def test_every_variant_that_leaves_the_fitter_is_taken(
         self, server: MastodonServer, channel: MastodonChannel, draft: Draft

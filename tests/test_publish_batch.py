@@ -102,6 +102,7 @@ def test_the_table_tells_of_each_account(alice: Saved, publish_batch: Flow[Any, 
 class TestTrouble:
     """Trouble of one account or one post, which no other has to bear."""
 
+    @pytest.mark.slow
     def test_a_dead_account_is_held_and_the_others_are_out(
         self, alice: Saved, bob: Saved, deployment: UUID, publish_batch: Flow[Any, Any], publish_held: Flow[Any, Any]
     ) -> None:

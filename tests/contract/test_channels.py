@@ -40,7 +40,7 @@ def stored(pds: Pds, credentials: BlueskyCredentials, urls: tuple[str, ...]) -> 
 
 
 # A PDS is asked for each example, and it is the same one for all of them.
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draft=drafts)
 def test_every_fitted_variant_is_accepted(pds: Pds, credentials: BlueskyCredentials, draft: Draft) -> None:
     channel = BlueskyChannel(credentials)

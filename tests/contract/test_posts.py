@@ -133,6 +133,7 @@ class TestImages:
             [f"{number}" for number in range(10)],
         )
 
+    @pytest.mark.slow
     def test_an_image_of_many_megabytes_is_made_to_fit(self, author: Author) -> None:
         record = author.publish(Post(images=(Image(source=picture(3000, 2000, noise=True)),)))
         assert record["embed"]["images"][0]["image"]["size"] <= 976 * 1024

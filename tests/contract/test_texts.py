@@ -17,7 +17,7 @@ from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from tests.support import WRITE, Pds, record_at
 
 # A PDS is asked for each example, and it is the same one for all of them.
-asked = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+asked = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 clusters = st.sampled_from(
     [

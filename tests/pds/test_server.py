@@ -189,6 +189,7 @@ def test_posts_are_listed_oldest_first_over_all_pages(pds: RealPds, account: Acc
     assert [(entry["uri"], entry["cid"]) for entry in posts] == [(at["uri"], at["cid"]) for at in answer["results"]]
 
 
+@pytest.mark.slow
 def test_rate_limits_and_did_document_on_request() -> None:
     with run(rate_limits=True, did_doc=True) as pds:
         account = pds.create_account()
