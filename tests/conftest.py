@@ -8,16 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import settings
 from prefect import Flow
 from prefect.blocks.core import Block
+from prefect.context import SettingsContext, get_settings_context
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    Settings,
     temporary_settings,
 )
 from prefect_aws import AwsCredentials
@@ -107,6 +110,14 @@ def block_schemas() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def aws_descriptions() -> Iterator[None]:
+    """Read boto's descriptions of AWS once: each of its sessions reads them again, a tenth of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_internet() -> Iterator[None]:
     """What lies outside by default lies on a closed port here; a test that wants one of them brings its own."""
     with pytest.MonkeyPatch.context() as environment:
@@ -125,10 +136,17 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def settings_with_api(no_prefect_api: None, prefect_server: str) -> Settings:
+    """Prefect's settings where its API is at hand: each change of one takes a tenth of a second."""
+    with temporary_settings({PREFECT_API_URL: prefect_server}) as changed:
+        return changed
+
+
 @pytest.fixture
-def prefect_api(no_prefect_api: None, prefect_server: str) -> Iterator[str]:
+def prefect_api(settings_with_api: Settings, prefect_server: str) -> Iterator[str]:
     """A Prefect API at hand."""
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
+    with SettingsContext(profile=get_settings_context().profile, settings=settings_with_api):
         yield prefect_server
 
 
