@@ -75,19 +75,19 @@ class Left:
     def put_block(self, block: str) -> str:
         """Put a block into Prefect as the commit left it, but for its name, which is new; that name."""
         with get_client(sync_client=True) as client:
-            types = {kind["block_type"]["slug"]: _put_type(client, **kind) for kind in self.content["types"]}
-            return str(self._put(client, types, block).name)
+            return str(self._put(client, block).name)
 
-    def _put(self, client: SyncPrefectClient, types: dict[str, dict[str, Any]], block: str) -> BlockDocument:
+    def _put(self, client: SyncPrefectClient, block: str) -> BlockDocument:
         written = self.blocks[block]
         data = {
-            name: {"$ref": {"block_document_id": str(self._put(client, types, _referred(value)).id)}}
+            name: {"$ref": {"block_document_id": str(self._put(client, _referred(value)).id)}}
             if _referred(value)
             else value
             for name, value in written["data"].items()
         }
         name = f"{written['name']}-{uuid4().hex}"
-        return client.create_block_document(BlockDocumentCreate(name=name, data=data, **types[written["type"]]))
+        (kind,) = (each for each in self.content["types"] if each["block_type"]["slug"] == written["type"])
+        return client.create_block_document(BlockDocumentCreate(name=name, data=data, **_type(client, **kind)))
 
 
 def _referred(value: Any) -> str:
@@ -95,11 +95,22 @@ def _referred(value: Any) -> str:
     return f"aws-credentials/{value['$ref']}" if isinstance(value, dict) and "$ref" in value else ""
 
 
-def _put_type(client: SyncPrefectClient, block_type: dict[str, Any], block_schema: dict[str, Any]) -> dict[str, Any]:
-    """Register a type with its schema; how a block names the two."""
+_registered: dict[str, dict[str, Any]] = {}
+"""How blocks name a type and its schema, by the schema's checksum."""
+
+
+def _type(client: SyncPrefectClient, block_type: dict[str, Any], block_schema: dict[str, Any]) -> dict[str, Any]:
+    """Register a type with its schema, once; how a block names the two."""
+    checksum = block_schema["checksum"]
+    if checksum not in _registered:
+        _registered[checksum] = _register(client, block_type, block_schema)
+    return _registered[checksum]
+
+
+def _register(client: SyncPrefectClient, block_type: dict[str, Any], block_schema: dict[str, Any]) -> dict[str, Any]:
     try:
         type_id = client.create_block_type(BlockTypeCreate(**block_type)).id
-    except ObjectAlreadyExists:  # from another commit, or another test
+    except ObjectAlreadyExists:  # from another commit
         type_id = client.read_block_type_by_slug(block_type["slug"]).id
     fields = {name: value for name, value in block_schema.items() if name != "checksum"}
     registered = client.create_block_schema(BlockSchemaCreate(**fields, block_type_id=type_id))
