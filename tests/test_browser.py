@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests import browser, postgres
+from tests import browser
 from tests.browser import PrefectUi
 from tests.pds.server import RealPds
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, postgresql
 from tests.support import texts
 from tests.world import World
 
@@ -28,7 +28,7 @@ def prefect(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> I
     On PostgreSQL: with SQLite the server says now and then that it is busy, and no browser asks again by itself.
     """
     home = tmp_path_factory.mktemp("prefect")
-    with postgres.run() as database:
+    with postgresql() as database:
         made = World(home, database)
         made.server = PrefectServer(home, database, ui=True)
         with made.server.running():

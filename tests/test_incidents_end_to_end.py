@@ -12,8 +12,9 @@ import pytest
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky.planning.saved_accounts import load
-from tests import aws, postgres, proxy
+from tests import aws, proxy
 from tests.pds.server import Account, RealPds
+from tests.prefect_server import postgresql
 from tests.proxy import Phase, Step
 from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
 from tests.world import World, wait_for, world
@@ -61,7 +62,7 @@ def prefect(no_prefect_api: None, tmp_path: Path) -> Iterator[World]:
     On PostgreSQL: with SQLite, whoever writes while another does may wait for a minute (Prefect's `busy_timeout`), and
     with it an alert that is due at once.
     """
-    with postgres.run() as database, world(tmp_path, database) as made:
+    with postgresql() as database, world(tmp_path, database) as made:
         yield made
     forget_processes_memory()
 

@@ -12,8 +12,9 @@ from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials
-from tests import postgres, proxy
+from tests import proxy
 from tests.pds.server import RealPds
+from tests.prefect_server import postgresql
 from tests.proxy import Phase, Silence, Step
 from tests.support import LOGIN, WRITE, counted, forget_processes_memory, texts
 from tests.world import wait_for, world
@@ -50,7 +51,7 @@ def test_two_workers_share_accounts_with_one_login_each_and_a_dead_one_s_posts_g
     accounts = [real_pds.create_account() for _ in range(batch_accounts)]
     death = Death("of the first batch", after=batch_accounts // 2)
     with (
-        postgres.run() as database,
+        postgresql() as database,
         proxy.run(real_pds.url, death) as pds_url,
         world(tmp_path, database) as prefect,
         counted(real_pds) as requests,

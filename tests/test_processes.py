@@ -18,9 +18,9 @@ from prefect_aws import AwsCredentials
 
 from prefect_bluesky import sandbox
 from prefect_bluesky.settings import BlueskySettings
-from tests import aws, postgres
+from tests import aws
 from tests.pds.server import RealPds
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, postgresql
 from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expired, texts
 from tests.worker import (
     Worker,
@@ -46,7 +46,7 @@ StartWorkers = Callable[[int], list[Worker]]
 @pytest.fixture(scope="module")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server on PostgreSQL, as for several workers: with SQLite a lock may be given back a minute late."""
-    with postgres.run() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
+    with postgresql() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
         yield url
 
 

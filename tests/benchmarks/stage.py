@@ -23,10 +23,10 @@ from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
-from tests import aws, postgres
+from tests import aws
 from tests.pds.server import Account, RealPds
 from tests.pds.server import run as run_pds
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, postgresql
 from tests.support import forget_processes_memory
 
 Numbers = dict[str, Any]
@@ -46,7 +46,7 @@ class Stage:
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))
-        server = PrefectServer(self.home, stack.enter_context(postgres.run()))
+        server = PrefectServer(self.home, stack.enter_context(postgresql()))
         stack.callback(server.kill)
         server.start()
         self.api_url = server.url

@@ -4,17 +4,15 @@ Node comes as a Python wheel and SQLite as a binary inside its npm package, so n
 compiler is needed.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from tests import OUTSIDE
+from tests.cache import cached
 
 INSTALL_TIMEOUT = 600.0
 
@@ -31,15 +29,7 @@ def installed() -> Path:
     _node_wheel()
     lock = (_HERE / "package-lock.json").read_bytes()
     version = hashlib.sha256(lock + importlib.metadata.version(_NODE_WHEEL).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefect-bluesky"
-    target = cache / f"pds-{version}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "installing").open("w") as turn:
-        # Test runs that meet here fetch it once.
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if not target.is_dir():
-            _install(target)
-    return target
+    return cached(f"pds-{version}", _install)
 
 
 def node() -> Path:
@@ -48,13 +38,10 @@ def node() -> Path:
 
 
 def _install(target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="installing-", ignore_cleanup_errors=True) as temporary:
-        staging = Path(temporary) / target.name
-        staging.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(_HERE / name, staging / name)
-        _npm_ci(staging)
-        staging.rename(target)
+    target.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(_HERE / name, target / name)
+    _npm_ci(target)
 
 
 def _node_wheel() -> Path:
