@@ -290,8 +290,8 @@ def author(caller: Caller) -> Caller:
     """An account that has uploaded all blobs which the records name."""
     for mime_type, content in _BLOBS.items():
         assert caller.upload(content, mime_type).json() == {"blob": _blob(mime_type)}
-    # The first record that names a blob moves its file. If it names the blob several times, a real PDS (0.5.35) may miss
-    # the file that it has just moved, and answers 500. Asked again, it takes the record.
+    # The first record that names a blob moves its file. If it names the blob several times, a real PDS may miss the
+    # file that it has just moved, and answers 500 (0.5.35). Asked again, it takes the record.
     for embed in (_images(_IMAGE), {**_VIDEO, "captions": [_CAPTION]}):
         assert said(_create(caller, _post(embed=embed))) == OK
     return caller
