@@ -164,7 +164,7 @@ class Setup:
             print(f"created the automation “{wanted.name}”")
         elif differing := _differing(wanted, present[0]):
             # The client sends only fields that were set, and without this not even the types of actions. The server
-            # refuses `owner_resource` (Prefect 3.8.8).
+            # refuses `owner_resource` (Prefect 3.8.8 to 3.9.1).
             complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
             self._client.update_automation(present[0].id, complete)
             print(f"changed the automation “{wanted.name}” back: {', '.join(differing)}")

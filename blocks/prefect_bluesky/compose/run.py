@@ -193,7 +193,7 @@ def _close_unreviewed(patience: timedelta, report: _Report) -> State[Any]:
     with api_client() as client:
         state = client.read_flow_run(run_id()).state
         if state is not None and state.is_paused():
-            # After a pause has timed out, Prefect accepts no other final state than its own (3.8.8).
+            # After a pause has timed out, Prefect accepts no other final state than its own (3.8.8 to 3.9.1).
             client.set_flow_run_state(run_id(), Running(), force=True)
     if report.rows or report.problems:
         report.problems.append(f"Nobody reviewed the rest within {hours:g} hours. The rest was not published.")

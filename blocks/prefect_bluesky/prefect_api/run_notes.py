@@ -66,7 +66,7 @@ def run_id() -> UUID:
 
 def pause_answer(run: UUID, key: str) -> Any:
     """Return the answer to a paused run, or None if there is none. `key` is the pause's key."""
-    # The key is that of prefect.input.run_input (Prefect 3.8.8).
+    # The key is that of prefect.input.run_input (Prefect 3.8.8 to 3.9.1).
     return _read(run, f"paused-{key}-response")
 
 

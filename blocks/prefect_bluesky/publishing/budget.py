@@ -71,8 +71,8 @@ def _take_from_prefect(did: str, points: int, allowance: Allowance) -> float:
     try:
         with api_client() as client:
             if name in _short:
-                # When Prefect refuses a request, it forgets what has refilled since the last one (3.8.8): asking again
-                # and again would wait for ever.
+                # When Prefect refuses a request, it forgets what has refilled since the last one (3.8.8 to 3.9.1):
+                # asking again and again would wait for ever.
                 with suppress(ObjectNotFound):
                     limit = client.read_global_concurrency_limit_by_name(name)
                     if (missing := points - (limit.limit - limit.active_slots)) > 0:

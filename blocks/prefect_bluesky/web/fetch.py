@@ -4,7 +4,7 @@ The address is checked at the moment of connecting. So a redirect, a number writ
 another address the second time (DNS rebinding) cannot bypass the check. No cookies, credentials or proxies are used: a
 proxy would look up the name itself. Prefect's own SSRFProtectedHTTPTransport is not used, because it tests `is_private`
 only, so 100.64.0.0/10, 168.63.129.16 and the NAT64/6to4 forms of private addresses pass, and because it has neither a
-total deadline nor a size cap (Prefect 3.8.8).
+total deadline nor a size cap (Prefect 3.8.8 to 3.9.1).
 """
 
 from __future__ import annotations
