@@ -5,7 +5,7 @@ A deployment takes a saved `BlueskyCredentials` block and a post. The script tak
 """
 
 # No `from __future__ import annotations`: `publish.serve()` pickles the flow by value. A parameter type that is only a
-# string cannot be resolved in the process that runs the flow (Prefect 3.8.8).
+# string cannot be resolved in the process that runs the flow (Prefect 3.8.8 to 3.9.1).
 
 import argparse
 import sys
