@@ -53,7 +53,8 @@ given = {{"files": files, "arguments": sys.argv[1:], "cwd": os.getcwd(), "enviro
 message = json.dumps(given).encode()
 socket.send_fds(line, [len(message).to_bytes(4, "big")], files)
 line.sendall(message)
-status = int.from_bytes(line.recv(4), "big", signed=True)
+# Nothing is said if the other end is gone.
+status = int.from_bytes(line.recv(4) or b"\\1", "big", signed=True)
 if status < 0:
     signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
@@ -62,7 +63,6 @@ os._exit(status)
 
 _ABOVE = 512
 """Open files of a forked process are numbered from here, until each has the number that the program had."""
-
 
 NAME = "warm "
 """With what the names of forked processes begin; the number of the program follows."""
