@@ -67,11 +67,10 @@ def _keep(start_from: str, keep_as: str) -> None:
             shutil.copytree(start_from, data)
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root, and whom it runs as instead may not be let in to where it is installed.
-            binaries = shutil.copytree(binaries.parent, Path(temporary) / "postgresql") / binaries.name
             nobody = pwd.getpwnam("nobody")
-            for path in (Path(temporary), data, *data.rglob("*")):
-                if path.exists():
-                    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+            for path in (Path(temporary), *Path(temporary).rglob("*")):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+            binaries = shutil.copytree(binaries.parent, Path(temporary) / "postgresql") / binaries.name
             options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
         if not start_from:

@@ -20,7 +20,6 @@ from prefect_bluesky import sandbox
 from prefect_bluesky.settings import BlueskySettings
 from tests import aws
 from tests.pds.server import RealPds
-from tests.prefect_server import PrefectServer, postgresql
 from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expired, texts
 from tests.worker import (
     Worker,
@@ -41,13 +40,6 @@ DAY = timedelta(days=1)
 POSTS_A_DAY = 100
 
 StartWorkers = Callable[[int], list[Worker]]
-
-
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server on PostgreSQL, as for several workers: with SQLite a lock may be given back a minute late."""
-    with postgresql() as database, PrefectServer(tmp_path_factory.mktemp("prefect"), database).running() as url:
-        yield url
 
 
 @pytest.fixture

@@ -99,7 +99,10 @@ def running(environment: Mapping[str, str]) -> Iterator[None]:
         listener.close()
         with keeper:
             os.environ[_PROGRAM_NAME] = str(program)
-            yield
+            try:
+                yield
+            finally:
+                del os.environ[_PROGRAM_NAME]
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,10 @@ def _groups_below(pid: int) -> set[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             _, parent, group, *_ = rest.split()
-            parents[int(entry.name)] = int(name.removeprefix(warm.NAME) if warm.NAME in name else parent), int(group)
+            parents[int(entry.name)] = (
+                int(name.removeprefix(warm.NAME) if name.startswith(warm.NAME) else parent),
+                int(group),
+            )
     below, size = {pid}, 0
     while len(below) > size:
         size = len(below)
