@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from threading import Lock
 from typing import Any
 
@@ -19,9 +14,10 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Failed
 
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import BlueskyError, InvalidInput, RateLimited
+from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning.calendar import Unusable, read_calendar
+from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.held_runs import HELD
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.progress import Progress
@@ -33,12 +29,6 @@ from prefect_bluesky.publishing import PublishedPost, current_attempt
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
-
-_PAUSES = [timedelta(seconds=seconds) for seconds in (2, 10, 30)]
-"""The pauses between attempts after temporary errors. A `retry_after` of the server takes precedence."""
-
-_PATIENCE = timedelta(hours=1)
-"""The longest wait. Beyond it the posts are held: a run that waits for a daily limit would block a worker."""
 
 _NOTHING = "There was nothing to publish."
 _STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
@@ -75,37 +65,23 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
 def run_batch(entries: Entries, *, dry_run: bool = False, at_once: int = 32) -> State[Any]:
     """Publish the due posts and schedule the others, for `at_once` accounts at a time. Return the final state."""
     batch = _Batch(entries, dry_run=dry_run)
-    batch.work(at_once)
+    batch.work(batch.waiting, at_once)
     return batch.close()
 
 
 @dataclass
-class Account:
+class Account(AccountQueue[_Placed]):
     """The pending posts of one account, and the results so far."""
 
-    name: str
-    due: list[_Placed] = field(default_factory=list)
     later: list[_Placed] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[dict[str, str]] = field(default_factory=list)
     expires_at: datetime | None = None
     link: str = ""
-    served_at: float = 0.0
-    attempts: int = 0
 
     @property
     def waiting(self) -> int:
         return len(self.due) + len(self.later)
-
-    def pause_after(self, troubles: list[BlueskyError]) -> timedelta | None:
-        """Return how long to wait after temporary errors, or None if the wait would be too long."""
-        asked = [error.retry_after for error in troubles if isinstance(error, RateLimited) and error.retry_after]
-        if not asked:
-            self.attempts += 1
-            return _PAUSES[self.attempts - 1] if self.attempts <= len(_PAUSES) else None
-        pause = max(asked)
-        waits_until = time.monotonic() + pause.total_seconds()
-        return pause if waits_until - self.served_at < _PATIENCE.total_seconds() else None
 
     def complain(self, place: str, state: str, what: str) -> None:
         """Record why a post was not published."""
@@ -127,11 +103,10 @@ class Account:
         }
 
 
-class _Batch:
+class _Batch(Delivery[Account]):
     """The posts of many accounts, several accounts at a time, independently of each other."""
 
     def __init__(self, planned: Entries, *, dry_run: bool) -> None:
-        self._log = logger()
         self._dry_run = dry_run
         self._previews: list[dict[str, str]] = []
         self._accounts: dict[str, Account] = {}
@@ -148,39 +123,26 @@ class _Batch:
                 account.complain(place, "failed", f"key: another post of {entry.account} also has {entry.key!r}.")
             elif not self._has_run(account, place, entry, known.get(run_key(entry))):
                 (account.later if entry.at and entry.at > now else account.due).append((place, entry))
-        self._blocks = load_many([account.name for account in self._accounts.values() if account.waiting])
+        loaded = load_many([account.name for account in self.waiting])
+        self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
+        for name in loaded.keys() - self._blocks.keys():
+            self._accounts[name].give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
+
+    @property
+    def waiting(self) -> list[Account]:
+        """The accounts with pending posts."""
+        return [account for account in self._accounts.values() if account.waiting]
 
     @property
     def _waiting(self) -> int:
         return sum(account.waiting for account in self._accounts.values())
 
-    def work(self, at_once: int) -> None:
-        """Serve all accounts until nothing is pending, at most `at_once` accounts at a time."""
-        # Threads, not Prefect tasks: a thousand accounts would add a thousand rows to Prefect's database each run.
-        order = count()
-        # Each account with its next time, and a number that keeps the order of accounts with equal times.
-        queue = [(0.0, next(order), account) for account in self._accounts.values() if account.waiting]
-        under_way: dict[Future[timedelta | None], Account] = {}
-        with ThreadPoolExecutor(at_once) as threads:
-            while queue or under_way:
-                while queue and len(under_way) < at_once and queue[0][0] <= time.monotonic():
-                    account = heapq.heappop(queue)[2]
-                    under_way[threads.submit(copy_context().run, self._serve, account)] = account
-                patience = max(0.0, queue[0][0] - time.monotonic()) if queue and len(under_way) < at_once else None
-                if not under_way:
-                    time.sleep(patience or 0)
-                    continue
-                done, _ = wait(under_way, patience, FIRST_COMPLETED)
-                for each in done:
-                    account = under_way.pop(each)
-                    if defect := each.exception():
-                        # A defect must not stop the other accounts.
-                        self._log.error("%s: this is a defect. Please report it.", account.name, exc_info=defect)
-                        account.give_up(f"unexpected {type(defect).__name__}: see the log.")
-                    elif (pause := each.result()) is not None:
-                        heapq.heappush(queue, (time.monotonic() + pause.total_seconds(), next(order), account))
-                self._progress.show(self._waiting)
+    def progressed(self) -> None:
+        self._progress.show(self._waiting)
+
+    def give_up(self, queue: Account, what: str) -> None:
+        queue.give_up(what)
 
     def close(self) -> State[Any]:
         """Create the artifacts with the results, and return the final state of the run."""
@@ -222,21 +184,22 @@ class _Batch:
             account.counts["scheduled"] += 1
             if not run_matches(run, planned):
                 message = "%s, %s: the scheduled run differs from the calendar. The run is what goes out."
-                self._log.warning(message, account.name, place)
+                logger().warning(message, account.name, place)
         return True
 
-    def _serve(self, account: Account) -> timedelta | None:
-        """Publish or schedule an account's posts. Return the pause before the next attempt, or None if all is done."""
-        credentials = self._blocks[account.name]
-        if not isinstance(credentials, BlueskyCredentials):
-            account.give_up(f"the block {account.name} cannot be used: {credentials}")
-            return None
+    def serve(self, queue: Account) -> timedelta | None:
+        credentials = self._blocks[queue.name]
         if self._dry_run:
-            self._preview(account)
+            self._preview(queue)
             return None
-        pause = self._publish(account, credentials) if account.due else None
-        while account.later:
-            self._leave_to_run(account, credentials, account.later.pop(0))
+
+        def send() -> list[PublishedPost | BlueskyError]:
+            queue.expires_at = credentials.ensure_session().expires_at
+            return credentials.publish_many([(planned.post, planned.key) for _, planned in queue.due])
+
+        pause = self.deliver(queue, send) if queue.due else None
+        while queue.later:
+            self._leave_to_run(queue, queue.later.pop(0))
         return pause
 
     def _preview(self, account: Account) -> None:
@@ -254,44 +217,20 @@ class _Batch:
             ]
         account.due, account.later = [], []
 
-    def _publish(self, account: Account, credentials: BlueskyCredentials) -> timedelta | None:
-        account.served_at = account.served_at or time.monotonic()
-        outcomes: list[PublishedPost | BlueskyError]
-        try:
-            account.expires_at = credentials.ensure_session().expires_at
-            outcomes = credentials.publish_many([(planned.post, planned.key) for _, planned in account.due])
-        except BlueskyError as error:
-            outcomes = [error] * len(account.due)
-        waiting: list[tuple[_Placed, BlueskyError]] = []
-        for placed, outcome in zip(account.due, outcomes, strict=True):
-            if isinstance(outcome, PublishedPost):
-                account.counts["published"] += 1
-                account.link = outcome.url
-                account.served_at, account.attempts = time.monotonic(), 0
-            elif outcome.stops_account:
-                self._leave_to_run(account, credentials, placed, outcome)
-            elif outcome.retryable:
-                waiting.append((placed, outcome))
-            else:
-                account.complain(placed[0], "failed", str(outcome))
-        account.due = [placed for placed, _ in waiting]
-        if not waiting:
-            return None
-        pause = account.pause_after([trouble for _, trouble in waiting])
-        if pause is None:
-            for placed, trouble in waiting:
-                if trouble.is_temporary:
-                    self._leave_to_run(account, credentials, placed, trouble)
-                else:
-                    account.complain(placed[0], "failed", str(trouble))
-            account.due = []
-        return pause
+    def published(self, queue: Account, item: _Placed, post: PublishedPost) -> None:
+        queue.counts["published"] += 1
+        queue.link = post.url
 
-    def _leave_to_run(
-        self, account: Account, credentials: BlueskyCredentials, placed: _Placed, error: BlueskyError | None = None
-    ) -> None:
+    def held(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
+        self._leave_to_run(queue, item, error)
+
+    def failed(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
+        queue.complain(item[0], "failed", str(error))
+
+    def _leave_to_run(self, account: Account, placed: _Placed, error: BlueskyError | None = None) -> None:
         """Create a separate run for a post: scheduled, or after an error held until the cause is fixed."""
         place, planned = placed
+        credentials = self._blocks[account.name]
         try:
             if error is None:
                 self._planned_runs().schedule(planned, credentials)

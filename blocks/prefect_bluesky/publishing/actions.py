@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
+from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -20,7 +21,7 @@ from prefect_bluesky.protocol import (
 )
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
-from prefect_bluesky.publishing.commits import Outcome, send
+from prefect_bluesky.publishing.commits import WRITE, Outcome, send
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -40,8 +41,15 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
 
 def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
     """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`."""
+    return prepare_many(given, authenticator, current_attempt()).send()
+
+
+def prepare_many(
+    given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator, attempt: Attempt
+) -> PreparedPosts:
+    """Sign in, and make posts of one account ready to be sent. Nothing that they attach is loaded yet."""
     posts = [(_post(each), key) for each, key in given]
-    attempt, account = current_attempt(), authenticator.ensure()
+    account = authenticator.ensure()
     auth = BearerAuth(authenticator)
     materials = UploadedMaterials(account, auth)
     publications: list[Publication] = []
@@ -49,17 +57,44 @@ def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator:
         publications.append(_publication(post, key, attempt, account, materials))
         # A feed shows the posts in this order.
         attempt = replace(attempt, created_at=attempt.created_at + len(publications[-1].rkeys) * _A_MOMENT)
-    unique: dict[str, Publication] = {}
-    for publication in publications:
-        unique.setdefault(publication.rkeys[0], publication)
-    outcomes = dict(zip(unique, send(list(unique.values()), account, auth), strict=True))
-    for outcome in outcomes.values():
-        if isinstance(outcome, PublishedPost):
-            events.emit(events.POST_PUBLISHED, account, uri=outcome.uri, cid=outcome.cid)
-    return [
-        outcomes[each.rkeys[0]] if each.post == unique[each.rkeys[0]].post else KeyConflict(each.uri)
-        for each in publications
-    ]
+    return PreparedPosts(account, auth, publications)
+
+
+class PreparedPosts:
+    """Posts of one account, to be sent together when their time has come."""
+
+    def __init__(self, account: SessionStatus, auth: BearerAuth, publications: Sequence[Publication]) -> None:
+        self.account = account
+        self._auth = auth
+        self._publications = publications
+        self._purse = budget.Purse(account)
+
+    def load(self) -> None:
+        """Load and upload what the posts attach, and reserve the points that their writes cost.
+
+        What cannot be loaded or reserved now is tried again by `send`, which returns the error.
+        """
+        writes = 0
+        for publication in self._publications:
+            with suppress(BlueskyError):
+                writes += len(publication.prepare_records())
+        with suppress(BudgetSpent):
+            self._purse.reserve(writes * budget.CREATE, method=WRITE)
+
+    def send(self) -> list[Outcome]:
+        """Publish each post exactly once; the outcomes, in the order of the posts."""
+        unique: dict[str, Publication] = {}
+        for publication in self._publications:
+            unique.setdefault(publication.rkeys[0], publication)
+        sent = send(list(unique.values()), self.account, self._auth, self._purse)
+        outcomes = dict(zip(unique, sent, strict=True))
+        for outcome in outcomes.values():
+            if isinstance(outcome, PublishedPost):
+                events.emit(events.POST_PUBLISHED, self.account, uri=outcome.uri, cid=outcome.cid)
+        return [
+            outcomes[each.rkeys[0]] if each.post == unique[each.rkeys[0]].post else KeyConflict(each.uri)
+            for each in self._publications
+        ]
 
 
 def preview(given: Publishable, key: str | None, authenticator: Authenticator) -> Preview:

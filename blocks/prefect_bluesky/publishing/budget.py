@@ -61,6 +61,26 @@ def spend(account: SessionStatus, points: int, *, method: str) -> None:
         raise BudgetSpent(account.pds_url, method, timedelta(seconds=missing / allowance.per_second))
 
 
+class Purse:
+    """Points of an account that may be taken before they are spent, for writes that must not wait at their moment."""
+
+    def __init__(self, account: SessionStatus) -> None:
+        self._account = account
+        self._left = 0
+
+    def reserve(self, points: int, *, method: str) -> None:
+        """Take points ahead; raises as `spend`."""
+        spend(self._account, points, method=method)
+        self._left += points
+
+    def spend(self, points: int, *, method: str) -> None:
+        """Take points for writes that are about to be sent, the reserved ones first; raises as the function `spend`."""
+        missing = max(0, points - self._left)
+        self._left = max(0, self._left - points)
+        if missing:
+            spend(self._account, missing, method=method)
+
+
 _short: set[str] = set()
 """Limits that have refused us before. Their free slots are read before any are taken."""
 

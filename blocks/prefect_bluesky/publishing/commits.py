@@ -36,14 +36,19 @@ up to 2,048 bytes (https://atproto.com/specs/did) and little else surrounds the 
 _MOST_ATTEMPTS = 4
 """How often a commit is sent at most. Each time its answer is lost, some of its posts may be found published."""
 
-_WRITE = "com.atproto.repo.applyWrites"
+WRITE = "com.atproto.repo.applyWrites"
+"""The method that writes a commit."""
 
 Outcome = PublishedPost | BlueskyError
 """The published post, or the error that stopped it."""
 
 
-def send(publications: Sequence[Publication], account: SessionStatus, auth: BearerAuth) -> list[Outcome]:
+def send(
+    publications: Sequence[Publication], account: SessionStatus, auth: BearerAuth, purse: budget.Purse | None = None
+) -> list[Outcome]:
     """Publish posts of one account in order, unless they are published already; return the outcome of each.
+
+    Points that the writes cost are taken from `purse`; without one, from the account's budget.
 
     A post that cannot be published stops no other. Trouble of the account or its server stops all that remain. The
     errors are `KeyConflict` (another post has the key), `CidMismatch` (published, under another CID), `AuthError` and
@@ -51,13 +56,14 @@ def send(publications: Sequence[Publication], account: SessionStatus, auth: Bear
     `ServiceUnavailable` (it is unknown whether the post is out; if `retryable`, the same publication may be sent
     again), and those of `Publication.prepare_records`.
     """
-    return _Sender(account, auth).send(publications)
+    return _Sender(account, auth, purse or budget.Purse(account)).send(publications)
 
 
 class _Sender:
-    def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
+    def __init__(self, account: SessionStatus, auth: BearerAuth, purse: budget.Purse) -> None:
         self._account = account
         self._auth = auth
+        self._purse = purse
         self._outcomes: dict[int, Outcome] = {}
         self._failed_alone = 0
 
@@ -148,16 +154,16 @@ class _Sender:
 
     def _write(self, commit: Sequence[Publication]) -> None:
         writes = [write for publication in commit for write in _writes(publication)]
-        budget.spend(self._account, len(writes) * budget.CREATE, method=_WRITE)
+        self._purse.spend(len(writes) * budget.CREATE, method=WRITE)
         body = {"repo": self._account.did, "writes": writes}
         with self._auth.problems():
-            answer = xrpc.procedure(self._account.pds_url, _WRITE, body, auth=self._auth)
+            answer = xrpc.procedure(self._account.pds_url, WRITE, body, auth=self._auth)
         try:
             cids = [str(result["cid"]) for result in answer["results"]]
         except (KeyError, TypeError):
             cids = []
         if len(cids) != len(writes):
-            raise ServiceUnavailable(self._account.pds_url, _WRITE, HTTPStatus.OK, message="no results")
+            raise ServiceUnavailable(self._account.pds_url, WRITE, HTTPStatus.OK, message="no results")
         given = iter(cids)
         for publication in commit:
             own = list(islice(given, len(publication.prepare_records())))
@@ -188,7 +194,7 @@ class _Sender:
 
 def _writes(publication: Publication) -> list[dict[str, Any]]:
     return [
-        {"$type": f"{_WRITE}#create", "collection": record.collection, "rkey": record.rkey, "value": record.value}
+        {"$type": f"{WRITE}#create", "collection": record.collection, "rkey": record.rkey, "value": record.value}
         for record in publication.prepare_records()
     ]
 
