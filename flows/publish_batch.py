@@ -37,7 +37,7 @@ def publish_batch(
     dry_run: bool = False,
     at_once: Annotated[int, Field(ge=1, le=64)] = 32,
 ) -> State[Any]:
-    """Publish due posts, and schedule later posts as runs of `publish`.
+    """Publish due posts, and schedule later posts as runs of `publish/planned`.
 
     An account that cannot sign in does not stop the others, and its posts are held. The same calendar may be passed
     repeatedly: posts that were published or scheduled before are left unchanged.
@@ -50,7 +50,8 @@ def publish_batch(
         dry_run: Publish and schedule nothing. Show a preview.
         at_once: The number of accounts to serve at the same time.
     """
-    return run_batch(read_entries(items, calendar, storage, timezone), dry_run=dry_run, at_once=at_once)
+    entries = read_entries(items, calendar, storage, timezone)
+    return run_batch(entries, calendar=calendar, dry_run=dry_run, at_once=at_once)
 
 
 def _main() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from random import Random
 from threading import Thread
 from types import MappingProxyType
@@ -21,11 +22,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow
-from prefect.flows import Flow
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyCredentials
+from prefect_bluesky import BlueskyCredentials, sandbox
+
+ROOT = Path(__file__).parents[1]
 
 LOGIN = "com.atproto.server.createSession"
 REFRESH = "com.atproto.server.refreshSession"
@@ -90,6 +93,41 @@ def saved_block(
     credentials = block(pds, account, app_password=app_password, aws_credentials=aws_credentials)
     credentials.save(f"account-{uuid4().hex[:8]}")
     return credentials
+
+
+class SavedAccount:
+    """An account of a sandbox with its saved block, as a calendar names it."""
+
+    def __init__(self, pds: sandbox.Sandbox) -> None:
+        self.pds = pds
+        self.account = pds.create_account()
+        self.name = f"account-{uuid4().hex[:8]}"
+        block(pds, self.account).save(self.name)
+
+    def item(self, text: str, **fields: Any) -> dict[str, Any]:
+        """A planned post of it."""
+        return {"account": self.name, "text": text, **fields}
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of its posts in alphabetical order."""
+        return texts(self.pds, self.account)
+
+
+def planned_deployments() -> tuple[UUID, UUID]:
+    """The deployments `publish/planned` and `publish-due/publish-due`, whose runs no worker takes."""
+    found = []
+    with get_client(sync_client=True) as client:
+        for name, deployed in (("publish", "planned"), ("publish_due", "publish-due")):
+            entrypoint = f"flows/{name}.py:{name}"
+            flow: Any = load_flow_from_entrypoint(f"{ROOT / entrypoint}")
+            found.append(
+                client.create_deployment(
+                    client.create_flow(flow), deployed, entrypoint=entrypoint, enforce_parameter_schema=False
+                )
+            )
+    planned, due = found
+    return planned, due
 
 
 def deployment_of(flow: Flow[Any, Any]) -> UUID:

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -17,7 +17,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import Cancelled
 
 from prefect_bluesky import sandbox
-from tests.support import LOGIN, WRITE, block, counted, run_to_state, runs_of, texts
+from tests.support import LOGIN, WRITE, SavedAccount, block, counted, planned_deployments, run_to_state, runs_of
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -33,41 +33,20 @@ def publish_batch() -> Flow[Any, Any]:
 
 
 @pytest.fixture
-def deployment(prefect_api: str, publish: Flow[Any, Any]) -> UUID:
-    """The deployment `publish`, which no worker serves here."""
-    with get_client(sync_client=True) as client:
-        flow = client.create_flow(publish)
-        return client.create_deployment(
-            flow, "publish", entrypoint="flows/publish.py:publish", enforce_parameter_schema=False
-        )
-
-
-class Saved:
-    """An account with its saved block."""
-
-    def __init__(self, pds: sandbox.Sandbox) -> None:
-        self.pds = pds
-        self.account = pds.create_account()
-        self.name = f"account-{uuid4().hex[:8]}"
-        block(pds, self.account).save(self.name)
-
-    def item(self, text: str, **fields: Any) -> dict[str, Any]:
-        """A planned post of it."""
-        return {"account": self.name, "text": text, **fields}
-
-    @property
-    def texts(self) -> list[str]:
-        return texts(self.pds, self.account)
+def deployment(prefect_api: str) -> UUID:
+    """The deployment `publish/planned`, whose runs no worker takes."""
+    planned, _ = planned_deployments()
+    return planned
 
 
 @pytest.fixture
-def alice(pds: sandbox.Sandbox) -> Saved:
-    return Saved(pds)
+def alice(pds: sandbox.Sandbox) -> SavedAccount:
+    return SavedAccount(pds)
 
 
 @pytest.fixture
-def bob(pds: sandbox.Sandbox) -> Saved:
-    return Saved(pds)
+def bob(pds: sandbox.Sandbox) -> SavedAccount:
+    return SavedAccount(pds)
 
 
 def table(key: str) -> list[dict[str, Any]]:
@@ -81,7 +60,7 @@ def table(key: str) -> list[dict[str, Any]]:
 
 
 def test_posts_of_one_account_share_a_commit_and_a_login(
-    alice: Saved, bob: Saved, publish_batch: Flow[Any, Any]
+    alice: SavedAccount, bob: SavedAccount, publish_batch: Flow[Any, Any]
 ) -> None:
     items = [saved.item(f"{number}") for number in range(3) for saved in (alice, bob)]
     with counted(alice.pds) as requests:
@@ -91,7 +70,7 @@ def test_posts_of_one_account_share_a_commit_and_a_login(
     assert alice.texts == bob.texts == ["0", "1", "2"]
 
 
-def test_the_table_tells_of_each_account(alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+def test_the_table_tells_of_each_account(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
     run_to_state(publish_batch, items=[alice.item("Hello")])
     (row,) = table("bluesky-batch")
     assert row.pop("session expires").endswith("UTC")
@@ -104,7 +83,12 @@ class TestTrouble:
 
     @pytest.mark.slow
     def test_a_dead_account_is_held_and_the_others_are_out(
-        self, alice: Saved, bob: Saved, deployment: UUID, publish_batch: Flow[Any, Any], publish_held: Flow[Any, Any]
+        self,
+        alice: SavedAccount,
+        bob: SavedAccount,
+        deployment: UUID,
+        publish_batch: Flow[Any, Any],
+        publish_held: Flow[Any, Any],
     ) -> None:
         before = runs_of(deployment)
         alice.pds.revoke_app_password(alice.account)
@@ -124,7 +108,7 @@ class TestTrouble:
         assert alice.texts == ["0", "1"]
 
     def test_without_the_deployment_it_says_that_nothing_is_kept(
-        self, alice: Saved, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
+        self, alice: SavedAccount, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("prefect_bluesky.planning.scheduled_runs.DEPLOYMENT", "publish/nowhere")
         state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)])
@@ -133,14 +117,14 @@ class TestTrouble:
         (problem,) = table("bluesky-batch-problems")
         assert "deployments/setup.py" in problem["what"]
 
-    def test_an_unknown_account_is_named(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+    def test_an_unknown_account_is_named(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
         state = run_to_state(publish_batch, items=[{"account": "nobody", "text": "lost?"}, alice.item("out")])
         assert alice.texts == ["out"]
         assert state.message is not None
         assert "nobody, items[0]: the block nobody cannot be used" in state.message
 
     def test_a_post_that_cannot_go_out_stops_none_of_the_others(
-        self, alice: Saved, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, publish_batch: Flow[Any, Any]
     ) -> None:
         broken = alice.item("picture", images=[{"source": "/nowhere.png", "alt": "none"}])
         state = run_to_state(publish_batch, items=[alice.item("first"), broken, alice.item("last")])
@@ -149,19 +133,21 @@ class TestTrouble:
         assert state.message.startswith(f"2 published, 1 failed. {alice.name}, items[1]: images[0]")
 
     def test_passing_trouble_is_waited_for(
-        self, alice: Saved, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
+        self, alice: SavedAccount, publish_batch: Flow[Any, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         alice.pds.fail(WRITE, status=503, times=2)
         assert run_to_state(publish_batch, items=[alice.item("after all")]).name == "Completed"
         assert alice.texts == ["after all"]
 
-    def test_a_limit_that_the_server_names_is_waited_for(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+    def test_a_limit_that_the_server_names_is_waited_for(
+        self, alice: SavedAccount, publish_batch: Flow[Any, Any]
+    ) -> None:
         alice.pds.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "1"})
         assert run_to_state(publish_batch, items=[alice.item("after all")]).name == "Completed"
         assert alice.texts == ["after all"]
 
     def test_who_would_have_to_wait_for_hours_is_held(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         before = runs_of(deployment)
         alice.pds.fail(WRITE, status=429, error="RateLimitExceeded", headers={"retry-after": "7200"})
@@ -175,7 +161,7 @@ class TestSchedule:
     """Posts that are due later."""
 
     def test_later_posts_become_runs_of_publish(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         before = runs_of(deployment)
         items = [
@@ -192,7 +178,7 @@ class TestSchedule:
         assert second.parameters["post"] == {"text": "even later"}
 
     def test_a_calendar_twice_publishes_and_schedules_nothing_twice(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any], tmp_path: Path
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
         before = runs_of(deployment)
         file = tmp_path / "calendar.json"
@@ -203,7 +189,7 @@ class TestSchedule:
         assert len(runs_of(deployment)) == len(before) + 1
 
     def test_a_cancelled_post_stays_cancelled(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         later = [alice.item("never", at=SOON)]
         run_to_state(publish_batch, items=later)
@@ -213,20 +199,20 @@ class TestSchedule:
         assert run_to_state(publish_batch, items=later).message == "1 cancelled"
 
     def test_a_run_that_says_something_else_is_pointed_out(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any], caplog: pytest.LogCaptureFixture
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], caplog: pytest.LogCaptureFixture
     ) -> None:
         run_to_state(publish_batch, items=[alice.item("as it was", at=SOON, key="k")])
         run_to_state(publish_batch, items=[alice.item("as it shall be", at=SOON, key="k")])
         assert "the scheduled run differs from the calendar. The run is what goes out." in caplog.text
 
     def test_a_time_without_an_offset_holds_in_the_timezone(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         run_to_state(publish_batch, items=[alice.item("morning", at="2099-07-01T08:00:00")], timezone="Europe/Berlin")
         assert runs_of(deployment)[-1].expected_start_time == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
     def test_a_failed_run_is_another_attempt(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         now = datetime.now(UTC)
         with get_client(sync_client=True) as client:
@@ -237,7 +223,7 @@ class TestSchedule:
         assert alice.texts == ["due"]
 
     def test_two_posts_under_one_key_are_told(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         items = [alice.item("one", at=SOON, key="same"), alice.item("two", at=SOON, key="same")]
         state = run_to_state(publish_batch, items=items)
@@ -245,7 +231,7 @@ class TestSchedule:
         assert "items[1]: key: another post" in str(state.message)
 
     def test_a_failed_run_of_an_account_that_died_is_held_and_not_forgotten(
-        self, alice: Saved, deployment: UUID, publish_batch: Flow[Any, Any]
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         alice.pds.revoke_app_password(alice.account)
         soon = datetime.now(UTC) + timedelta(seconds=2)
@@ -268,11 +254,11 @@ class TestInput:
             run_to_state(publish_batch, **given).message
         )
 
-    def test_an_unknown_timezone_is_named(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+    def test_an_unknown_timezone_is_named(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
         state = run_to_state(publish_batch, items=[alice.item("Hi")], timezone="Mars")
         assert "timezone: there is no time zone 'Mars'" in str(state.message)
 
-    def test_a_dry_run_sends_nothing(self, alice: Saved, publish_batch: Flow[Any, Any]) -> None:
+    def test_a_dry_run_sends_nothing(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
         with counted(alice.pds) as requests:
             state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
         assert (state.message, requests) == ("1 due, 1 due later", {})
@@ -281,7 +267,7 @@ class TestInput:
         assert later["when"] == f"{SOON:%Y-%m-%d %H:%M} UTC"
 
     def test_a_bad_row_of_a_calendar_stops_no_other(
-        self, alice: Saved, publish_batch: Flow[Any, Any], tmp_path: Path
+        self, alice: SavedAccount, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
         file = tmp_path / "calendar.csv"
         file.write_text(f"account,text\n{alice.name},good\n{alice.name},{'x' * 301}\n{alice.name},also good\n")

@@ -23,7 +23,7 @@ from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.posts import Preview
 from prefect_bluesky.prefect_api import api_at_hand, as_block_form
-from prefect_bluesky.publishing import Publishable, PublishedPost, actions
+from prefect_bluesky.publishing import Attempt, PreparedPosts, Publishable, PublishedPost, actions
 from prefect_bluesky.sessions import (
     AppPassword,
     Authenticator,
@@ -328,6 +328,16 @@ class BlueskyCredentials(CredentialsBlock):
     ) -> list[PublishedPost | BlueskyError]:
         """Publish several posts, from async code; see `publish_many`."""
         return await asyncio.to_thread(self.publish_many, posts)
+
+    def prepare_many(self, posts: Sequence[tuple[Publishable, str | None, Attempt]]) -> PreparedPosts:
+        """Sign in, and make posts ready to be loaded and sent later; see `publish_many`.
+
+        Args:
+            posts: the posts with their keys, each with the attempt that it is.
+
+        Raises: as `publish_many`.
+        """
+        return actions.prepare_many(posts, self._authenticator())
 
     def delete_post(self, post: PublishedPost | str) -> None:
         """Delete a post, or all of a thread, with its gates. A post that is gone already is no error.

@@ -49,6 +49,11 @@ class BlueskySettings(PrefectBaseSettings):
     refusal_cool_down: timedelta = Field(
         default=timedelta(hours=6), gt=timedelta(), description="The wait before a refused app password is tried again."
     )
+    accounts_per_run: int = Field(
+        default=250,
+        ge=1,
+        description="Accounts due in the same minute that one run publishes for. More accounts share several runs.",
+    )
     hold_for: timedelta = Field(
         default=timedelta(days=7),
         gt=timedelta(),

@@ -62,9 +62,12 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
     ]
 
 
-def run_batch(entries: Entries, *, dry_run: bool = False, at_once: int = 32) -> State[Any]:
-    """Publish the due posts and schedule the others, for `at_once` accounts at a time. Return the final state."""
-    batch = _Batch(entries, dry_run=dry_run)
+def run_batch(entries: Entries, *, calendar: str = "", dry_run: bool = False, at_once: int = 32) -> State[Any]:
+    """Publish the due posts and schedule the others, for `at_once` accounts at a time. Return the final state.
+
+    The runs of posts for later are tagged with the calendar's name.
+    """
+    batch = _Batch(entries, calendar, dry_run=dry_run)
     batch.work(batch.waiting, at_once)
     return batch.close()
 
@@ -106,7 +109,8 @@ class Account(AccountQueue[_Placed]):
 class _Batch(Delivery[Account]):
     """The posts of many accounts, several accounts at a time, independently of each other."""
 
-    def __init__(self, planned: Entries, *, dry_run: bool) -> None:
+    def __init__(self, planned: Entries, calendar: str, *, dry_run: bool) -> None:
+        self._calendar = calendar
         self._dry_run = dry_run
         self._previews: list[dict[str, str]] = []
         self._accounts: dict[str, Account] = {}
@@ -209,7 +213,7 @@ class _Batch(Delivery[Account]):
                 {
                     "account": account.name,
                     "post": place,
-                    "when": f"{planned.at:%Y-%m-%d %H:%M} UTC" if planned.at else "now",
+                    "when": f"{planned.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if planned.at else "now",
                     "text": planned.post.text,
                     "key": planned.key or "",
                 }
@@ -246,7 +250,7 @@ class _Batch(Delivery[Account]):
         with self._lock:
             if self._runs is None:
                 try:
-                    self._runs = PlannedRuns()
+                    self._runs = PlannedRuns(self._calendar)
                 except InvalidInput as missing:
                     self._runs = missing
         if isinstance(self._runs, InvalidInput):

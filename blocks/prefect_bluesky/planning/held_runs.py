@@ -5,7 +5,7 @@ Only a deployment's run is held. A script fails with the error, as a person is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -107,6 +107,16 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
 def held_state(error: BlueskyError) -> State[Any]:
     """Return the state of a run that is held because of an error."""
     return State(type=StateType.FAILED, name=HELD, message=str(error), data=error)
+
+
+def held_because(reason: str) -> State[Any]:
+    """Return the state of a run that is held for a reason that a person has to remove."""
+    return State(type=StateType.FAILED, name=HELD, message=reason)
+
+
+def without_account(tags: Iterable[str]) -> list[str]:
+    """Return a run's tags without those of its account."""
+    return [each for each in tags if not each.startswith((_ACCOUNT, _SERVICE, _DID))]
 
 
 def tell_held(error: BlueskyError, credentials: BlueskyCredentials) -> None:

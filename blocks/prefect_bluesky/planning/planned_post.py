@@ -79,13 +79,13 @@ class PlannedPost(BaseModel):
         return key or None
 
     def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
-        """Return the post with its time in UTC and with a key.
+        """Return the post with its time, which then has an offset, and with a key.
 
         Args:
             timezone: the time zone of a time without an offset.
             occasion: tells posts without a time apart if an equal post was published before.
         """
-        at = self.at and in_utc(self.at, timezone)
-        when = at.isoformat() if at else occasion
+        at = self.at and (self.at if self.at.tzinfo else self.at.replace(tzinfo=timezone))
+        when = in_utc(at, timezone).isoformat() if at else occasion
         digest = sha256(f"{when} {self.post.model_dump_json(exclude_defaults=True)}".encode()).hexdigest()
         return self.model_copy(update={"at": at, "key": self.key or f"planned-{digest[:32]}"})

@@ -45,6 +45,25 @@ def load_many(names: Collection[str]) -> dict[str, BlueskyCredentials | BlueskyE
 _MANY = 20
 
 
+def load_parameters(parameters: Collection[Any]) -> list[BlueskyCredentials | BlueskyError | ValueError]:
+    """Return the blocks in runs' parameters in that order, with the error that `load_parameter` would raise."""
+    names = {_reference(each): each for each in parameters}
+    saved: dict[str, BlockDocument] = {}
+    if len(names) >= _MANY:
+        saved = {f"{document.id}": document for document in _documents(include_secrets=True)}
+    loaded = {
+        name: _or_why_not(_from_document, saved[name]) if name in saved else _or_why_not(load_parameter, each)
+        for name, each in names.items()
+    }
+    return [loaded[_reference(each)] for each in parameters]
+
+
+def _reference(parameter: Any) -> str:
+    """Return the id of the block that a parameter refers to, or what else tells parameters apart."""
+    reference = parameter.get("$ref") if isinstance(parameter, dict) else None
+    return str(reference["block_document_id"] if reference and "block_document_id" in reference else parameter)
+
+
 def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
     """Return a run's parameter for a saved block: a reference, so that the run has no secret and can be repeated."""
     return {"$ref": {"block_document_id": str(credentials._block_document_id)}}  # noqa: SLF001 (Prefect's own)

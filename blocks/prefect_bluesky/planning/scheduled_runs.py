@@ -1,29 +1,34 @@
-"""Planned posts as runs of the deployment `publish`, which people can see and cancel in Prefect until they are due."""
+"""Planned posts as runs of the deployment `publish/planned`, which people see and cancel in Prefect until they are due.
+
+No worker takes these runs: the deployment has no work pool. `publish-due` publishes their posts, many in one process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Scheduled
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.planning.held_runs import HELD, held_state, tags_of, tell_held
+from prefect_bluesky.planning.dispatchers import Dispatchers
+from prefect_bluesky.planning.held_runs import HELD, held_state, tag, tags_of, tell_held
+from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import as_parameter, find_saved
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import api_client
+from prefect_bluesky.prefect_api import api_client, file_name, shorten, standard_time
 
-DEPLOYMENT = "publish/publish"
+DEPLOYMENT = "publish/planned"
 
+_CALENDAR = "bluesky.calendar."
 _PAGE = 200
 
 
@@ -46,8 +51,35 @@ def known_runs(planned: Iterable[PlannedPost]) -> Mapping[str, FlowRun]:
 
 def run_matches(run: FlowRun, planned: PlannedPost) -> bool:
     """Return whether a pending run publishes this post at its time. A person may have changed the run."""
-    at = run.expected_start_time
-    return run.parameters.get("post") == _post_parameter(planned) and at is not None and at == planned.at
+    at = planned.at and planned.at.astimezone(UTC)
+    return run.parameters.get("post") == _post_parameter(planned) and planned_time(run) == at
+
+
+def planned_time(run: FlowRun) -> datetime | None:
+    """Return when a run's post is to go out, or was to go out. A person may have moved the run."""
+    at = run.next_scheduled_start_time or run.expected_start_time
+    return at and standard_time(at)
+
+
+def planned_name(account: str, text: str, at: datetime | None) -> str:
+    """Return the name of a planned post's run: the account, the time as the calendar has it, the text's beginning.
+
+    Example:
+        >>> planned_name("bob.test", "Good morning", datetime(2026, 12, 1, 8, tzinfo=UTC))
+        'bob.test · 1 Dec 08:00 · Good morning'
+    """
+    when = f"{at.day} {at:%b %H:%M}" if at else "now"
+    return f"{account} · {when} · {shorten(text) or 'without text'}"
+
+
+def calendar_tag(calendar: str) -> str:
+    """Return the tag of the runs of a calendar, for its path or URL."""
+    return f"{_CALENDAR}{file_name(calendar)}"
+
+
+def calendar_of(run: FlowRun) -> str | None:
+    """Return the calendar that a run's post comes from, or None if the run has no such tag."""
+    return next((each.removeprefix(_CALENDAR) for each in run.tags if each.startswith(_CALENDAR)), None)
 
 
 def _post_parameter(planned: PlannedPost) -> dict[str, Any]:
@@ -59,58 +91,28 @@ def has_failed(state: State[Any]) -> bool:
     return state.is_final() and not (state.is_completed() or state.is_cancelled() or state.name == HELD)
 
 
-def deployment_id(name: str, what_for: str = "") -> UUID:
-    """Return the id of a deployment such as `publish/publish`. `what_for` ends the error's first sentence.
-
-    Raises:
-        InvalidInput: there is no such deployment.
-    """
-    with api_client() as client:
-        try:
-            return client.read_deployment_by_name(name).id
-        except ObjectNotFound:
-            what = f"there is no {name}{what_for}."
-            raise InvalidInput("deployment", what, "Create the deployment with deployments/setup.py.") from None
-
-
-def schedule_run(
-    deployment: UUID,
-    parameters: dict[str, Any],
-    *,
-    key: str,
-    name: str,
-    at: datetime | None = None,
-    state: State[Any] | None = None,
-    tags: Iterable[str] = (),
-) -> FlowRun:
-    """Create a run of a deployment, once per idempotency key.
-
-    An earlier run under the key is returned unchanged. The first state is `state`, or scheduled for `at` (None: now).
-    """
-    with api_client() as client:
-        return client.create_flow_run_from_deployment(
-            deployment,
-            parameters=parameters,
-            state=state or Scheduled(scheduled_time=at),
-            name=name,
-            tags=tags,
-            idempotency_key=key,
-        )
-
-
 class PlannedRuns:
-    """The runs of `publish` for planned posts.
+    """The runs of planned posts.
+
+    Args:
+        calendar: the path or URL of the calendar that the posts come from, or "".
 
     Raises:
-        InvalidInput: the deployment does not exist.
+        InvalidInput: a deployment does not exist.
     """
 
-    def __init__(self) -> None:
-        self._deployment = deployment_id(DEPLOYMENT, ", whose runs publish what is due later or is held")
+    def __init__(self, calendar: str = "") -> None:
+        self._deployment = deployment_id(DEPLOYMENT, ", whose runs are the posts that are due later or are held")
+        self._dispatchers = Dispatchers()
+        self._tags = [calendar_tag(calendar)] if calendar else []
 
     def schedule(self, planned: PlannedPost, credentials: BlueskyCredentials) -> FlowRun:
-        """Return the new or existing run that publishes a post, whose time and key are fixed, as a saved account."""
-        return self._create(planned, credentials, Scheduled(scheduled_time=planned.at), [])
+        """Return the new or existing run for a post, whose time and key are fixed, of a saved account."""
+        state: State[Any] = Scheduled(scheduled_time=planned.at)
+        run = self._create(planned, credentials, state, [tag(credentials.handle)])
+        if planned.at:
+            self._dispatchers.plan(planned.at)
+        return run
 
     def hold(self, planned: PlannedPost, credentials: BlueskyCredentials, error: BlueskyError) -> FlowRun:
         """Return a held run for a post, whose key is fixed. The post is sent once the cause of the error is fixed."""
@@ -123,7 +125,7 @@ class PlannedRuns:
     ) -> FlowRun:
         post, key = _post_parameter(planned), planned.key
         parameters = {"credentials": as_parameter(credentials), "post": post, "key": key}
-        name = f"publish as {credentials.handle}"
+        name, tags = planned_name(credentials.handle, planned.post.text, planned.at), [*self._tags, *tags]
         run = schedule_run(self._deployment, parameters, key=run_key(planned), name=name, state=state, tags=tags)
         if run.state is not None and has_failed(run.state):
             # Prefect returns the failed run of an earlier attempt unchanged.

@@ -5,16 +5,23 @@ Nothing here knows of Bluesky.
 
 from prefect_bluesky.prefect_api.artifact_text import escape_markdown, literal_markdown, markdown_paragraph, table_cell
 from prefect_bluesky.prefect_api.blocks import load_block
-from prefect_bluesky.prefect_api.client import API_TROUBLE, api_client, ignoring_api_trouble
+from prefect_bluesky.prefect_api.client import (
+    API_TROUBLE,
+    api_client,
+    ignoring_api_trouble,
+    standard_time,
+    until_answered,
+)
 from prefect_bluesky.prefect_api.context import api_at_hand, current_flow_run, in_run, logger
 from prefect_bluesky.prefect_api.forms import as_block_form, as_form
-from prefect_bluesky.prefect_api.run_names import run_name
+from prefect_bluesky.prefect_api.run_names import file_name, run_name, shorten
 from prefect_bluesky.prefect_api.run_notes import can_keep_notes, load_note, load_notes, pause_answer, run_id, save_note
 
 # fmt: off
 __all__ = [
     "API_TROUBLE", "api_at_hand", "api_client", "as_block_form", "as_form", "can_keep_notes", "current_flow_run",
-    "escape_markdown", "ignoring_api_trouble", "in_run", "literal_markdown", "load_block", "load_note", "load_notes",
-    "logger", "markdown_paragraph", "pause_answer", "run_id", "run_name", "save_note", "table_cell",
+    "escape_markdown", "file_name", "ignoring_api_trouble", "in_run", "literal_markdown", "load_block", "load_note",
+    "load_notes", "logger", "markdown_paragraph", "pause_answer", "run_id", "run_name", "save_note", "shorten",
+    "standard_time", "table_cell", "until_answered",
 ]
 # fmt: on

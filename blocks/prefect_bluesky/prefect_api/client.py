@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import cache
+from typing import TypeVar
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -13,6 +16,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
 from prefect_bluesky.prefect_api.context import logger
+
+T = TypeVar("T")
 
 API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 """The errors of a call if the API is down or fails."""
@@ -37,6 +42,30 @@ def ignoring_api_trouble(what: str) -> Iterator[None]:
         yield
     except API_TROUBLE as trouble:
         logger().warning("%s: %s", what, type(trouble).__name__)
+
+
+def until_answered(call: Callable[[], T], patience: timedelta = timedelta(hours=1)) -> T:
+    """Call the API until it answers, each second. After `patience`, raise its error."""
+    deadline = time.monotonic() + patience.total_seconds()
+    is_known = False
+    while True:
+        try:
+            return call()
+        except API_TROUBLE as trouble:
+            is_refused = isinstance(trouble, PrefectHTTPStatusError) and trouble.response.status_code < 500
+            if is_refused or time.monotonic() > deadline:
+                raise
+            if not is_known:
+                logger().warning("Waiting for the Prefect server: %s", type(trouble).__name__)
+            is_known = True
+            time.sleep(1)
+
+
+def standard_time(moment: datetime | None) -> datetime:
+    """Return a time of Prefect's, which may be pendulum's, as the standard library's, whose arithmetic differs."""
+    if moment is None:
+        raise ValueError("Prefect's answer has no time where it always has one.")
+    return datetime.fromisoformat(moment.isoformat())
 
 
 @cache

@@ -14,13 +14,30 @@ def run_name(source: str) -> str:
         >>> run_name("https://alice:secret@example.com/calendars/december.yaml?token=secret")
         'example.com/calendars/december.yaml'
     """
+    return shorten(_without_secrets(source))
+
+
+def file_name(source: str) -> str:
+    """Return the last part of a path or URL, without a URL's query.
+
+    Example:
+        >>> file_name("https://example.com/calendars/december.yaml?token=secret")
+        'december.yaml'
+    """
+    return shorten(_without_secrets(source).rstrip("/").rpartition("/")[2])
+
+
+def shorten(text: str) -> str:
+    """Return a text as one line of at most 60 characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= _NAME_LENGTH else f"{text[: _NAME_LENGTH - 1]}…"
+
+
+def _without_secrets(source: str) -> str:
     try:
         parts = urlsplit(source)
     except ValueError:
         return "a URL"
     if parts.scheme in {"http", "https"}:
-        source = f"{parts.hostname}{parts.path}"
-    elif parts.scheme == "data":
-        return "a file"
-    source = " ".join(source.split())
-    return source if len(source) <= _NAME_LENGTH else f"{source[: _NAME_LENGTH - 1]}…"
+        return f"{parts.hostname}{parts.path}"
+    return "a file" if parts.scheme == "data" else source

@@ -5,12 +5,13 @@ whether a post is out.
 """
 
 from prefect_bluesky.publishing import actions
-from prefect_bluesky.publishing.actions import Publishable
-from prefect_bluesky.publishing.attempt import current_attempt, in_place_of
+from prefect_bluesky.publishing.actions import PreparedPosts, Publishable
+from prefect_bluesky.publishing.attempt import Attempt, attempt_for, current_attempt, in_place_of
 from prefect_bluesky.publishing.publication import PublishedPost
 
 # fmt: off
 __all__ = [
-    "Publishable", "PublishedPost", "actions", "current_attempt", "in_place_of",
+    "Attempt", "PreparedPosts", "Publishable", "PublishedPost", "actions", "attempt_for", "current_attempt",
+    "in_place_of",
 ]
 # fmt: on

@@ -41,22 +41,25 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
 
 def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
     """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`."""
-    return prepare_many(given, authenticator, current_attempt()).send()
+    attempt = current_attempt()
+    return prepare_many([(post, key, attempt) for post, key in given], authenticator).send()
 
 
 def prepare_many(
-    given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator, attempt: Attempt
+    given: Sequence[tuple[Publishable, str | None, Attempt]], authenticator: Authenticator
 ) -> PreparedPosts:
     """Sign in, and make posts of one account ready to be sent. Nothing that they attach is loaded yet."""
-    posts = [(_post(each), key) for each, key in given]
+    posts = [(_post(each), key, attempt) for each, key, attempt in given]
     account = authenticator.ensure()
     auth = BearerAuth(authenticator)
     materials = UploadedMaterials(account, auth)
     publications: list[Publication] = []
-    for post, key in posts:
+    # A feed shows the posts in this order.
+    passed = timedelta()
+    for post, key, attempt in posts:
+        attempt = replace(attempt, created_at=attempt.created_at + passed)
         publications.append(_publication(post, key, attempt, account, materials))
-        # A feed shows the posts in this order.
-        attempt = replace(attempt, created_at=attempt.created_at + len(publications[-1].rkeys) * _A_MOMENT)
+        passed += len(publications[-1].rkeys) * _A_MOMENT
     return PreparedPosts(account, auth, publications)
 
 

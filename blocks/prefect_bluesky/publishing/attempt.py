@@ -53,14 +53,29 @@ def current_attempt() -> Attempt:
     run = flow_run or task_run
     if run is None:
         return Attempt(uuid4().hex, planned_at=now, created_at=now, is_first=True, is_repeatable=False)
-    parent = _parent_of(run)
     tries = max(run.run_count, task_run.run_count if task_run else 0)
+    return _attempt_of(run, _start_of(task_run) or now, is_first=predecessor is None and tries <= 1)
+
+
+def attempt_for(run: FlowRun, created_at: datetime, *, is_first: bool) -> Attempt:
+    """Return an attempt at the post of another run, under that run's keys.
+
+    Args:
+        run: the run whose post it is.
+        created_at: the time that the post states.
+        is_first: whether nothing can have been sent for the run yet.
+    """
+    return _attempt_of(run, created_at, is_first=is_first)
+
+
+def _attempt_of(run: FlowRun | TaskRun, created_at: datetime, *, is_first: bool) -> Attempt:
+    parent = _parent_of(run)
     return Attempt(
         # A retried parent starts its subflows and subtasks again, as new runs.
         key=str(parent or run.id),
         planned_at=None if parent else _start_of(run),
-        created_at=_start_of(task_run) or now,
-        is_first=predecessor is None and parent is None and tries <= 1,
+        created_at=created_at,
+        is_first=is_first and parent is None,
         is_repeatable=True,
     )
 

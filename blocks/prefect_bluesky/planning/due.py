@@ -1,0 +1,198 @@
+"""Publish planned posts when they are due: many accounts in one process, which is ready before the time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Failed
+
+from prefect_bluesky.errors import BlueskyError
+from prefect_bluesky.planning.clock import ServerClock
+from prefect_bluesky.planning.delivery import AccountQueue, Delivery
+from prefect_bluesky.planning.due_posts import DuePost, due_posts
+from prefect_bluesky.planning.held_runs import HELD, held_because, held_state, tags_of, tell_held, without_account
+from prefect_bluesky.prefect_api import api_client, logger, until_answered
+from prefect_bluesky.publishing import PreparedPosts, PublishedPost, attempt_for
+
+_AT_ONCE_SETTLED = 4
+"""States that are set at the same time. A server needs 20 to 30 ms of CPU for each (measured with Prefect 3.9.1)."""
+
+_IS_LATE = timedelta(seconds=5)
+"""The delay from which a message says how late a post went out."""
+
+
+@dataclass
+class DueQueue(AccountQueue[DuePost]):
+    """The posts of one account that are due at one time.
+
+    Attributes:
+        at: that time.
+        prepared: the posts as they will be sent; None if they have to be made ready first.
+    """
+
+    at: datetime = field(kw_only=True)
+    prepared: PreparedPosts | None = None
+
+    def is_same_as(self, other: DueQueue) -> bool:
+        """Return whether another reading of the runs gave the same posts."""
+        return len(self.due) == len(other.due) and all(map(DuePost.is_same_as, self.due, other.due))
+
+
+class DueDelivery(Delivery[DueQueue]):
+    """The delivery of due posts, and of their outcomes to the runs that people see.
+
+    The states of runs are set once each account's posts have been sent, as the server that sets them may share its
+    cores with what sends.
+
+    Args:
+        clock: the server's clock.
+        at_once: how many accounts are served at the same time.
+    """
+
+    def __init__(self, clock: ServerClock, at_once: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.late = timedelta()
+        self._clock = clock
+        self._at_once = at_once
+        self._lock = Lock()
+        self._unserved: set[int] = set()
+        self._outcomes: list[tuple[DuePost, State[Any]]] = []
+        self._settler = ThreadPoolExecutor(_AT_ONCE_SETTLED, "bluesky-settle")
+        self._settling: list[Future[None]] = []
+
+    def queues(self, runs: Iterable[FlowRun]) -> list[DueQueue]:
+        """Return the posts of runs, by account and time. A run that cannot be published ends alone, with the reason."""
+        queues: dict[tuple[str, datetime], DueQueue] = {}
+        for each in due_posts(runs):
+            if isinstance(each, DuePost):
+                new = DueQueue(each.credentials.handle, at=each.at)
+                queues.setdefault((each.account, each.at), new).due.append(each)
+            else:
+                self._end_unusable(*each)
+        return list(queues.values())
+
+    def prepare(self, queues: Sequence[DueQueue]) -> None:
+        """Sign in, and load what posts attach, ahead of the time. What fails is tried again at the time."""
+        with ThreadPoolExecutor(self._at_once) as threads:
+            for each in [threads.submit(copy_context().run, self._prepare, queue) for queue in queues]:
+                each.result()
+
+    def _prepare(self, queue: DueQueue) -> None:
+        try:
+            queue.prepared = self._made_ready(queue, is_first=True)
+            queue.prepared.load()
+        except BlueskyError as trouble:
+            logger().warning("%s is not ready yet: %s", queue.name, trouble)
+
+    def _made_ready(self, queue: DueQueue, *, is_first: bool) -> PreparedPosts:
+        now = self._clock.now()
+        posts = [
+            (each.post, each.key, attempt_for(each.run, max(each.at, now), is_first=is_first)) for each in queue.due
+        ]
+        return queue.due[0].credentials.prepare_many(posts)
+
+    def send(self, queues: Sequence[DueQueue]) -> None:
+        """Publish what is due, and set the states of its runs."""
+        with self._lock:
+            self._unserved |= {id(queue) for queue in queues}
+        self.work(queues, self._at_once)
+
+    def close(self) -> State[Any]:
+        """Set the states that are left to set, and return the state of the run that has published."""
+        self._unserved.clear()
+        self.progressed()
+        self._settler.shutdown()
+        for each in self._settling:
+            each.result()
+        said = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items())) or "Nothing was due"
+        late = f", the last {_seconds(self.late)} late" if self.late > _IS_LATE else ""
+        return Completed(message=f"{said}{late}.")
+
+    def serve(self, queue: DueQueue) -> timedelta | None:
+        def send() -> list[PublishedPost | BlueskyError]:
+            # What was made ready is sent once: another attempt has to look for the posts first.
+            prepared, queue.prepared = queue.prepared, None
+            return (prepared or self._made_ready(queue, is_first=False)).send()
+
+        try:
+            return self.deliver(queue, send)
+        finally:
+            with self._lock:
+                self._unserved.discard(id(queue))
+
+    def progressed(self) -> None:
+        with self._lock:
+            if self._unserved:
+                return
+            outcomes, self._outcomes = self._outcomes, []
+        for item, state in outcomes:
+            self._settling.append(self._settler.submit(copy_context().run, self._settle, item, state))
+
+    def published(self, queue: DueQueue, item: DuePost, post: PublishedPost) -> None:
+        late = self._clock.now() - item.at
+        self.late = max(self.late, late)
+        logger().info("Published %s as %s", post.url, queue.name)
+        how_late = f", {_seconds(late)} late" if late > _IS_LATE else ""
+        self._note(item, Completed(message=f"Published {post.url}{how_late}."), "published")
+
+    def held(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
+        logger().error("%s is held until the account is fixed: %s", item.run.name, error)
+        self._note(item, held_state(error), "held")
+
+    def failed(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
+        logger().error("%s failed: %s", item.run.name, error)
+        self._note(item, Failed(message=str(error), data=error), "failed")
+
+    def give_up(self, queue: DueQueue, what: str) -> None:
+        for item in queue.due:
+            self._note(item, held_because(what), "held")
+        queue.due = []
+
+    def _note(self, item: DuePost, state: State[Any], count: str) -> None:
+        with self._lock:
+            self.counts[count] += 1
+            self._outcomes.append((item, state))
+
+    def _end_unusable(self, run: FlowRun, state: State[Any]) -> None:
+        logger().error("%s: %s", run.name, state.message)
+        self.counts["held" if state.name == HELD else "failed"] += 1
+        set_state(run, state)
+
+    def _settle(self, item: DuePost, state: State[Any]) -> None:
+        if state.name == HELD:
+            tags = [*without_account(item.run.tags), *tags_of(item.credentials)]
+            with api_client() as client:
+                until_answered(lambda: client.update_flow_run(item.run.id, tags=tags))
+        if set_state(item.run, state) and state.name == HELD and isinstance(state.data, BlueskyError):
+            tell_held(state.data, item.credentials)
+
+
+def set_state(run: FlowRun, state: State[Any]) -> bool:
+    """Set the state in which a planned run ends. Return False if a person has cancelled or deleted it meanwhile.
+
+    A post that is out is out: a cancelled run is then called completed nevertheless.
+    """
+    with api_client() as client:
+        try:
+            if not state.is_completed():
+                current = until_answered(lambda: client.read_flow_run(run.id)).state
+                if current is None or not current.is_scheduled():
+                    return False
+            until_answered(lambda: client.set_flow_run_state(run.id, state, force=True))
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def _seconds(late: timedelta) -> str:
+    seconds = round(late.total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"

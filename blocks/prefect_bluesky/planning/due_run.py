@@ -1,0 +1,240 @@
+"""A run of `publish-due`: it publishes what is due in a minute, or what other runs have left overdue.
+
+Several runs share a minute with many accounts. The minute's first run starts the others and takes over from those that
+do not begin, or die. If the first run itself dies, Prefect calls the planned runs late, and an automation starts a run
+for what is overdue.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Cancelled
+
+from prefect_bluesky.planning import dispatchers
+from prefect_bluesky.planning.dispatchers import key_of, minute_of, name_of
+from prefect_bluesky.planning.due import DueDelivery, DueQueue
+from prefect_bluesky.planning.due_posts import account_of_run, read_planned
+from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
+from prefect_bluesky.planning.share import Share, part_of
+from prefect_bluesky.planning.sign_of_life import SignOfLife, living, sign_of_life
+from prefect_bluesky.prefect_api import api_client, logger, run_id, until_answered
+from prefect_bluesky.settings import current_settings
+
+_A_MINUTE = timedelta(minutes=1)
+
+_LAST_LOOK = timedelta(seconds=1)
+"""How long before the time runs are read again, at the least: a run that was cancelled by then does not go out."""
+
+_TAKE_OVER = timedelta(seconds=20)
+"""How long before the minute parts are taken over whose runs have not begun."""
+
+_PATIENCE = timedelta(minutes=1)
+"""How long a run waits for a living run to finish what is overdue. Beyond it, an automation hears of its death."""
+
+_BETWEEN_LOOKS = 2.0
+
+
+def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> State[Any]:
+    """Publish what is due, in a run of its own. Return the run's final state.
+
+    Args:
+        due: the minute. None publishes what is overdue and is not being published by a living run.
+        part: which part of the minute's accounts, from 0. The run of part 0 cares for the others too.
+        parts: how many parts there are; 1 lets the run decide.
+        at_once: how many accounts are served at the same time.
+    """
+    what = f"Posts due at {minute_of(due):%Y-%m-%d %H:%M} UTC." if due else "Overdue posts."
+    with sign_of_life(run_id(), what) as sign:
+        planned, own = deployment_id(DEPLOYMENT), deployment_id(dispatchers.DEPLOYMENT)
+        delivery = DueDelivery(sign.clock, at_once)
+        if due is None:
+            _Overdue(planned, own, sign, delivery).publish()
+        else:
+            _Minute(planned, own, sign, delivery, minute_of(due), Share(parts, {part})).publish()
+        sign.progress = 100.0
+        return delivery.close()
+
+
+class _Minute:
+    """The posts of one minute, or a share of them."""
+
+    def __init__(
+        self, planned: UUID, own: UUID, sign: SignOfLife, delivery: DueDelivery, minute: datetime, share: Share
+    ) -> None:
+        self._planned, self._own = planned, own
+        self._sign, self._clock, self._delivery = sign, sign.clock, delivery
+        self._minute, self._share = minute, share
+        self._queues: list[DueQueue] = []
+        self._sent: set[UUID] = set()
+        self._helpers: dict[int, UUID] = {}
+        self._look_takes = timedelta()
+
+    def publish(self) -> None:
+        """Publish each post at its time, until none is left."""
+        leads = self._share.parts == 1
+        runs = self._read()
+        if leads:
+            self._divide(runs)
+        self._make_ready(runs)
+        if self._helpers:
+            self._clock.wait_until(self._minute - _TAKE_OVER)
+            self._take_over(self._missing_helpers())
+        with ThreadPoolExecutor() as threads:
+            under_way: list[Future[None]] = []
+            while self._queues or self._look_again():
+                at = min(queue.at for queue in self._queues)
+                self._clock.wait_until(at - max(_LAST_LOOK, 2 * self._look_takes))
+                self._look_again()
+                self._clock.wait_until(at)
+                now = self._clock.now()
+                due = [queue for queue in self._queues if queue.at <= now]
+                self._queues = [queue for queue in self._queues if queue.at > now]
+                self._sent |= {post.run.id for queue in due for post in queue.due}
+                under_way.append(threads.submit(copy_context().run, self._delivery.send, due))
+            for each in under_way:
+                each.result()
+        self._care_for_helpers()
+
+    def _read(self) -> list[FlowRun]:
+        began = time.monotonic()
+        last = self._minute + _A_MINUTE - timedelta(microseconds=1)
+        runs = read_planned(self._planned, after=self._minute, before=last)
+        self._look_takes = timedelta(seconds=time.monotonic() - began)
+        return [run for run in runs if run.id not in self._sent]
+
+    def _make_ready(self, runs: Iterable[FlowRun]) -> None:
+        """Make what is to be sent what runs say now. What is ready and has not changed stays ready."""
+        ready = {(queue.due[0].account, queue.at): queue for queue in self._queues}
+        self._queues = []
+        for new in self._delivery.queues(filter(self._share.has, runs)):
+            old = ready.get((new.due[0].account, new.at))
+            self._queues.append(old if old and old.is_same_as(new) else new)
+        self._delivery.prepare([queue for queue in self._queues if queue.prepared is None])
+
+    def _look_again(self) -> bool:
+        """Read the runs again, and return whether any is left to be sent."""
+        self._make_ready(self._read())
+        return bool(self._queues)
+
+    def _divide(self, runs: Iterable[FlowRun]) -> None:
+        """Start a run for each part beyond the first, if the minute has more accounts than one run serves well."""
+        accounts = {account_of_run(run) for run in runs}
+        parts = math.ceil(len(accounts) / current_settings().accounts_per_run)
+        if parts <= 1:
+            return
+        self._share = Share(parts, {0})
+        for part in range(1, parts):
+            parameters = {"due": f"{self._minute:%Y-%m-%dT%H:%MZ}", "part": part, "parts": parts}
+            name, key = f"{name_of(self._minute)}, part {part + 1} of {parts}", f"{key_of(self._minute)}-{part}"
+            at = self._clock.now()
+            run = until_answered(
+                lambda: schedule_run(self._own, parameters, key=key, name=name, at=at)  # noqa: B023
+            )
+            self._helpers[part] = run.id
+
+    def _missing_helpers(self) -> list[int]:
+        """Return the parts whose runs give no sign of life."""
+        alive = until_answered(lambda: living(self._helpers.values(), self._clock.now()))
+        return [part for part, run in self._helpers.items() if run not in alive]
+
+    def _take_over(self, parts: Iterable[int]) -> None:
+        for part in parts:
+            logger().warning("Part %s has no living run: this run publishes it too.", part + 1)
+            run = self._helpers.pop(part)
+            state: State[Any] = Cancelled(
+                message="The run had not begun shortly before the time. Another run publishes its part."
+            )
+            with api_client() as client:
+                until_answered(lambda: client.set_flow_run_state(run, state, force=True))  # noqa: B023
+            self._share.own.add(part)
+        self._look_again()
+
+    def _care_for_helpers(self) -> None:
+        """Wait until nothing is left of the minute, and publish what dying helpers leave."""
+        while self._helpers:
+            left = self._read()
+            if not left:
+                return
+            dead = self._missing_helpers()
+            gone = {part for part in dead if any(part_of(run, self._share.parts) == part for run in left)}
+            for part in dead:
+                if part in gone:
+                    self._share.own.add(part)
+                del self._helpers[part]
+            if gone and self._look_again():
+                due, self._queues = self._queues, []
+                self._sent |= {post.run.id for queue in due for post in queue.due}
+                self._delivery.send(due)
+            elif self._helpers:
+                time.sleep(_BETWEEN_LOOKS)
+
+
+class _Overdue:
+    """What is overdue: moved into the past by a person, or left by a run that died."""
+
+    def __init__(self, planned: UUID, own: UUID, sign: SignOfLife, delivery: DueDelivery) -> None:
+        self._planned, self._own = planned, own
+        self._clock, self._delivery = sign.clock, delivery
+        self._sent: set[UUID] = set()
+
+    def publish(self) -> None:
+        """Publish what no living run is about to publish, until nothing is overdue."""
+        until = self._clock.now() + _PATIENCE
+        while overdue := [run for run in self._read() if run.id not in self._sent]:
+            is_served = self._served()
+            if abandoned := [run for run in overdue if not is_served(run)]:
+                self._sent |= {run.id for run in abandoned}
+                self._delivery.send(self._delivery.queues(abandoned))
+            elif self._clock.now() > until:
+                return
+            else:
+                time.sleep(_BETWEEN_LOOKS)
+
+    def _read(self) -> list[FlowRun]:
+        return read_planned(self._planned, before=self._clock.now())
+
+    def _served(self) -> Callable[[FlowRun], bool]:
+        """Return what says whether a living run is about to publish a planned run."""
+        wanted = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[self._own]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+        )
+        with api_client() as client:
+            running = until_answered(lambda: client.read_flow_runs(flow_run_filter=wanted))
+        alive = until_answered(lambda: living([run.id for run in running], self._clock.now()))
+        minutes: dict[datetime, list[tuple[int, int]]] = {}
+        me = run_id()
+        is_first = True
+        for run in running:
+            if run.id not in alive or run.id == me:
+                continue
+            if due := run.parameters.get("due"):
+                share = int(run.parameters.get("part", 0)), int(run.parameters.get("parts", 1))
+                minutes.setdefault(minute_of(datetime.fromisoformat(due)), []).append(share)
+            # Of several runs for what is overdue, one publishes.
+            elif run.id < me:
+                is_first = False
+
+        def is_served(run: FlowRun) -> bool:
+            at = planned_time(run)
+            shares = minutes.get(minute_of(at), []) if at else []
+            # The run of part 0 cares for all parts.
+            return not is_first or any(part == 0 or part_of(run, parts) == part for part, parts in shares)
+
+        return is_served

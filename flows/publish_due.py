@@ -1,0 +1,43 @@
+"""Publish planned posts at their time: one run publishes all that is due in a minute, for all accounts.
+
+`publish-batch` and `compose` plan a run for each minute in which posts are due, two minutes ahead. An automation starts
+a run for what is overdue.
+"""
+
+# No `from __future__ import annotations`: see publish.py.
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from prefect_bluesky.planning import publish_due as publish_what_is_due
+
+
+@flow(
+    name="publish-due",
+    flow_run_name=lambda: flow_run.name,
+    description="Publish planned posts at their time, of all accounts, each exactly once.",
+)
+def publish_due(
+    due: datetime | None = None,
+    part: Annotated[int, Field(ge=0)] = 0,
+    parts: Annotated[int, Field(ge=1)] = 1,
+    at_once: Annotated[int, Field(ge=1, le=64)] = 32,
+) -> State[Any]:
+    """Publish the posts whose time has come.
+
+    Args:
+        due: The minute whose posts are published. Leave empty to publish what is overdue.
+        part: The part of the minute's accounts that this run publishes. A run of many accounts starts the other parts.
+        parts: The number of parts. Leave 1 to let the run decide.
+        at_once: The number of accounts to serve at the same time.
+    """
+    return publish_what_is_due(due, part, parts, at_once)
+
+
+if __name__ == "__main__":
+    publish_due()
