@@ -72,6 +72,8 @@ class Parts:
     notification: UUID | None
     publish: UUID
     publish_batch: UUID
+    publish_due: UUID
+    planned: UUID
     publish_held: UUID
     refresh_sessions: UUID
 
@@ -133,6 +135,30 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 expect={"prefect.worker.started", "prefect.deployment.ready"}, within=timedelta(minutes=5)
             ),
             actions=[RunDeployment(deployment_id=parts.refresh_sessions)],
+        ),
+        AutomationCore(
+            name="bluesky: publish planned posts that are late",
+            description="A person moved them into the past, or the run that was to publish them has died.",
+            trigger=EventTrigger(
+                expect={"prefect.flow-run.Late"},
+                match=_FLOW_RUNS,
+                match_related=_of(parts.planned),
+                # A thousand may be late at once: one run publishes them all.
+                for_each={"related:deployment:prefect.resource.id"},
+                within=timedelta(minutes=1),
+            ),
+            actions=[RunDeployment(deployment_id=parts.publish_due)],
+        ),
+        AutomationCore(
+            name="bluesky: publish planned posts that are overdue when a worker starts",
+            description="The posts of the time in which no worker was there.",
+            trigger=EventTrigger(expect={"prefect.worker.started"}, within=timedelta(minutes=1)),
+            actions=[RunDeployment(deployment_id=parts.publish_due)],
+        ),
+        *_when_lost(
+            "publish what is left by a run of publish-due",
+            parts.publish_due,
+            [RunDeployment(deployment_id=parts.publish_due)],
         ),
         *_when_lost("hold the post of a run", parts.publish, [_HOLD]),
         # The posts of a batch are due now, so publish-held, which starts the batch again, runs at once.

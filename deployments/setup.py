@@ -24,6 +24,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Automation, AutomationCore
 from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
 
 from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
 from prefect_bluesky.alerts import ALERT
@@ -33,6 +35,13 @@ _PAGE = 200
 _NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."
 BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator)
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
+PLANNED: dict[str, Any] = {
+    "name": "planned",
+    "entrypoint": "flows/publish.py:publish",
+    "description": "The calendar. Each scheduled run is a planned post, and publish-due publishes it at its time.",
+    "tags": ["bluesky"],
+}
+"""A deployment without a work pool, so that no worker takes its runs. `prefect deploy` makes only such with a pool."""
 
 
 class SetupError(Exception):
@@ -45,7 +54,8 @@ class Setup:
     def __init__(self, client: SyncPrefectClient, notify: str | None) -> None:
         self._client = client
         self._notify = notify
-        self._declared: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
+        self._deployed: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
+        self._declared = [*self._deployed, PLANNED]
 
     def apply(self) -> None:
         """Create what is missing on the server, and change the rest back."""
@@ -115,7 +125,7 @@ class Setup:
         return present.pop() if present else None
 
     def _missing_work_pools(self) -> Iterator[str]:
-        for name in sorted({each["work_pool"]["name"] for each in self._declared}):
+        for name in sorted({each["work_pool"]["name"] for each in self._deployed}):
             try:
                 self._client.read_work_pool(name)
             except ObjectNotFound:
@@ -135,6 +145,16 @@ class Setup:
         )
         if done.returncode:
             raise SetupError(f"prefect deploy failed:\n{done.stdout}")
+        flow: Any = load_flow_from_entrypoint(str(ROOT / PLANNED["entrypoint"]))
+        self._client.create_deployment(
+            self._client.create_flow(flow),
+            PLANNED["name"],
+            entrypoint=PLANNED["entrypoint"],
+            description=PLANNED["description"],
+            tags=PLANNED["tags"],
+            paused=False,
+            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+        )
         print(f"deployed {', '.join(map(_deployment_name, self._declared))}")
 
     def _deployment(self, declared: dict[str, Any]) -> DeploymentResponse | None:
@@ -153,7 +173,7 @@ class Setup:
     def _wanted(self, notification: UUID | None) -> list[AutomationCore]:
         ids = {
             name.replace("-", "_"): self._deployment_id(name)
-            for name in ("publish", "publish-batch", "publish-held", "refresh-sessions")
+            for name in ("publish", "publish-batch", "publish-due", "planned", "publish-held", "refresh-sessions")
         }
         return automations(Parts(notification=notification, **ids))
 
@@ -190,13 +210,15 @@ class Setup:
         limit = deployment.global_concurrency_limit
         options = deployment.concurrency_options
         wanted_limit = declared.get("concurrency_limit", {})
+        work_pool = declared.get("work_pool", {})
         pairs = {
             "entrypoint": (declared["entrypoint"], deployment.entrypoint),
             "description": (declared["description"], deployment.description),
             "tags": (sorted(declared["tags"]), sorted(deployment.tags)),
             "parameters": (declared.get("parameters", {}), deployment.parameters),
-            "work pool": (declared["work_pool"]["name"], deployment.work_pool_name),
-            "job variables": (declared["work_pool"].get("job_variables", {}), deployment.job_variables),
+            "work pool": (work_pool.get("name"), deployment.work_pool_name),
+            "work queue": ("default" if work_pool else None, deployment.work_queue_name),
+            "job variables": (work_pool.get("job_variables", {}), deployment.job_variables),
             "paused": (False, deployment.paused),
             "concurrency limit": (wanted_limit.get("limit"), limit.limit if limit else None),
             "collision strategy": (

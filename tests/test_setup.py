@@ -64,6 +64,8 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
             (
                 "publish",
                 "publish-batch",
+                "publish-due",
+                "planned",
                 "compose",
                 "compose-new",
                 "publish-variant",
