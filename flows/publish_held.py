@@ -1,6 +1,7 @@
 """Send the posts that were held because their account could not sign in, or because their worker died.
 
-An automation starts this flow as soon as an account recovers. A schedule also starts it, in case an event is lost.
+An automation starts this flow as soon as an account recovers. A schedule also starts it, in case an event is lost, and
+to see to planned posts whose runs a person has moved or copied.
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -10,7 +11,8 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from prefect_bluesky.planning import send_held
+from prefect_bluesky.planning import plan_ahead, send_held, show_calendar
+from prefect_bluesky.prefect_api import ignoring_api_trouble
 
 
 @flow(
@@ -24,7 +26,11 @@ def publish_held(account: str | None = None) -> State[Any]:
     Args:
         account: Send only this account's posts. Write the handle or DID as in its block. Leave empty for all accounts.
     """
-    return send_held(account)
+    sent = send_held(account)
+    with ignoring_api_trouble("The planned posts could not be seen to"):
+        plan_ahead()
+    show_calendar()
+    return sent
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning.calendar import Unusable, read_calendar
+from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.held_runs import HELD
 from prefect_bluesky.planning.planned_post import PlannedPost
@@ -162,6 +163,8 @@ class _Batch(Delivery[Account]):
                 create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=summary)
             if problems:
                 create_table_artifact(problems, key=PROBLEMS, description="The posts that were not published, and why.")
+        if self._runs is not None:
+            show_calendar()
         if not counts["held"] and not counts["failed"]:
             return Completed(message=summary)
         # One reason can stop many posts of an account: name the reason once.

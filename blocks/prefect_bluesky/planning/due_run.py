@@ -26,6 +26,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled
 
 from prefect_bluesky.planning import dispatchers
+from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.dispatchers import key_of, minute_of, name_of
 from prefect_bluesky.planning.due import DueDelivery, DueQueue
 from prefect_bluesky.planning.due_posts import account_of_run, read_planned
@@ -68,7 +69,10 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
         else:
             _Minute(planned, own, sign, delivery, minute_of(due), Share(parts, {part})).publish()
         sign.progress = 100.0
-        return delivery.close()
+        ended = delivery.close()
+        if part == 0:
+            show_calendar()
+        return ended
 
 
 class _Minute:

@@ -68,8 +68,12 @@ def planned_name(account: str, text: str, at: datetime | None) -> str:
         >>> planned_name("bob.test", "Good morning", datetime(2026, 12, 1, 8, tzinfo=UTC))
         'bob.test · 1 Dec 08:00 · Good morning'
     """
-    when = f"{at.day} {at:%b %H:%M}" if at else "now"
-    return f"{account} · {when} · {shorten(text) or 'without text'}"
+    return run_name_of(account, f"{at.day} {at:%b %H:%M}" if at else None, text)
+
+
+def run_name_of(account: str, when: str | None, text: str) -> str:
+    """Return the name of a planned post's run, for a time as people are to read it (None: now)."""
+    return f"{account} · {when or 'now'} · {shorten(text) or 'without text'}"
 
 
 def calendar_tag(calendar: str) -> str:

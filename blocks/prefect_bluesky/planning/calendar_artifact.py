@@ -1,0 +1,105 @@
+"""Keep the artifact `bluesky-calendar` current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from prefect_bluesky.planning.calendar_page import AHEAD, BACK, Entry, State, calendar_page
+from prefect_bluesky.planning.held_runs import HELD, account_of
+from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time
+from prefect_bluesky.prefect_api import api_client, current_flow_run, ignoring_api_trouble, shorten
+
+KEY = "bluesky-calendar"
+
+_FLOWS = FlowFilter(name=FlowFilterName(any_=["publish", "publish-variant"]))
+_PAGE, _MOST_PAGES = 200, 5
+
+
+def show_calendar() -> None:
+    """Make the artifact anew. Trouble with Prefect's API is logged, as a page is not worth a failed run."""
+    with ignoring_api_trouble("The calendar could not be shown"):
+        now = datetime.now(UTC)
+        entries = [*_entries(_planned(now)), *_entries(_ended(now)), *_entries(_held())]
+        with api_client() as client:
+            planned = client.count_flow_runs(flow_filter=_FLOWS, flow_run_filter=_planned(now))
+            run = current_flow_run()
+            artifact = ArtifactCreate(
+                key=KEY,
+                type="markdown",
+                description="What goes out when, what went out, and what is held.",
+                data=calendar_page(entries, planned, now),
+                flow_run_id=run.id if run else None,
+            )
+            client.create_artifact(artifact)
+
+
+def _planned(now: datetime) -> FlowRunFilter:
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=now + AHEAD),
+    )
+
+
+def _ended(now: datetime) -> FlowRunFilter:
+    names = FlowRunFilterStateName(any_=["Completed", "Failed", "Crashed"])
+    return FlowRunFilter(
+        state=FlowRunFilterState(name=names), end_time=FlowRunFilterEndTime(after_=now - BACK, before_=None)
+    )
+
+
+def _held() -> FlowRunFilter:
+    return FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[HELD])))
+
+
+def _entries(wanted: FlowRunFilter) -> Iterator[Entry]:
+    """Yield the posts of runs, at most a thousand: reading a run costs the server 2 ms of CPU."""
+    with api_client() as client:
+        for number in range(_MOST_PAGES):
+            page = client.read_flow_runs(
+                flow_filter=_FLOWS,
+                flow_run_filter=wanted,
+                sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
+                limit=_PAGE,
+                offset=number * _PAGE,
+            )
+            for run in page:
+                if (at := planned_time(run)) and not run.parameters.get("dry_run"):
+                    yield _entry(run, at)
+            if len(page) < _PAGE:
+                return
+
+
+def _entry(run: FlowRun, at: datetime) -> Entry:
+    post = run.parameters.get("post")
+    text = post.get("text") if isinstance(post, dict) else post
+    return Entry(
+        at=at,
+        account=str(run.parameters.get("channel") or account_of(run) or run.name.removeprefix("publish as ")),
+        text=shorten(str(text or run.name)),
+        calendar=calendar_of(run) or "",
+        state=_state(run),
+        remark=(run.state.message if run.state and run.state.is_final() else None) or "",
+    )
+
+
+def _state(run: FlowRun) -> State:
+    if run.state is None or not run.state.is_final():
+        return "planned"
+    if run.state.name == HELD:
+        return "held"
+    return "out" if run.state.is_completed() else "failed"

@@ -1,0 +1,141 @@
+"""The page that shows what is planned, what went out and what is held: the artifact `bluesky-calendar`."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal
+
+from prefect_bluesky.prefect_api import escape_markdown, table_cell
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw
+
+State = Literal["planned", "out", "held", "failed"]
+
+AHEAD = timedelta(days=7)
+"""How far ahead the page looks."""
+
+BACK = timedelta(days=1)
+"""How far back the page looks."""
+
+_COLOURS: dict[State, str] = {"planned": "#54aeff", "out": "#4ac26b", "held": "#d4a72c", "failed": "#cf222e"}
+_WORST: tuple[State, ...] = ("failed", "held", "out", "planned")
+_TABLES: dict[State, tuple[str, str]] = {
+    "failed": ("Failed", "why"),
+    "held": ("Held", "why"),
+    "planned": ("Next", "calendar"),
+    "out": ("Went out", "where"),
+}
+_MOST_ROWS = 40
+_HOURS, _CELL, _GAP, _MARGIN, _NAMES, _LINE = 24, 26, 3, 16, 92, 24
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A post on the page.
+
+    Args:
+        at: when the post is due, or was due.
+        account: the handle, or another channel's block.
+        text: the beginning of the text.
+        calendar: the calendar that the post comes from, or "".
+        state: what became of the post.
+        remark: the link with the delay, or the reason.
+    """
+
+    at: datetime
+    account: str
+    text: str
+    calendar: str
+    state: State
+    remark: str = ""
+
+
+def calendar_page(entries: Sequence[Entry], planned: int, now: datetime) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        entries: the posts of the time that the page shows.
+        planned: how many posts are planned for that time; more than the entries have if there are very many.
+        now: the time.
+    """
+    counts = Counter(entry.state for entry in entries)
+    said = [f"{planned} planned for the next {AHEAD.days} days", f"{counts['out']} out since yesterday"]
+    said += [f"{counts[state]} {state}" for state in _WORST[:2] if counts[state]]
+    lines = ["# Bluesky calendar", f"**{', '.join(said)}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
+    if not entries:
+        lines.append("Plan posts with `publish-batch`: give it a calendar, or posts with a time.")
+        return "\n\n".join(lines) + "\n"
+    data = b64encode(picture(entries, now)).decode()
+    lines.append(f"![Posts by day and hour, in UTC](data:image/png;base64,{data})")
+    for state, (title, last) in _TABLES.items():
+        # What is next and what went out last come first.
+        some = sorted(
+            (each for each in entries if each.state == state), key=lambda each: each.at, reverse=state == "out"
+        )
+        if some:
+            lines += [f"## {title}", _table(some, last)]
+    return "\n\n".join(lines) + "\n"
+
+
+def _table(entries: Sequence[Entry], last: str) -> str:
+    rows = [
+        f"| {entry.at.astimezone(UTC):%a %d %b %H:%M} | {entry.account} | {table_cell(escape_markdown(entry.text))} |"
+        f" {table_cell(entry.remark or entry.calendar)} |"
+        for entry in entries[:_MOST_ROWS]
+    ]
+    more = [f"\nAnd {len(entries) - _MOST_ROWS} more."] if len(entries) > _MOST_ROWS else []
+    return "\n".join([f"| UTC | account | post | {last} |", "|---|---|---|---|", *rows, *more])
+
+
+def picture(entries: Sequence[Entry], now: datetime) -> bytes:
+    """Return a PNG with a row for each day and a cell for each hour, in UTC, with the number of posts."""
+    from PIL import Image, ImageDraw, ImageFont  # only pages need it
+
+    first = (now - BACK).astimezone(UTC).date()
+    days = (now + AHEAD).astimezone(UTC).date() - first
+    cells: dict[tuple[int, int], Counter[State]] = {}
+    for entry in entries:
+        at = entry.at.astimezone(UTC)
+        if 0 <= (day := (at.date() - first).days) <= days.days:
+            cells.setdefault((day, at.hour), Counter())[entry.state] += 1
+    font, small = ImageFont.load_default(14), ImageFont.load_default(12)
+    width = _MARGIN + _NAMES + _HOURS * (_CELL + _GAP) + _MARGIN
+    height = _MARGIN + _LINE + (days.days + 1) * (_CELL + _GAP) + _LINE + _MARGIN
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for hour in range(0, _HOURS, 3):
+        draw.text((_MARGIN + _NAMES + hour * (_CELL + _GAP), _MARGIN), f"{hour:02}:00", font=small, fill="#59636e")
+    for day in range(days.days + 1):
+        y = _MARGIN + _LINE + day * (_CELL + _GAP)
+        draw.text((_MARGIN, y + 5), f"{first + timedelta(days=day):%a %d %b}", font=font, fill="#1f2328")
+        for hour in range(_HOURS):
+            x = _MARGIN + _NAMES + hour * (_CELL + _GAP)
+            box = (x, y, x + _CELL, y + _CELL)
+            found = cells.get((day, hour))
+            worst = next((state for state in _WORST if found and found[state]), None)
+            draw.rounded_rectangle(box, radius=3, fill=_COLOURS[worst] if worst else "#f6f8fa")
+            if found:
+                number = str(found.total())
+                draw.text((x + _CELL / 2, y + _CELL / 2), number, font=small, fill="white", anchor="mm")
+            if day == BACK.days and hour == now.astimezone(UTC).hour:
+                draw.rounded_rectangle(box, radius=3, outline="#1f2328", width=2)
+    _legend(draw, height - _MARGIN - _CELL / 2, small)
+    file = BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _legend(draw: ImageDraw.ImageDraw, y: float, font: object) -> None:
+    x = float(_MARGIN + _NAMES)
+    for state, colour in _COLOURS.items():
+        draw.rounded_rectangle((x, y, x + 12, y + 12), radius=3, fill=colour)
+        draw.text((x + 18, y - 1), state, font=font, fill="#59636e")  # type: ignore[arg-type]
+        x += 90
+    draw.rounded_rectangle((x, y, x + 12, y + 12), radius=3, outline="#1f2328", width=2)
+    draw.text((x + 18, y - 1), "this hour", font=font, fill="#59636e")  # type: ignore[arg-type]

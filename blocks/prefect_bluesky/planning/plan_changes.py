@@ -1,0 +1,167 @@
+"""Change what is planned: move, change and drop the posts of scheduled runs, of `publish/planned` and earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Scheduled
+from pydantic import TypeAdapter, ValidationError
+
+from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.planning.dispatchers import Dispatchers
+from prefect_bluesky.planning.held_runs import DROPPED, account_of, tag
+from prefect_bluesky.planning.scheduled_runs import calendar_of, calendar_tag, planned_name, planned_time, run_name_of
+from prefect_bluesky.planning.times import Time, in_utc, zone_of
+from prefect_bluesky.posts import Post
+from prefect_bluesky.prefect_api import api_client, shorten
+from prefect_bluesky.validation import explain_validation_error
+
+_PAGE = 200
+_POST: TypeAdapter[Post] = TypeAdapter(Post)
+_TIME: TypeAdapter[datetime | None] = TypeAdapter(Time)
+
+
+def read_plans(account: str = "", calendar: str = "") -> list[FlowRun]:
+    """Return the runs of planned posts that have not gone out, the earliest first.
+
+    Args:
+        account: only those of this account: its handle or DID, as in its block.
+        calendar: only those of this calendar: its path, URL or file name.
+    """
+    tags = [tag(account)] if account else []
+    tags += [calendar_tag(calendar)] if calendar else []
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        tags=FlowRunFilterTags(all_=tags) if tags else None,
+    )
+    found: list[FlowRun] = []
+    with api_client() as client:
+        while page := client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["publish"])),
+            flow_run_filter=wanted,
+            sort=FlowRunSort.ID_DESC,
+            limit=_PAGE,
+            offset=len(found),
+        ):
+            found += page
+    return sorted(found, key=lambda run: planned_time(run) or datetime.now(UTC))
+
+
+def find_plan(reference: str) -> FlowRun:
+    """Return the one run of a planned post whose key is the reference, or whose id begins with the reference.
+
+    Raises:
+        InvalidInput: there is none, or more than one.
+    """
+    reference = reference.strip()
+    found = [
+        run
+        for run in read_plans()
+        if run.parameters.get("key") == reference or str(run.id).startswith(reference.lower())
+    ]
+    if len(found) != 1:
+        what = f"{len(found)} planned posts have it." if found else "no planned post has such an id or key."
+        raise InvalidInput("run", f"{reference!r}: {what}", "List the planned posts: uv run flows/planned.py list.")
+    return found[0]
+
+
+def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
+    """Move a planned post to another time, and return that time. If the time has passed, the post goes out at once.
+
+    Args:
+        run: the post's run.
+        to: the time, such as 2026-12-01 08:00.
+        timezone: the time zone of a time without an offset.
+
+    Raises:
+        InvalidInput: this is no time, or the post has gone out meanwhile.
+    """
+    zone = zone_of(timezone)
+    try:
+        at = _TIME.validate_python(to)
+    except ValidationError as unusable:
+        raise InvalidInput("time", explain_validation_error(unusable), "Write it as 2026-12-01 08:00.") from None
+    if at is None:
+        raise InvalidInput("time", "the time is missing.", "Write it as 2026-12-01 08:00.")
+    at = at if at.tzinfo else at.replace(tzinfo=zone)
+    _check_still_planned(run)
+    with api_client() as client:
+        name = planned_name(_account(run), _text(run), at)
+        client.update_flow_run(run.id, name=name)
+        client.set_flow_run_state(run.id, Scheduled(scheduled_time=in_utc(at, zone)), force=True)
+    Dispatchers().plan(at)
+    return at
+
+
+def change(run: FlowRun, fields: dict[str, Any]) -> Post:
+    """Change fields of a planned post, and return the changed post.
+
+    Raises:
+        InvalidInput: the post could not be published, or has gone out meanwhile. Nothing is changed.
+    """
+    written = run.parameters.get("post")
+    before = written if isinstance(written, dict) else {"text": written}
+    try:
+        post = _POST.validate_python(before | fields)
+    except ValidationError as unusable:
+        raise InvalidInput("post", explain_validation_error(unusable), "Nothing was changed. Correct it.") from None
+    _check_still_planned(run)
+    parameters = run.parameters | {"post": post.model_dump(mode="json", exclude_defaults=True)}
+    # The time in the name is one of the calendar's time zone, which the run does not know.
+    when = run.name.split(" · ")[1] if run.name.count(" · ") > 1 else None
+    name = run_name_of(_account(run), when, post.text)
+    with api_client() as client:
+        client.update_flow_run(run.id, parameters=parameters, name=name)
+    return post
+
+
+def drop_plan(run: FlowRun) -> None:
+    """Drop a planned post: it does not go out, also if its calendar is read again.
+
+    Raises:
+        InvalidInput: the post has gone out meanwhile.
+    """
+    _check_still_planned(run)
+    state: State[Any] = State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post.")
+    with api_client() as client:
+        client.set_flow_run_state(run.id, state, force=True)
+
+
+def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
+    """Yield what a person wants to know of a planned post, each with its name."""
+    at = planned_time(run)
+    yield "run", f"{run.name} ({run.id})"
+    yield "account", _account(run)
+    yield "planned for", f"{at:%Y-%m-%d %H:%M} UTC" if at else "?"
+    yield "calendar", calendar_of(run) or ""
+    yield "key", str(run.parameters.get("key") or "")
+    yield "text", shorten(_text(run))
+
+
+def _check_still_planned(run: FlowRun) -> None:
+    with api_client() as client:
+        state = client.read_flow_run(run.id).state
+    if state is None or not state.is_scheduled():
+        what = f"{run.name} is {state.name if state else 'gone'} by now."
+        raise InvalidInput("run", what, "Look at its page in Prefect.")
+
+
+def _account(run: FlowRun) -> str:
+    return account_of(run) or run.name.partition(" · ")[0]
+
+
+def _text(run: FlowRun) -> str:
+    post = run.parameters.get("post")
+    return str((post.get("text") if isinstance(post, dict) else post) or "")
