@@ -145,7 +145,7 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 match_related=_of(parts.planned),
                 # A thousand may be late at once: one run publishes them all.
                 for_each={"related:deployment:prefect.resource.id"},
-                within=timedelta(minutes=1),
+                within=timedelta(seconds=10),
             ),
             actions=[RunDeployment(deployment_id=parts.publish_due)],
         ),

@@ -29,6 +29,7 @@ from prefect.utilities.callables import parameter_schema
 
 from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials
 from prefect_bluesky.alerts import ALERT
+from prefect_bluesky.worker import BlueskyWorker
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200
@@ -63,7 +64,10 @@ class Setup:
         for block in BLOCKS:
             block.register_type_and_schema()
         for name in self._missing_work_pools():
-            self._client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+            template = BlueskyWorker.get_default_base_job_template()
+            self._client.create_work_pool(
+                WorkPoolCreate(name=name, type=BlueskyWorker.type, base_job_template=template)
+            )
             print(f"created the work pool {name}")
         self._deploy()
         for wanted in self._wanted(notification):

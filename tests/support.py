@@ -26,7 +26,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyCredentials, sandbox
+from prefect_bluesky import BlueskyCredentials
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,9 +96,9 @@ def saved_block(
 
 
 class SavedAccount:
-    """An account of a sandbox with its saved block, as a calendar names it."""
+    """An account of a PDS with its saved block, as a calendar names it."""
 
-    def __init__(self, pds: sandbox.Sandbox) -> None:
+    def __init__(self, pds: Any) -> None:
         self.pds = pds
         self.account = pds.create_account()
         self.name = f"account-{uuid4().hex[:8]}"

@@ -15,6 +15,7 @@ class ServerClock:
             a little earlier, this clock is slow by that much, and never fast.
 
     Example:
+        >>> from datetime import UTC
         >>> ServerClock(datetime(2026, 12, 1, 8, tzinfo=UTC), 10.0).monotonic(datetime(2026, 12, 1, 9, tzinfo=UTC))
         3610.0
     """

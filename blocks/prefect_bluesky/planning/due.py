@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
+from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
@@ -36,15 +37,16 @@ class DueQueue(AccountQueue[DuePost]):
 
     Attributes:
         at: that time.
-        prepared: the posts as they will be sent; None if they have to be made ready first.
+        ready: what will be the posts as they are sent, or None if they could not be made ready ahead.
     """
 
     at: datetime = field(kw_only=True)
-    prepared: PreparedPosts | None = None
+    ready: Future[PreparedPosts | None] | None = None
 
-    def is_same_as(self, other: DueQueue) -> bool:
-        """Return whether another reading of the runs gave the same posts."""
-        return len(self.due) == len(other.due) and all(map(DuePost.is_same_as, self.due, other.due))
+    @property
+    def is_ready(self) -> bool:
+        """Return whether nothing has to be waited for."""
+        return self.ready is None or self.ready.done()
 
 
 class DueDelivery(Delivery[DueQueue]):
@@ -66,32 +68,47 @@ class DueDelivery(Delivery[DueQueue]):
         self._lock = Lock()
         self._unserved: set[int] = set()
         self._outcomes: list[tuple[DuePost, State[Any]]] = []
+        self._known: dict[UUID, DuePost] = {}
+        self._preparer = ThreadPoolExecutor(at_once, "bluesky-prepare")
         self._settler = ThreadPoolExecutor(_AT_ONCE_SETTLED, "bluesky-settle")
         self._settling: list[Future[None]] = []
 
-    def queues(self, runs: Iterable[FlowRun]) -> list[DueQueue]:
-        """Return the posts of runs, by account and time. A run that cannot be published ends alone, with the reason."""
-        queues: dict[tuple[str, datetime], DueQueue] = {}
-        for each in due_posts(runs):
+    def queues(self, runs: Sequence[FlowRun], *, end_unusable: bool) -> list[DueQueue]:
+        """Return the posts of runs, by account and time.
+
+        Args:
+            runs: the runs, as they are now.
+            end_unusable: whether a run that cannot be published ends now, alone and with the reason. Before its time, a
+                person may still correct it.
+        """
+        known = {run.id: self._known.get(run.id) for run in runs}
+        new = [run for run in runs if not (before := known[run.id]) or not before.is_what_says(run)]
+        for each in due_posts(new):
             if isinstance(each, DuePost):
-                new = DueQueue(each.credentials.handle, at=each.at)
-                queues.setdefault((each.account, each.at), new).due.append(each)
+                self._known[each.run.id] = known[each.run.id] = each
             else:
-                self._end_unusable(*each)
+                run, state = each
+                known[run.id] = None
+                if end_unusable:
+                    self._end_unusable(run, state)
+        queues: dict[tuple[str, datetime], DueQueue] = {}
+        for post in filter(None, (known[run.id] for run in runs)):
+            queue = DueQueue(post.credentials.handle, at=post.at)
+            queues.setdefault((post.account, post.at), queue).due.append(post)
         return list(queues.values())
 
-    def prepare(self, queues: Sequence[DueQueue]) -> None:
-        """Sign in, and load what posts attach, ahead of the time. What fails is tried again at the time."""
-        with ThreadPoolExecutor(self._at_once) as threads:
-            for each in [threads.submit(copy_context().run, self._prepare, queue) for queue in queues]:
-                each.result()
+    def prepare(self, queue: DueQueue) -> None:
+        """Begin to sign in, and to load what posts attach, ahead of the time. What fails is tried again at the time."""
+        queue.ready = self._preparer.submit(copy_context().run, self._prepare, queue)
 
-    def _prepare(self, queue: DueQueue) -> None:
+    def _prepare(self, queue: DueQueue) -> PreparedPosts | None:
         try:
-            queue.prepared = self._made_ready(queue, is_first=True)
-            queue.prepared.load()
+            prepared = self._made_ready(queue, is_first=True)
         except BlueskyError as trouble:
             logger().warning("%s is not ready yet: %s", queue.name, trouble)
+            return None
+        prepared.load()
+        return prepared
 
     def _made_ready(self, queue: DueQueue, *, is_first: bool) -> PreparedPosts:
         now = self._clock.now()
@@ -104,12 +121,14 @@ class DueDelivery(Delivery[DueQueue]):
         """Publish what is due, and set the states of its runs."""
         with self._lock:
             self._unserved |= {id(queue) for queue in queues}
-        self.work(queues, self._at_once)
+        # Nobody waits for an account whose server keeps it waiting.
+        self.work(sorted(queues, key=lambda queue: not queue.is_ready), self._at_once)
 
     def close(self) -> State[Any]:
         """Set the states that are left to set, and return the state of the run that has published."""
         self._unserved.clear()
         self.progressed()
+        self._preparer.shutdown()
         self._settler.shutdown()
         for each in self._settling:
             each.result()
@@ -120,7 +139,8 @@ class DueDelivery(Delivery[DueQueue]):
     def serve(self, queue: DueQueue) -> timedelta | None:
         def send() -> list[PublishedPost | BlueskyError]:
             # What was made ready is sent once: another attempt has to look for the posts first.
-            prepared, queue.prepared = queue.prepared, None
+            ready, queue.ready = queue.ready, None
+            prepared = ready.result() if ready else None
             return (prepared or self._made_ready(queue, is_first=False)).send()
 
         try:

@@ -60,9 +60,9 @@ class DuePost:
         """What tells the account's block from others."""
         return account_of_run(self.run)
 
-    def is_same_as(self, other: DuePost) -> bool:
-        """Return whether another reading of the run says the same."""
-        return (self.run.id, self.at, self.run.parameters) == (other.run.id, other.at, other.run.parameters)
+    def is_what_says(self, run: FlowRun) -> bool:
+        """Return whether a later reading of the run says the same."""
+        return (self.run.id, self.at, self.run.parameters) == (run.id, planned_time(run), run.parameters)
 
 
 def account_of_run(run: FlowRun) -> str:

@@ -95,7 +95,7 @@ class _Minute:
         runs = self._read()
         if leads:
             self._divide(runs)
-        self._make_ready(runs)
+        self._make_ready(runs, end_unusable=False)
         if self._helpers:
             self._clock.wait_until(self._minute - _TAKE_OVER)
             self._take_over(self._missing_helpers())
@@ -122,18 +122,21 @@ class _Minute:
         self._look_takes = timedelta(seconds=time.monotonic() - began)
         return [run for run in runs if run.id not in self._sent]
 
-    def _make_ready(self, runs: Iterable[FlowRun]) -> None:
+    def _make_ready(self, runs: Iterable[FlowRun], *, end_unusable: bool) -> None:
         """Make what is to be sent what runs say now. What is ready and has not changed stays ready."""
         ready = {(queue.due[0].account, queue.at): queue for queue in self._queues}
         self._queues = []
-        for new in self._delivery.queues(filter(self._share.has, runs)):
+        for new in self._delivery.queues(list(filter(self._share.has, runs)), end_unusable=end_unusable):
             old = ready.get((new.due[0].account, new.at))
-            self._queues.append(old if old and old.is_same_as(new) else new)
-        self._delivery.prepare([queue for queue in self._queues if queue.prepared is None])
+            if old and old.due == new.due:
+                self._queues.append(old)
+            else:
+                self._queues.append(new)
+                self._delivery.prepare(new)
 
     def _look_again(self) -> bool:
         """Read the runs again, and return whether any is left to be sent."""
-        self._make_ready(self._read())
+        self._make_ready(self._read(), end_unusable=True)
         return bool(self._queues)
 
     def _divide(self, runs: Iterable[FlowRun]) -> None:
@@ -204,7 +207,7 @@ class _Overdue:
             is_served = self._served()
             if abandoned := [run for run in overdue if not is_served(run)]:
                 self._sent |= {run.id for run in abandoned}
-                self._delivery.send(self._delivery.queues(abandoned))
+                self._delivery.send(self._delivery.queues(abandoned, end_unusable=True))
             elif self._clock.now() > until:
                 return
             else:

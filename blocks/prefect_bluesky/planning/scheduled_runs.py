@@ -65,6 +65,7 @@ def planned_name(account: str, text: str, at: datetime | None) -> str:
     """Return the name of a planned post's run: the account, the time as the calendar has it, the text's beginning.
 
     Example:
+        >>> from datetime import UTC, datetime
         >>> planned_name("bob.test", "Good morning", datetime(2026, 12, 1, 8, tzinfo=UTC))
         'bob.test · 1 Dec 08:00 · Good morning'
     """

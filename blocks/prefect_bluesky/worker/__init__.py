@@ -1,0 +1,6 @@
+"""A worker of Prefect whose runs start at once. Nothing here knows of Bluesky, and nothing imports it but Prefect."""
+
+from prefect_bluesky.worker import warm
+from prefect_bluesky.worker.worker import BlueskyWorker
+
+__all__ = ["BlueskyWorker", "warm"]
