@@ -42,6 +42,7 @@ _LONGEST = (
     "test_incidents_end_to_end",
     "test_compose",
     "test_held",
+    "test_on_time",
     "test_browser",
     "test_many_workers",
     "test_package",

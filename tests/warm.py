@@ -37,7 +37,7 @@ def running(environment: Mapping[str, str]) -> Iterator[None]:
     Args:
         environment: what modules read when they are imported.
     """
-    with warm.running(_IMPORTS, environment, ends_all=True) as program:
+    with warm.running(_IMPORTS, environment, for_tests=True) as program:
         os.environ[_PROGRAM] = str(program)
         try:
             yield

@@ -60,14 +60,15 @@ NAME = "warm "
 
 @contextmanager
 def running(
-    imports: Sequence[str], environment: Mapping[str, str] = MappingProxyType({}), *, ends_all: bool = False
+    imports: Sequence[str], environment: Mapping[str, str] = MappingProxyType({}), *, for_tests: bool = False
 ) -> Iterator[Path]:
-    """Keep such a Python until the context ends; its program. It imports when the program first runs.
+    """Keep such a Python until the context ends; its program.
 
     Args:
         imports: the modules to import.
         environment: what modules read when they are imported.
-        ends_all: whether processes that still run at the end are killed. Else they run on.
+        for_tests: import only when the program first runs, and kill what still runs at the end. Else the imports are
+            done at once, and what still runs at the end runs on.
     """
     with tempfile.TemporaryDirectory(prefix="prefect-bluesky-warm-") as temporary:
         address, program = f"{temporary}/socket", Path(temporary) / "python"
@@ -77,9 +78,8 @@ def running(
         # The interpreter itself: `sys.executable` may be another such program, and the program needs no environment.
         program.write_text(_PROGRAM.format(python=Path("/proc/self/exe").readlink(), address=address))
         program.chmod(0o700)
-        end = "ends" if ends_all else "leaves"
         keeper = subprocess.Popen(  # noqa: S603 - no part of the command comes from outside
-            [sys.executable, __file__, str(listener.fileno()), program, end, *imports],
+            [sys.executable, __file__, str(listener.fileno()), program, str(int(for_tests)), *imports],
             stdin=subprocess.PIPE,
             env=os.environ | environment,
             pass_fds=[listener.fileno()],
@@ -91,7 +91,7 @@ def running(
         finally:
             if keeper.stdin:
                 keeper.stdin.close()
-            if ends_all:
+            if for_tests:
                 keeper.wait()
 
 
@@ -161,7 +161,7 @@ class _Forker:
 
     listener: socket.socket
     imports: Sequence[str]
-    ends_all: bool
+    for_tests: bool
     lines: dict[int, tuple[socket.socket, int]] = field(default_factory=dict)
     """The line to each program, and the process that was forked for it."""
     ends: dict[int, tuple[socket.socket, int]] = field(default_factory=dict)
@@ -173,6 +173,8 @@ class _Forker:
         stdin, listener = sys.stdin.fileno(), self.listener.fileno()
         for file in (stdin, listener):
             self.poll.register(file, select.POLLIN)
+        if not self.for_tests:
+            _import(self.imports)
         is_open = True
         while is_open or self.ends:
             for file, _ in self.poll.poll():
@@ -182,7 +184,7 @@ class _Forker:
                         self.poll.unregister(each)
                     self.listener.close()
                     for _, pid in self.ends.values():
-                        if self.ends_all:
+                        if self.for_tests:
                             _kill(pid)
                 elif file == listener:
                     if (task := self._fork()) is not None:
@@ -253,8 +255,8 @@ def _import(names: Sequence[str]) -> None:
 if __name__ == "__main__":
     # This directory, from which nothing is imported.
     del sys.path[0]
-    _listener, sys.executable, _end, *_names = sys.argv[1:]
-    task = _Forker(socket.socket(fileno=int(_listener)), _names, _end == "ends").task()
+    _listener, sys.executable, _for_tests, *_names = sys.argv[1:]
+    task = _Forker(socket.socket(fileno=int(_listener)), _names, _for_tests == "1").task()
     if task is not None:
         task.take_over()
         task.run()
