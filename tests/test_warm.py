@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_bluesky.worker.warm import running
 from tests import warm
 from tests.world import wait_for
 
@@ -83,3 +84,13 @@ def test_a_program_that_is_killed_takes_its_process_with_it(tmp_path: Path) -> N
     program.kill()
     assert program.wait() == -signal.SIGKILL
     wait_for(lambda: not is_alive(pid), "the end of the process")
+
+
+def test_what_still_runs_when_a_worker_stops_runs_on() -> None:
+    code = "print('begun', flush=True); print(input())"
+    with running(["json"]) as program:
+        process = subprocess.Popen([program, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+    said, _ = process.communicate("still here\n", timeout=60)
+    assert (said, process.returncode) == ("still here\n", 0)
