@@ -138,9 +138,10 @@ def automations(parts: Parts) -> list[AutomationCore]:
         ),
         AutomationCore(
             name="bluesky: publish planned posts that are late",
-            description="A person moved them into the past, or the run that was to publish them has died.",
+            description="A person moved them into the past or retries them, or a run of publish-due has died.",
             trigger=EventTrigger(
-                expect={"prefect.flow-run.Late"},
+                # Prefect calls a run that a person retries neither scheduled nor late.
+                expect={"prefect.flow-run.Late", "prefect.flow-run.AwaitingRetry"},
                 match=_FLOW_RUNS,
                 match_related=_of(parts.planned),
                 # A thousand may be late at once: one run publishes them all.

@@ -39,7 +39,7 @@ PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
 PLANNED: dict[str, Any] = {
     "name": "planned",
     "entrypoint": "flows/publish.py:publish",
-    "description": "The calendar. Each scheduled run is a planned post, and publish-due publishes it at its time.",
+    "description": "The calendar: its runs are planned posts. The status Not Ready is normal, as no worker takes them.",
     "tags": ["bluesky"],
 }
 """A deployment without a work pool, so that no worker takes its runs. `prefect deploy` makes only such with a pool."""

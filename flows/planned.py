@@ -35,7 +35,7 @@ def _list(account: str, calendar: str, console: Console) -> None:
     if not runs:
         console.print("Nothing is planned.")
         return
-    table = Table("run", "when (UTC)", "account", "post", "calendar")
+    table = Table("run", "when (UTC)", "account", "post", "key", "calendar")
     for run in runs:
         about = dict(describe(run))
         when = about["planned for"].removesuffix(" UTC")
@@ -119,7 +119,7 @@ def _main() -> None:
             _change(run, arguments.text, arguments.fields, console)
         else:
             drop_plan(run)
-            console.print(f"Dropped {run.name}.")
+            console.print(f"Dropped: {run.name}")
     except BlueskyError as problem:
         sys.exit(str(problem))
     show_calendar()

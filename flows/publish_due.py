@@ -17,9 +17,14 @@ from pydantic import Field
 from prefect_bluesky.planning import publish_due as publish_what_is_due
 
 
+def _run_name() -> str:
+    # The runs of automations have names such as comical-curassow.
+    return str(flow_run.name) if flow_run.parameters.get("due") else "publish what is overdue"
+
+
 @flow(
     name="publish-due",
-    flow_run_name=lambda: flow_run.name,
+    flow_run_name=_run_name,
     description="Publish planned posts at their time, of all accounts, each exactly once.",
 )
 def publish_due(

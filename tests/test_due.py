@@ -247,7 +247,7 @@ class TestChanges:
         assert alice.texts == ["moved"]
         state = plan.runs[0].state
         assert state is not None
-        assert str(state.message).endswith(", 7 min late.")
+        assert str(state.message).endswith(" 7 min late")
 
 
 UNUSABLE: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -19,6 +19,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import Completed
 
 from prefect_bluesky import sandbox
+from prefect_bluesky.planning import find_plan
 from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -101,18 +102,32 @@ def test_move_gives_another_time_by_key(run: FlowRun, alice: SavedAccount, scrip
         None,
         "Moved to 2027-12-25 08:00 CET.\n",
     )
-    moved = now(run)
-    assert moved.next_scheduled_start_time == datetime(2027, 12, 25, 7, tzinfo=UTC)
+    assert now(run).state_name == "Moved"
+    moved = find_plan(key)
+    assert moved.expected_start_time == datetime(2027, 12, 25, 7, tzinfo=UTC)
     assert moved.name == f"{alice.account.handle} · 25 Dec 08:00 · Merry Christmas"
+    assert (moved.parameters, moved.tags) == (run.parameters, run.tags)
     assert "publish what is due at 2027-12-25 07:00 UTC" in dispatchers()
 
 
-def test_move_into_the_past_says_that_the_post_goes_out_at_once(run: FlowRun, script: Script) -> None:
+def test_a_moved_post_stays_moved_when_its_calendar_is_read_again(
+    run: FlowRun, alice: SavedAccount, script: Script, publish_batch: Flow[Any, Any]
+) -> None:
+    key = f"christmas of {alice.name}"
+    script("move", key, "2027-12-25 08:00")
+    again = run_to_state(publish_batch, items=[alice.item("Merry Christmas", at=CHRISTMAS, key=key)])
+    assert again.message == "1 scheduled"
+    assert find_plan(key).expected_start_time == datetime(2027, 12, 25, 8, tzinfo=UTC)
+
+
+def test_move_into_the_past_says_that_the_post_goes_out_at_once(
+    run: FlowRun, alice: SavedAccount, script: Script
+) -> None:
     _, said = script("move", str(run.id), "2026-01-01 08:00")
     assert said == "2026-01-01 08:00 UTC has passed: the post goes out at once.\n"
     assert "publish what is overdue" in dispatchers()
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run.id, Completed(), force=True)
+        client.delete_flow_run(find_plan(f"christmas of {alice.name}").id)
 
 
 def test_change_gives_another_text_and_other_fields(run: FlowRun, alice: SavedAccount, script: Script) -> None:
@@ -124,7 +139,7 @@ def test_change_gives_another_text_and_other_fields(run: FlowRun, alice: SavedAc
 
 
 def test_drop_cancels_it(run: FlowRun, script: Script) -> None:
-    assert script("drop", str(run.id)) == (None, f"Dropped {run.name}.\n")
+    assert script("drop", str(run.id)) == (None, f"Dropped: {run.name}\n")
     assert now(run).state_name == "Dropped"
 
 
@@ -136,7 +151,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no change": (["change", "RUN"], "change: nothing to change was given."),
     "no time": (["move", "RUN", "soon"], "time: "),
     "an unknown zone": (["move", "RUN", "2027-01-01", "--timezone", "Mars"], "timezone: there is no time zone 'Mars'."),
-    "an unknown run": (["drop", "nothing"], "run: 'nothing': no planned post has such an id or key."),
+    "an unknown run": (["drop", "nothing"], "run: 'nothing': no post that is still planned has such an id or key."),
 }
 
 
@@ -151,7 +166,7 @@ def test_what_is_out_cannot_be_changed(run: FlowRun, script: Script) -> None:
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Completed(), force=True)
     ended, _ = script("drop", str(run.id))
-    assert str(ended).startswith(f"run: {str(run.id)!r}: no planned post")
+    assert str(ended).startswith(f"run: {str(run.id)!r}: no post that is still planned")
 
 
 def test_the_calendar_shows_it(run: FlowRun, alice: SavedAccount, script: Script) -> None:

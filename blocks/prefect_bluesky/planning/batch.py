@@ -23,7 +23,7 @@ from prefect_bluesky.planning.held_runs import HELD
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.saved_accounts import load_many
-from prefect_bluesky.planning.scheduled_runs import PlannedRuns, has_failed, known_runs, run_key, run_matches
+from prefect_bluesky.planning.scheduled_runs import MOVED, PlannedRuns, has_failed, known_runs, run_key, run_matches
 from prefect_bluesky.planning.times import zone_of
 from prefect_bluesky.prefect_api import API_TROUBLE, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost, current_attempt
@@ -183,6 +183,8 @@ class _Batch(Delivery[Account]):
             account.complain(place, "held", run.state.message or "")
         elif run.state.is_completed():
             account.counts["published"] += 1
+        elif run.state.name == MOVED:
+            account.counts["scheduled"] += 1
         elif run.state.is_cancelled():
             account.counts["cancelled"] += 1
         elif has_failed(run.state):

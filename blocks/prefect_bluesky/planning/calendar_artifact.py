@@ -22,7 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect_bluesky.planning.calendar_page import AHEAD, BACK, Entry, State, calendar_page
 from prefect_bluesky.planning.held_runs import HELD, account_of
 from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time
-from prefect_bluesky.prefect_api import api_client, current_flow_run, ignoring_api_trouble, shorten
+from prefect_bluesky.prefect_api import api_client, current_flow_run, ignoring_api_trouble, shorten, standard_time
 
 KEY = "bluesky-calendar"
 
@@ -45,7 +45,8 @@ def show_calendar() -> None:
                 data=calendar_page(entries, planned, now),
                 flow_run_id=run.id if run else None,
             )
-            client.create_artifact(artifact)
+            # Not by the client's method, which sends an event for each version: a script would wait for it and say so.
+            client.request("POST", "/artifacts/", json=artifact.model_dump(mode="json", exclude_unset=True))
 
 
 def _planned(now: datetime) -> FlowRunFilter:
@@ -87,13 +88,17 @@ def _entries(wanted: FlowRunFilter) -> Iterator[Entry]:
 def _entry(run: FlowRun, at: datetime) -> Entry:
     post = run.parameters.get("post")
     text = post.get("text") if isinstance(post, dict) else post
+    message = (run.state.message if run.state and run.state.is_final() else None) or ""
+    if run.state and run.state.is_completed():
+        # Prefect forgets to when a run was moved: it went out by then at the latest.
+        at = min(at, standard_time(run.state.timestamp))
     return Entry(
         at=at,
         account=str(run.parameters.get("channel") or account_of(run) or run.name.removeprefix("publish as ")),
         text=shorten(str(text or run.name)),
         calendar=calendar_of(run) or "",
         state=_state(run),
-        remark=(run.state.message if run.state and run.state.is_final() else None) or "",
+        remark=message.removeprefix("Published "),
     )
 
 

@@ -85,8 +85,8 @@ def calendar_page(entries: Sequence[Entry], planned: int, now: datetime) -> str:
 
 def _table(entries: Sequence[Entry], last: str) -> str:
     rows = [
-        f"| {entry.at.astimezone(UTC):%a %d %b %H:%M} | {entry.account} | {table_cell(escape_markdown(entry.text))} |"
-        f" {table_cell(entry.remark or entry.calendar)} |"
+        f"| {entry.at.astimezone(UTC):%a\N{NO-BREAK SPACE}%d\N{NO-BREAK SPACE}%b\N{NO-BREAK SPACE}%H:%M} |"
+        f" {entry.account} | {escape_markdown(entry.text)} | {table_cell(entry.remark or entry.calendar)} |"
         for entry in entries[:_MOST_ROWS]
     ]
     more = [f"\nAnd {len(entries) - _MOST_ROWS} more."] if len(entries) > _MOST_ROWS else []

@@ -161,8 +161,8 @@ class DueDelivery(Delivery[DueQueue]):
         late = self._clock.now() - item.at
         self.late = max(self.late, late)
         logger().info("Published %s as %s", post.url, queue.name)
-        how_late = f", {_seconds(late)} late" if late > _IS_LATE else ""
-        self._note(item, Completed(message=f"Published {post.url}{how_late}."), "published")
+        how_late = f" {_seconds(late)} late" if late > _IS_LATE else ""
+        self._note(item, Completed(message=f"Published {post.url}{how_late}"), "published")
 
     def held(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
         logger().error("%s is held until the account is fixed: %s", item.run.name, error)
@@ -215,4 +215,6 @@ def set_state(run: FlowRun, state: State[Any]) -> bool:
 
 def _seconds(late: timedelta) -> str:
     seconds = round(late.total_seconds())
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -203,8 +203,11 @@ class _Overdue:
     def publish(self) -> None:
         """Publish what no living run is about to publish, until nothing is overdue."""
         until = self._clock.now() + _PATIENCE
-        while overdue := [run for run in self._read() if run.id not in self._sent]:
+        while True:
             is_served = self._served()
+            overdue = [run for run in self._read() if run.id not in self._sent]
+            if not overdue:
+                return
             if abandoned := [run for run in overdue if not is_served(run)]:
                 self._sent |= {run.id for run in abandoned}
                 self._delivery.send(self._delivery.queues(abandoned, end_unusable=True))
@@ -226,6 +229,7 @@ class _Overdue:
             running = until_answered(lambda: client.read_flow_runs(flow_run_filter=wanted))
         alive = until_answered(lambda: living([run.id for run in running], self._clock.now()))
         minutes: dict[datetime, list[tuple[int, int]]] = {}
+        turn = {run.id: (run.start_time, run.id) for run in running if run.start_time}
         me = run_id()
         is_first = True
         for run in running:
@@ -235,7 +239,7 @@ class _Overdue:
                 share = int(run.parameters.get("part", 0)), int(run.parameters.get("parts", 1))
                 minutes.setdefault(minute_of(datetime.fromisoformat(due)), []).append(share)
             # Of several runs for what is overdue, one publishes.
-            elif run.id < me:
+            elif run.id in turn and me in turn and turn[run.id] < turn[me]:
                 is_first = False
 
         def is_served(run: FlowRun) -> bool:

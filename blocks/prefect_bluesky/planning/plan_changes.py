@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -16,13 +17,21 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Scheduled
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import DROPPED, account_of, tag
-from prefect_bluesky.planning.scheduled_runs import calendar_of, calendar_tag, planned_name, planned_time, run_name_of
+from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.scheduled_runs import (
+    DEPLOYMENT,
+    MOVED,
+    calendar_of,
+    calendar_tag,
+    planned_name,
+    planned_time,
+    run_name_of,
+)
 from prefect_bluesky.planning.times import Time, in_utc, zone_of
 from prefect_bluesky.posts import Post
 from prefect_bluesky.prefect_api import api_client, shorten
@@ -56,7 +65,8 @@ def read_plans(account: str = "", calendar: str = "") -> list[FlowRun]:
             offset=len(found),
         ):
             found += page
-    return sorted(found, key=lambda run: planned_time(run) or datetime.now(UTC))
+    # Posts of one time are planned in the order of their calendar.
+    return sorted(found, key=lambda run: (planned_time(run) or datetime.now(UTC), run.created))
 
 
 def find_plan(reference: str) -> FlowRun:
@@ -72,13 +82,17 @@ def find_plan(reference: str) -> FlowRun:
         if run.parameters.get("key") == reference or str(run.id).startswith(reference.lower())
     ]
     if len(found) != 1:
-        what = f"{len(found)} planned posts have it." if found else "no planned post has such an id or key."
+        what = (
+            f"{len(found)} planned posts have it." if found else "no post that is still planned has such an id or key."
+        )
         raise InvalidInput("run", f"{reference!r}: {what}", "List the planned posts: uv run flows/planned.py list.")
     return found[0]
 
 
 def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     """Move a planned post to another time, and return that time. If the time has passed, the post goes out at once.
+
+    The post gets another run: Prefect shows a run at the time for which the run was first planned, whatever happens.
 
     Args:
         run: the post's run.
@@ -96,12 +110,19 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     if at is None:
         raise InvalidInput("time", "the time is missing.", "Write it as 2026-12-01 08:00.")
     at = at if at.tzinfo else at.replace(tzinfo=zone)
-    _check_still_planned(run)
-    with api_client() as client:
-        name = planned_name(_account(run), _text(run), at)
-        client.update_flow_run(run.id, name=name)
-        client.set_flow_run_state(run.id, Scheduled(scheduled_time=in_utc(at, zone)), force=True)
-    Dispatchers().plan(at)
+    goes_out = max(at, datetime.now(UTC).astimezone(at.tzinfo))
+    dispatchers, planned = Dispatchers(), deployment_id(DEPLOYMENT)
+    # First the old run, as a post that goes out twice is worse than one that a person has to plan again.
+    _end(run, State(type=StateType.CANCELLED, name=MOVED, message=f"Moved to {goes_out:%Y-%m-%d %H:%M %Z}."))
+    schedule_run(
+        planned,
+        run.parameters,
+        key=f"bluesky-moved-{uuid4()}",
+        name=planned_name(_account(run), _text(run), goes_out),
+        at=in_utc(goes_out, zone),
+        tags=run.tags,
+    )
+    dispatchers.plan(goes_out)
     return at
 
 
@@ -133,10 +154,7 @@ def drop_plan(run: FlowRun) -> None:
     Raises:
         InvalidInput: the post has gone out meanwhile.
     """
-    _check_still_planned(run)
-    state: State[Any] = State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post.")
-    with api_client() as client:
-        client.set_flow_run_state(run.id, state, force=True)
+    _end(run, State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post."))
 
 
 def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
@@ -148,6 +166,12 @@ def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
     yield "calendar", calendar_of(run) or ""
     yield "key", str(run.parameters.get("key") or "")
     yield "text", shorten(_text(run))
+
+
+def _end(run: FlowRun, state: State[Any]) -> None:
+    _check_still_planned(run)
+    with api_client() as client:
+        client.set_flow_run_state(run.id, state, force=True)
 
 
 def _check_still_planned(run: FlowRun) -> None:

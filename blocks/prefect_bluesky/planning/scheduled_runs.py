@@ -28,6 +28,9 @@ from prefect_bluesky.prefect_api import api_client, file_name, shorten, standard
 
 DEPLOYMENT = "publish/planned"
 
+MOVED = "Moved"
+"""The name of the final state of a run whose post has got another run, at another time."""
+
 _CALENDAR = "bluesky.calendar."
 _PAGE = 200
 
