@@ -39,9 +39,8 @@ def _list(account: str, calendar: str, console: Console) -> None:
     for run in runs:
         about = dict(describe(run))
         when = about["planned for"].removesuffix(" UTC")
-        table.add_row(
-            str(run.id)[:_ID_CHARACTERS], when, about["account"], escape(about["text"]), escape(about["calendar"])
-        )
+        others = map(escape, (about["text"], about["key"], about["calendar"]))
+        table.add_row(str(run.id)[:_ID_CHARACTERS], when, about["account"], *others)
     console.print(table)
 
 
