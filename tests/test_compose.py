@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from prefect_bluesky.channels import MastodonCredentials
 from tests import mastodon_server
 from tests.mastodon_server import MastodonServer
-from tests.support import Pds, block, run_to_state, runs_of, texts
+from tests.support import Pds, block, planned_deployments, run_to_state, runs_of, texts
 from tests.worker import Worker, run_in
 from tests.world import wait_for
 
@@ -126,8 +126,8 @@ def test_a_killed_run_that_is_resumed_publishes_what_is_missing_and_nothing_twic
     assert team.posts == ON_BLUESKY
 
 
-def test_a_later_variant_gets_a_separate_run(compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team) -> None:
-    deployments = {name: deploy(flow, name) for name, flow in (("publish", publish), ("publish-variant", variant()))}
+def test_a_later_variant_gets_a_separate_run(compose: Flow[Any, Any], team: Team) -> None:
+    deployments = {"planned": planned_deployments()[0], "publish-variant": deploy(variant(), "publish-variant")}
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
     parameters = {"idea": IDEA, "channels": team.channels, "review": False, "count": 2, "start": start}
     state = run_to_state(compose, **parameters)
@@ -142,10 +142,8 @@ def test_a_later_variant_gets_a_separate_run(compose: Flow[Any, Any], publish: F
 
 
 @pytest.mark.slow
-def test_a_retried_run_leaves_scheduled_variants_to_their_runs(
-    compose: Flow[Any, Any], publish: Flow[Any, Any], team: Team
-) -> None:
-    deploy(publish, "publish")
+def test_a_retried_run_leaves_scheduled_variants_to_their_runs(compose: Flow[Any, Any], team: Team) -> None:
+    planned_deployments()
     deployment = deploy(variant(), "publish-variant")
     start = datetime.now(UTC) + timedelta(days=2)
     channels = (*team.channels, "mastodon-credentials/nobody")

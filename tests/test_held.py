@@ -23,7 +23,16 @@ from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_p
 from prefect_bluesky.planning.held_runs import drop, find_held_run, read_held_runs
 from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests import warm
-from tests.support import LOGIN, WRITE, block, counted, forget_processes_memory, run_deployed, saved_block
+from tests.support import (
+    LOGIN,
+    WRITE,
+    block,
+    counted,
+    forget_processes_memory,
+    planned_deployments,
+    run_deployed,
+    saved_block,
+)
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -479,7 +488,7 @@ class TestTheCommand:
         assert (again.returncode, "no held run has such an id" in again.stderr) == (1, True)
 
     def test_a_script_holds_where_it_is_asked_to_and_says_how_to_drop(
-        self, stopped: Stopped, publish: Any, publish_held: Any, prefect_api: str
+        self, stopped: Stopped, publish_held: Any, prefect_api: str
     ) -> None:
         environment = {
             "prefect_api": prefect_api,
@@ -487,8 +496,7 @@ class TestTheCommand:
             "BLUESKY_APP_PASSWORD": stopped.account.app_password,
             "BLUESKY_SERVICE_URL": stopped.pds.url,
         }
-        with get_client(sync_client=True) as client:
-            client.create_deployment(client.create_flow(publish), "publish", paused=True)
+        planned_deployments()
         done = self.run("flows/publish.py", "later, please", "--hold", **environment)
         (run,) = read_held_runs(stopped.account.handle)
         assert (done.returncode, f"flows/held.py drop {run.id}" in done.stderr) == (1, True)
