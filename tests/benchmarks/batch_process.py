@@ -59,9 +59,9 @@ def bare(work: dict[str, Any]) -> None:
             for request in account:
                 send(request)
 
-        start = time.perf_counter()
+        began, start = time.time(), time.perf_counter()
         list(threads.map(serve, work["accounts"]))
-        _say(time.perf_counter() - start)
+        _say(time.perf_counter() - start, began=began)
 
 
 def _say(seconds: float, **others: Any) -> None:

@@ -46,11 +46,11 @@ class Stage:
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))
-        server = PrefectServer(self.home, stack.enter_context(postgresql()))
-        stack.callback(server.kill)
-        server.start()
-        self.api_url = server.url
-        stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+        self.server = PrefectServer(self.home, stack.enter_context(postgresql()))
+        stack.callback(self.server.kill)
+        self.server.start()
+        self.api_url = self.server.url
+        stack.enter_context(temporary_settings({PREFECT_API_URL: self.api_url}))
 
     def block(self, account: Account, *, url: str | None = None) -> BlueskyCredentials:
         """The block of an account: with its session in AWS, or, at another URL than the PDS's own, in Prefect."""
