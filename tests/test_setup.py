@@ -115,6 +115,22 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
     assert differences(setup) == []
 
 
+def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World, setup: dict[str, Any]) -> None:
+    with get_client(sync_client=True) as client:
+        client.create_work_queue("slow", work_pool_name="bluesky")
+        deployment = client.read_deployment_by_name("publish-due/publish-due")
+        client.update_deployment(deployment.id, DeploymentUpdate(work_queue_name="slow"))
+        assert differences(setup) == ["the deployment publish-due/publish-due: work queue is slow, not default"]
+        client.delete_work_pool("bluesky")
+        found = differences(setup)
+        assert found[0] == "the work pool bluesky is missing"
+        assert "the deployment publish-due/publish-due: work pool is None, not bluesky" in found
+        assert not [line for line in found if "publish/planned" in line]
+        assert "Set up." in server.set_up()
+        assert [pool.type for pool in client.read_work_pools()] == ["bluesky"]
+    assert differences(setup) == []
+
+
 @pytest.mark.parametrize(
     ("notify", "said"),
     [

@@ -216,8 +216,9 @@ class DueStage(Stage):
             # Asking the server again and again would be what it is measured at.
             time.sleep(1)
             table = processes()
+            # A worker and the process that forks its runs.
             return (
-                not any(len(below([worker.pid], table)) > 1 for worker in self.workers)
+                not any(len(below([worker.pid], table)) > 2 for worker in self.workers)
                 and not self.runs(self.planned, StateType.SCHEDULED, limit=1)
                 and not self.runs(self.due, StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, limit=1)
             )

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 class ServerClock:
     """The server's clock, counted on from a time that the server has stated.
 
+    The server states a time a little before its answer comes. So this clock is slow by that much, and never fast.
+
     Args:
         stated: the time in an answer of the server.
-        answered_at: this process's `time.monotonic()` when the answer came, in seconds. As the server stated the time
-            a little earlier, this clock is slow by that much, and never fast.
+        answered_at: this process's `time.monotonic()` when the answer came, in seconds.
 
     Example:
         >>> from datetime import UTC
@@ -22,6 +23,11 @@ class ServerClock:
 
     def __init__(self, stated: datetime, answered_at: float) -> None:
         self._stated, self._answered_at = stated, answered_at
+
+    def correct(self, stated: datetime, answered_at: float) -> None:
+        """Learn from another answer of the server, which may have come faster."""
+        if self._answered_at + (stated - self._stated).total_seconds() > answered_at:
+            self._stated, self._answered_at = stated, answered_at
 
     def now(self) -> datetime:
         """Return the server's time."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
 
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.prefect_api import api_client
 
 DEPLOYMENT = "publish-due/publish-due"
 
@@ -36,7 +39,11 @@ class Dispatchers:
             self.start(f"{KEY}-now-{uuid4()}")
         elif has_ended(self._start(minute, key_of(minute))):
             # The minute's run has ended, and this post came later, for the same minute.
-            self._start(minute, f"{key_of(minute)}-{uuid4()}")
+            self.replace(minute)
+
+    def replace(self, minute: datetime) -> None:
+        """Have a minute published by another run, as its first has died."""
+        self._start(minute, f"{key_of(minute)}-{uuid4()}")
 
     def start(self, key: str) -> FlowRun:
         """Start a run now that publishes what is overdue."""
@@ -53,6 +60,13 @@ KEY = "bluesky-due"
 def key_of(minute: datetime) -> str:
     """Return the idempotency key of a minute's run."""
     return f"{KEY}-{minute:%Y-%m-%dT%H:%M}"
+
+
+def runs_of_minutes(minutes: Iterable[datetime]) -> list[FlowRun]:
+    """Return the runs that were first made for some minutes."""
+    keys = FlowRunFilterIdempotencyKey(any_=list(map(key_of, minutes)))
+    with api_client() as client:
+        return client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=keys))
 
 
 def name_of(minute: datetime) -> str:

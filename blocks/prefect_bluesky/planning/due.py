@@ -117,6 +117,11 @@ class DueDelivery(Delivery[DueQueue]):
         ]
         return queue.due[0].credentials.prepare_many(posts)
 
+    def reserve(self, queues: Sequence[DueQueue]) -> None:
+        """Take the points ahead that the writes of accounts cost that are ready."""
+        done = [queue.ready for queue in queues if queue.ready is not None and queue.ready.done()]
+        PreparedPosts.reserve(filter(None, (each.result() for each in done if each.exception() is None)))
+
     def send(self, queues: Sequence[DueQueue]) -> None:
         """Publish what is due, and set the states of its runs."""
         with self._lock:

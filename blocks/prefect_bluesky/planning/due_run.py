@@ -27,7 +27,7 @@ from prefect.states import Cancelled
 
 from prefect_bluesky.planning import dispatchers
 from prefect_bluesky.planning.calendar_artifact import show_calendar
-from prefect_bluesky.planning.dispatchers import key_of, minute_of, name_of
+from prefect_bluesky.planning.dispatchers import LEAD, Dispatchers, key_of, minute_of, name_of, runs_of_minutes
 from prefect_bluesky.planning.due import DueDelivery, DueQueue
 from prefect_bluesky.planning.due_posts import account_of_run, read_planned
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
@@ -48,7 +48,8 @@ _TAKE_OVER = timedelta(seconds=20)
 _PATIENCE = timedelta(minutes=1)
 """How long a run waits for a living run to finish what is overdue. Beyond it, an automation hears of its death."""
 
-_BETWEEN_LOOKS = 2.0
+_BETWEEN_LOOKS = 3.0
+"""Seconds. A look at a thousand runs costs Prefect's server seconds of CPU."""
 
 
 def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> State[Any]:
@@ -66,6 +67,7 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
         delivery = DueDelivery(sign.clock, at_once)
         if due is None:
             _Overdue(planned, own, sign, delivery).publish()
+            _replace_dead(planned, sign)
         else:
             _Minute(planned, own, sign, delivery, minute_of(due), Share(parts, {part})).publish()
         sign.progress = 100.0
@@ -73,6 +75,26 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
         if part == 0:
             show_calendar()
         return ended
+
+
+def _replace_dead(planned: UUID, sign: SignOfLife) -> None:
+    """Start a run for each minute that comes soon, if the one that was to publish it has begun and died.
+
+    A worker that starts anew starts such a run, so its own death need not make a post late.
+    """
+    now = sign.clock.now()
+    soon = read_planned(planned, after=now, before=now + LEAD)
+    minutes = {minute_of(at) for run in soon if (at := planned_time(run))}
+    if not minutes:
+        return
+    runs = runs_of_minutes(minutes)
+    alive = until_answered(lambda: living([run.id for run in runs], sign.clock.now()))
+    # Those that are yet to begin give no sign either.
+    taken = {run.parameters["due"] for run in runs if run.id in alive or not (run.state and run.state.is_running())}
+    for run in runs:
+        if run.parameters["due"] not in taken:
+            taken.add(run.parameters["due"])
+            Dispatchers().replace(minute_of(datetime.fromisoformat(run.parameters["due"])))
 
 
 class _Minute:
@@ -92,7 +114,9 @@ class _Minute:
     def publish(self) -> None:
         """Publish each post at its time, until none is left."""
         leads = self._share.parts == 1
+        began = time.monotonic()
         runs = self._read()
+        self._look_takes = timedelta(seconds=time.monotonic() - began)
         if leads:
             self._divide(runs)
         self._make_ready(runs, end_unusable=False)
@@ -104,7 +128,10 @@ class _Minute:
             while self._queues or self._look_again():
                 at = min(queue.at for queue in self._queues)
                 self._clock.wait_until(at - max(_LAST_LOOK, 2 * self._look_takes))
+                began = time.monotonic()
                 self._look_again()
+                self._delivery.reserve([queue for queue in self._queues if queue.at == at])
+                self._look_takes = timedelta(seconds=time.monotonic() - began)
                 self._clock.wait_until(at)
                 now = self._clock.now()
                 due = [queue for queue in self._queues if queue.at <= now]
@@ -116,10 +143,8 @@ class _Minute:
         self._care_for_helpers()
 
     def _read(self) -> list[FlowRun]:
-        began = time.monotonic()
         last = self._minute + _A_MINUTE - timedelta(microseconds=1)
         runs = read_planned(self._planned, after=self._minute, before=last)
-        self._look_takes = timedelta(seconds=time.monotonic() - began)
         return [run for run in runs if run.id not in self._sent]
 
     def _make_ready(self, runs: Iterable[FlowRun], *, end_unusable: bool) -> None:

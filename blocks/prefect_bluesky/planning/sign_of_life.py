@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from uuid import UUID
 
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterId, ArtifactFilterKey
 
 from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client, standard_time, until_answered
@@ -43,12 +43,13 @@ class SignOfLife:
         self._artifact = artifact
 
     def give(self) -> None:
-        """Give the sign now. A server that does not answer does not get one."""
-        try:
-            with api_client() as client:
-                client.update_artifact(self._artifact, ArtifactUpdate(data=self.progress))
-        except API_TROUBLE:
-            pass  # the server is down, so no other run can look for the sign either
+        """Give the sign now, and set the clock by the answer. A server that does not answer does not get one."""
+        # If the server is down, no other run can look for the sign either.
+        with suppress(*API_TROUBLE), api_client() as client:
+            client.update_artifact(self._artifact, ArtifactUpdate(data=self.progress))
+            wanted = ArtifactFilter(id=ArtifactFilterId(any_=[self._artifact]))
+            for sign in client.read_artifacts(artifact_filter=wanted):
+                self.clock.correct(standard_time(sign.updated), time.monotonic())
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def sign_of_life(flow_run: UUID, description: str) -> Iterator[SignOfLife]:
     wanted = ArtifactCreate(key=KEY, type="progress", description=description, data=0.0, flow_run_id=flow_run)
     with api_client() as client:
         made = until_answered(lambda: client.create_artifact(wanted))
-    sign = SignOfLife(made.id, ServerClock(standard_time(made.created), time.monotonic()))
+        sign = SignOfLife(made.id, ServerClock(standard_time(made.created), time.monotonic()))
     ended = Event()
 
     def give_signs() -> None:

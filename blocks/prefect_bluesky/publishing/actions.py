@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict
+from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -21,7 +22,7 @@ from prefect_bluesky.protocol import (
 )
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
-from prefect_bluesky.publishing.commits import WRITE, Outcome, send
+from prefect_bluesky.publishing.commits import Outcome, send
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -64,32 +65,45 @@ def prepare_many(
 
 
 class PreparedPosts:
-    """Posts of one account, to be sent together when their time has come."""
+    """Posts of one account, to be sent together when their time has come.
+
+    Attributes:
+        account: the account.
+        purse: the points that are taken ahead for their writes.
+        points: what their writes cost; known once they are loaded.
+    """
 
     def __init__(self, account: SessionStatus, auth: BearerAuth, publications: Sequence[Publication]) -> None:
         self.account = account
         self._auth = auth
         self._publications = publications
-        self._purse = budget.Purse(account)
+        self.purse = budget.Purse(account)
+        self.points = 0
 
     def load(self) -> None:
-        """Load and upload what the posts attach, and reserve the points that their writes cost.
-
-        What cannot be loaded or reserved now is tried again by `send`, which returns the error.
-        """
+        """Load and upload what the posts attach. What cannot be loaded is tried again by `send`."""
         writes = 0
         for publication in self._publications:
             with suppress(BlueskyError):
                 writes += len(publication.prepare_records())
-        with suppress(BudgetSpent):
-            self._purse.reserve(writes * budget.CREATE, method=WRITE)
+        self.points = writes * budget.CREATE
+
+    @staticmethod
+    def reserve(prepared: Iterable[PreparedPosts]) -> None:
+        """Take the points ahead that loaded posts of many accounts cost. What cannot be taken is taken by `send`."""
+        purses: defaultdict[int, list[budget.Purse]] = defaultdict(list)
+        for each in prepared:
+            purses[each.points].append(each.purse)
+        for points, some in purses.items():
+            if points:
+                budget.reserve_together(some, points)
 
     def send(self) -> list[Outcome]:
         """Publish each post exactly once; the outcomes, in the order of the posts."""
         unique: dict[str, Publication] = {}
         for publication in self._publications:
             unique.setdefault(publication.rkeys[0], publication)
-        sent = send(list(unique.values()), self.account, self._auth, self._purse)
+        sent = send(list(unique.values()), self.account, self._auth, self.purse)
         outcomes = dict(zip(unique, sent, strict=True))
         for outcome in outcomes.values():
             if isinstance(outcome, PublishedPost):
