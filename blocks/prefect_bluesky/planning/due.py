@@ -38,15 +38,27 @@ class DueQueue(AccountQueue[DuePost]):
     Attributes:
         at: that time.
         ready: what will be the posts as they are sent, or None if they could not be made ready ahead.
+        sent: the posts as they were sent last.
     """
 
     at: datetime = field(kw_only=True)
     ready: Future[PreparedPosts | None] | None = None
+    sent: PreparedPosts | None = None
 
     @property
     def is_ready(self) -> bool:
         """Return whether nothing has to be waited for."""
         return self.ready is None or self.ready.done()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a post: its run's state, and if it is out, the post as it was sent."""
+
+    item: DuePost
+    state: State[Any]
+    prepared: PreparedPosts | None = None
+    post: PublishedPost | None = None
 
 
 class DueDelivery(Delivery[DueQueue]):
@@ -67,7 +79,7 @@ class DueDelivery(Delivery[DueQueue]):
         self._at_once = at_once
         self._lock = Lock()
         self._unserved: set[int] = set()
-        self._outcomes: list[tuple[DuePost, State[Any]]] = []
+        self._outcomes: list[_Outcome] = []
         self._known: dict[UUID, DuePost] = {}
         self._preparer = ThreadPoolExecutor(at_once, "bluesky-prepare")
         self._settler = ThreadPoolExecutor(_AT_ONCE_SETTLED, "bluesky-settle")
@@ -145,8 +157,8 @@ class DueDelivery(Delivery[DueQueue]):
         def send() -> list[PublishedPost | BlueskyError]:
             # What was made ready is sent once: another attempt has to look for the posts first.
             ready, queue.ready = queue.ready, None
-            prepared = ready.result() if ready else None
-            return (prepared or self._made_ready(queue, is_first=False)).send()
+            queue.sent = (ready.result() if ready else None) or self._made_ready(queue, is_first=False)
+            return queue.sent.send()
 
         try:
             return self.deliver(queue, send)
@@ -159,40 +171,43 @@ class DueDelivery(Delivery[DueQueue]):
             if self._unserved:
                 return
             outcomes, self._outcomes = self._outcomes, []
-        for item, state in outcomes:
-            self._settling.append(self._settler.submit(copy_context().run, self._settle, item, state))
+        for each in outcomes:
+            self._settling.append(self._settler.submit(copy_context().run, self._settle, each))
 
     def published(self, queue: DueQueue, item: DuePost, post: PublishedPost) -> None:
         late = self._clock.now() - item.at
         self.late = max(self.late, late)
-        logger().info("Published %s as %s", post.url, queue.name)
         how_late = f" {_seconds(late)} late" if late > _IS_LATE else ""
-        self._note(item, Completed(message=f"Published {post.url}{how_late}"), "published")
+        self._note(_Outcome(item, Completed(message=f"Published {post.url}{how_late}"), queue.sent, post), "published")
 
     def held(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
-        logger().error("%s is held until the account is fixed: %s", item.run.name, error)
-        self._note(item, held_state(error), "held")
+        self._note(_Outcome(item, held_state(error)), "held")
 
     def failed(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
-        logger().error("%s failed: %s", item.run.name, error)
-        self._note(item, Failed(message=str(error), data=error), "failed")
+        self._note(_Outcome(item, Failed(message=str(error), data=error)), "failed")
 
     def give_up(self, queue: DueQueue, what: str) -> None:
         for item in queue.due:
-            self._note(item, held_because(what), "held")
+            self._note(_Outcome(item, held_because(what)), "held")
         queue.due = []
 
-    def _note(self, item: DuePost, state: State[Any], count: str) -> None:
+    def _note(self, outcome: _Outcome, count: str) -> None:
         with self._lock:
             self.counts[count] += 1
-            self._outcomes.append((item, state))
+            self._outcomes.append(outcome)
 
     def _end_unusable(self, run: FlowRun, state: State[Any]) -> None:
         logger().error("%s: %s", run.name, state.message)
         self.counts["held" if state.name == HELD else "failed"] += 1
         set_state(run, state)
 
-    def _settle(self, item: DuePost, state: State[Any]) -> None:
+    def _settle(self, outcome: _Outcome) -> None:
+        item, state = outcome.item, outcome.state
+        # Logs and events too take time that others may be waiting for.
+        log = logger()
+        (log.info if state.is_completed() else log.error)("%s: %s. %s", item.run.name, state.name, state.message)
+        if outcome.prepared and outcome.post:
+            outcome.prepared.tell(outcome.post)
         if state.name == HELD:
             tags = [*without_account(item.run.tags), *tags_of(item.credentials)]
             with api_client() as client:

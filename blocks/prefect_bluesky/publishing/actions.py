@@ -43,7 +43,12 @@ def publish(given: Publishable, key: str | None, authenticator: Authenticator) -
 def publish_many(given: Sequence[tuple[Publishable, str | None]], authenticator: Authenticator) -> list[Outcome]:
     """Publish posts, each exactly once, in as few commits as hold them; see `BlueskyCredentials.publish_many`."""
     attempt = current_attempt()
-    return prepare_many([(post, key, attempt) for post, key in given], authenticator).send()
+    prepared = prepare_many([(post, key, attempt) for post, key in given], authenticator)
+    outcomes = prepared.send()
+    # The same post may be there twice.
+    for post in {each.uri: each for each in outcomes if isinstance(each, PublishedPost)}.values():
+        prepared.tell(post)
+    return outcomes
 
 
 def prepare_many(
@@ -98,16 +103,17 @@ class PreparedPosts:
             if points:
                 budget.reserve_together(some, points)
 
+    def tell(self, post: PublishedPost) -> None:
+        """Tell Prefect that a post is out."""
+        events.emit(events.POST_PUBLISHED, self.account, uri=post.uri, cid=post.cid)
+
     def send(self) -> list[Outcome]:
-        """Publish each post exactly once; the outcomes, in the order of the posts."""
+        """Publish each post exactly once; the outcomes, in the order of the posts. Whoever sends has to `tell`."""
         unique: dict[str, Publication] = {}
         for publication in self._publications:
             unique.setdefault(publication.rkeys[0], publication)
         sent = send(list(unique.values()), self.account, self._auth, self.purse)
         outcomes = dict(zip(unique, sent, strict=True))
-        for outcome in outcomes.values():
-            if isinstance(outcome, PublishedPost):
-                events.emit(events.POST_PUBLISHED, self.account, uri=outcome.uri, cid=outcome.cid)
         return [
             outcomes[each.rkeys[0]] if each.post == unique[each.rkeys[0]].post else KeyConflict(each.uri)
             for each in self._publications
