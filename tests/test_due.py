@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelled, Scheduled
+from prefect.states import Cancelled, Running, Scheduled
 
 from prefect_bluesky import sandbox
 from prefect_bluesky.planning.sign_of_life import living
@@ -314,6 +314,16 @@ class TestTwoAtOnce:
             wait_for(lambda: len(writes) > before, "the first attempt")
             plan.publish_overdue()
         assert alice.texts == ["once"]
+
+    def test_a_run_that_died_before_its_minute_is_replaced(self, plan: Plan, alice: SavedAccount) -> None:
+        plan.plan(alice.item("Hello", at=soon(20)))
+        (dead,) = plan.dispatchers
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(dead.id, Running(), force=True)
+        plan.publish_overdue()
+        (new,) = (run for run in plan.dispatchers if run.id != dead.id and run.parameters.get("due"))
+        plan.publish(new)
+        assert alice.texts == ["Hello"]
 
     def test_parts_whose_runs_do_not_begin_are_taken_over(
         self, plan: Plan, monkeypatch: pytest.MonkeyPatch, pds: sandbox.Sandbox

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import AwaitingRetry, Cancelled
 
 from prefect_bluesky.planning.sign_of_life import living
 from tests.pds.server import RealPds
@@ -73,6 +74,18 @@ def test_a_worker_publishes_at_the_time(there: World, real_pds: RealPds) -> None
     assert calendar.texts == [["On time"]] * ACCOUNTS
     messages = [run.state and run.state.message for run in there.runs(calendar.runs)]
     assert not [message for message in messages if "late" in str(message)]
+    there.kill_workers()
+
+
+def test_what_a_person_retries_in_the_ui_goes_out(there: World, real_pds: RealPds) -> None:
+    there.start_worker()
+    calendar = Calendar(real_pds, datetime.now(UTC) + timedelta(days=1))
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(calendar.runs[0], Cancelled(), force=True)
+        # The state that the button gives a run.
+        client.set_flow_run_state(calendar.runs[0], AwaitingRetry(), force=True)
+    assert there.ended(calendar.runs[:1]) == ["Completed"]
+    assert calendar.texts.count(["On time"]) == 1
     there.kill_workers()
 
 

@@ -140,6 +140,37 @@ def test_all_processes_share_it(prefect_api: str) -> None:
             worker.close()
 
 
+def active_slots(of: SessionStatus) -> int:
+    """The points of an account that Prefect counts as taken."""
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(f"bluesky-points-{of.did}").active_slots
+
+
+def test_points_of_many_accounts_are_taken_together(prefect_api: str) -> None:
+    accounts = [account() for _ in range(3)]
+    for each in accounts:
+        spend(each, 30)
+    purses = [budget.Purse(each) for each in accounts]
+    budget.reserve_together(purses, 300)
+    taken = [active_slots(each) for each in accounts]
+    assert all(300 < each <= 330 for each in taken)
+    for purse in purses:
+        purse.spend(300, method=WRITE)
+    # They were taken already.
+    assert all(after <= before for before, after in zip(taken, map(active_slots, accounts), strict=True))
+
+
+def test_what_cannot_be_taken_together_is_taken_when_it_is_spent(prefect_api: str) -> None:
+    spent, new = account(), account()
+    spend_much(spent)
+    purses = [budget.Purse(each) for each in (spent, new)]
+    budget.reserve_together(purses, 300)
+    with pytest.raises(BudgetSpent):
+        purses[0].spend(300, method=WRITE)
+    purses[1].spend(300, method=WRITE)
+    assert active_slots(new) == 300
+
+
 def test_where_the_api_fails_the_work_goes_on(prefect_api: str, caplog: pytest.LogCaptureFixture) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         spend(account(), 3)
