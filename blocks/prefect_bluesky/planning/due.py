@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -129,10 +130,13 @@ class DueDelivery(Delivery[DueQueue]):
         ]
         return queue.due[0].credentials.prepare_many(posts)
 
-    def reserve(self, queues: Sequence[DueQueue]) -> None:
-        """Take the points ahead that the writes of accounts cost that are ready."""
-        done = [queue.ready for queue in queues if queue.ready is not None and queue.ready.done()]
-        PreparedPosts.reserve(filter(None, (each.result() for each in done if each.exception() is None)))
+    def reserve(self, queues: Sequence[DueQueue], until: datetime) -> None:
+        """Wait until accounts are ready, but no longer than a time, and take the points ahead that they will spend."""
+        deadline = self._clock.monotonic(until)
+        coming = [queue.ready for queue in queues if queue.ready is not None]
+        done, _ = wait(coming, max(0.0, deadline - time.monotonic()))
+        ready = filter(None, (each.result() for each in done if each.exception() is None))
+        PreparedPosts.reserve(ready, lambda: time.monotonic() < deadline)
 
     def send(self, queues: Sequence[DueQueue]) -> None:
         """Publish what is due, and set the states of its runs."""

@@ -45,6 +45,9 @@ _LAST_LOOK = timedelta(seconds=1)
 _TAKE_OVER = timedelta(seconds=20)
 """How long before the minute parts are taken over whose runs have not begun."""
 
+_LAST_RESERVE = timedelta(seconds=5)
+"""How long before the minute no more points are taken ahead."""
+
 _PATIENCE = timedelta(minutes=1)
 """How long a run waits for a living run to finish what is overdue. Beyond it, an automation hears of its death."""
 
@@ -123,6 +126,7 @@ class _Minute:
         if self._helpers:
             self._clock.wait_until(self._minute - _TAKE_OVER)
             self._take_over(self._missing_helpers())
+        self._delivery.reserve(self._queues, self._minute - _LAST_RESERVE)
         with ThreadPoolExecutor() as threads:
             under_way: list[Future[None]] = []
             while self._queues or self._look_again():
@@ -130,7 +134,6 @@ class _Minute:
                 self._clock.wait_until(at - max(_LAST_LOOK, 2 * self._look_takes))
                 began = time.monotonic()
                 self._look_again()
-                self._delivery.reserve([queue for queue in self._queues if queue.at == at])
                 self._look_takes = timedelta(seconds=time.monotonic() - began)
                 self._clock.wait_until(at)
                 now = self._clock.now()

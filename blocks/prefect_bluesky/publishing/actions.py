@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.errors import BlueskyError, InvalidInput, KeyConflict
+from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -22,7 +22,7 @@ from prefect_bluesky.protocol import (
 )
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
-from prefect_bluesky.publishing.commits import Outcome, send
+from prefect_bluesky.publishing.commits import WRITE, Outcome, send
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -94,14 +94,19 @@ class PreparedPosts:
         self.points = writes * budget.CREATE
 
     @staticmethod
-    def reserve(prepared: Iterable[PreparedPosts]) -> None:
-        """Take the points ahead that loaded posts of many accounts cost. What cannot be taken is taken by `send`."""
+    def reserve(prepared: Iterable[PreparedPosts], is_time: Callable[[], bool]) -> None:
+        """Take the points ahead that loaded posts of many accounts cost, as long as there is time.
+
+        What cannot be taken now is taken by `send`, which returns the error.
+        """
         purses: defaultdict[int, list[budget.Purse]] = defaultdict(list)
         for each in prepared:
             purses[each.points].append(each.purse)
         for points, some in purses.items():
-            if points:
-                budget.reserve_together(some, points)
+            for purse in budget.reserve_together(some, points) if points else []:
+                if is_time():
+                    with suppress(BudgetSpent):
+                        purse.reserve(points, method=WRITE)
 
     def tell(self, post: PublishedPost) -> None:
         """Tell Prefect that a post is out."""
