@@ -129,7 +129,7 @@ class _Minute:
         self._delivery.reserve(self._queues, self._minute - _LAST_RESERVE)
         with ThreadPoolExecutor() as threads:
             under_way: list[Future[None]] = []
-            while self._queues or self._look_again():
+            while self._queues or self._is_more_planned(under_way):
                 at = min(queue.at for queue in self._queues)
                 self._clock.wait_until(at - max(_LAST_LOOK, 2 * self._look_takes))
                 began = time.monotonic()
@@ -141,9 +141,13 @@ class _Minute:
                 self._queues = [queue for queue in self._queues if queue.at > now]
                 self._sent |= {post.run.id for queue in due for post in queue.due}
                 under_way.append(threads.submit(copy_context().run, self._delivery.send, due))
-            for each in under_way:
-                each.result()
         self._care_for_helpers()
+
+    def _is_more_planned(self, under_way: list[Future[None]]) -> bool:
+        """Wait until all is sent, and return whether a person has planned more for the minute meanwhile."""
+        while under_way:
+            under_way.pop().result()
+        return self._look_again()
 
     def _read(self) -> list[FlowRun]:
         last = self._minute + _A_MINUTE - timedelta(microseconds=1)
