@@ -22,7 +22,7 @@ from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.due_posts import DuePost, due_posts
 from prefect_bluesky.planning.held_runs import HELD, held_because, held_state, tags_of, tell_held, without_account
-from prefect_bluesky.prefect_api import api_client, logger, until_answered
+from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, until_answered
 from prefect_bluesky.publishing import PreparedPosts, PublishedPost, attempt_for
 
 _AT_ONCE_SETTLED = 4
@@ -212,11 +212,13 @@ class DueDelivery(Delivery[DueQueue]):
         (log.info if state.is_completed() else log.error)("%s: %s. %s", item.run.name, state.name, state.message)
         if outcome.prepared and outcome.post:
             outcome.prepared.tell(outcome.post)
-        if state.name == HELD:
-            tags = [*without_account(item.run.tags), *tags_of(item.credentials)]
-            with api_client() as client:
-                until_answered(lambda: client.update_flow_run(item.run.id, tags=tags))
-        if set_state(item.run, state) and state.name == HELD and isinstance(state.data, BlueskyError):
+        if not set_state(item.run, state) or state.name != HELD:
+            return
+        tags = [*without_account(item.run.tags), *tags_of(item.credentials)]
+        # Without the tags the run is still found, but not by its account.
+        with ignoring_api_trouble(f"{item.run.name} could not be tagged"), api_client() as client:
+            client.update_flow_run(item.run.id, tags=tags)
+        if isinstance(state.data, BlueskyError):
             tell_held(state.data, item.credentials)
 
 
