@@ -21,13 +21,20 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_bluesky.planning.calendar_page import AHEAD, BACK, Entry, State, calendar_page
 from prefect_bluesky.planning.held_runs import HELD, account_of
-from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time
-from prefect_bluesky.prefect_api import api_client, current_flow_run, ignoring_api_trouble, shorten, standard_time
+from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time, text_of
+from prefect_bluesky.prefect_api import (
+    api_client,
+    current_flow_run,
+    ignoring_api_trouble,
+    read_runs,
+    shorten,
+    standard_time,
+)
 
 KEY = "bluesky-calendar"
 
 _FLOWS = FlowFilter(name=FlowFilterName(any_=["publish", "publish-variant"]))
-_PAGE, _MOST_PAGES = 200, 5
+_MOST = 1000
 
 
 def show_calendar() -> None:
@@ -69,25 +76,12 @@ def _held() -> FlowRunFilter:
 
 def _entries(wanted: FlowRunFilter) -> Iterator[Entry]:
     """Yield the posts of runs, at most a thousand: reading a run costs the server 2 ms of CPU."""
-    with api_client() as client:
-        for number in range(_MOST_PAGES):
-            page = client.read_flow_runs(
-                flow_filter=_FLOWS,
-                flow_run_filter=wanted,
-                sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
-                limit=_PAGE,
-                offset=number * _PAGE,
-            )
-            for run in page:
-                if (at := planned_time(run)) and not run.parameters.get("dry_run"):
-                    yield _entry(run, at)
-            if len(page) < _PAGE:
-                return
+    for run in read_runs(wanted, of=_FLOWS, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, most=_MOST):
+        if (at := planned_time(run)) and not run.parameters.get("dry_run"):
+            yield _entry(run, at)
 
 
 def _entry(run: FlowRun, at: datetime) -> Entry:
-    post = run.parameters.get("post")
-    text = post.get("text") if isinstance(post, dict) else post
     message = (run.state.message if run.state and run.state.is_final() else None) or ""
     if run.state and run.state.is_completed():
         # Prefect forgets to when a run was moved: it went out by then at the latest.
@@ -95,7 +89,7 @@ def _entry(run: FlowRun, at: datetime) -> Entry:
     return Entry(
         at=at,
         account=str(run.parameters.get("channel") or account_of(run) or run.name.removeprefix("publish as ")),
-        text=shorten(str(text or run.name)),
+        text=shorten(text_of(run) or run.name),
         calendar=calendar_of(run) or "",
         state=_state(run),
         remark=message.removeprefix("Published "),

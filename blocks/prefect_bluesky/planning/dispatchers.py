@@ -36,8 +36,8 @@ class Dispatchers:
             return
         self._planned.add(minute)
         if at <= now:
-            self.start(f"{KEY}-now-{uuid4()}")
-        elif has_ended(self._start(minute, key_of(minute))):
+            self.start()
+        elif (state := self._start(minute, key_of(minute)).state) and state.is_final():
             # The minute's run has ended, and this post came later, for the same minute.
             self.replace(minute)
 
@@ -45,21 +45,31 @@ class Dispatchers:
         """Have a minute published by another run, as its first has died."""
         self._start(minute, f"{key_of(minute)}-{uuid4()}")
 
-    def start(self, key: str) -> FlowRun:
+    def start(self) -> FlowRun:
         """Start a run now that publishes what is overdue."""
-        return schedule_run(self.deployment, {}, key=key, name="publish what is overdue")
+        return schedule_run(self.deployment, {}, key=f"{_KEY}-now-{uuid4()}", name="publish what is overdue")
+
+    def start_part(self, minute: datetime, part: int, parts: int, at: datetime) -> FlowRun:
+        """Start the run of a minute's part at a time; an earlier one is returned unchanged."""
+        parameters = {"due": _due(minute), "part": part, "parts": parts}
+        name = f"{name_of(minute)}, part {part + 1} of {parts}"
+        return schedule_run(self.deployment, parameters, key=f"{key_of(minute)}-{part}", name=name, at=at)
 
     def _start(self, minute: datetime, key: str) -> FlowRun:
         at = max(minute - LEAD, datetime.now(UTC))
-        return schedule_run(self.deployment, {"due": f"{minute:%Y-%m-%dT%H:%MZ}"}, key=key, name=name_of(minute), at=at)
+        return schedule_run(self.deployment, {"due": _due(minute)}, key=key, name=name_of(minute), at=at)
 
 
-KEY = "bluesky-due"
+_KEY = "bluesky-due"
+
+
+def _due(minute: datetime) -> str:
+    return f"{minute:%Y-%m-%dT%H:%MZ}"
 
 
 def key_of(minute: datetime) -> str:
     """Return the idempotency key of a minute's run."""
-    return f"{KEY}-{minute:%Y-%m-%dT%H:%M}"
+    return f"{_KEY}-{minute:%Y-%m-%dT%H:%M}"
 
 
 def runs_of_minutes(minutes: Iterable[datetime]) -> list[FlowRun]:
@@ -77,8 +87,3 @@ def name_of(minute: datetime) -> str:
 def minute_of(at: datetime) -> datetime:
     """Return the beginning of the minute in which a time is, in UTC."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
-
-
-def has_ended(run: FlowRun) -> bool:
-    """Return whether a run is in a final state."""
-    return run.state is not None and run.state.is_final()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,10 +24,9 @@ from prefect_bluesky.planning.held_runs import held_because
 from prefect_bluesky.planning.saved_accounts import load_parameters
 from prefect_bluesky.planning.scheduled_runs import planned_time
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import api_client, until_answered
+from prefect_bluesky.prefect_api import read_runs, until_answered
 from prefect_bluesky.validation import explain_validation_error
 
-_PAGE = 200
 _POST = TypeAdapter(Post)
 
 
@@ -83,17 +80,9 @@ def read_planned(deployment: UUID, *, before: datetime | None = None, after: dat
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=before, after_=after),
     )
-    found: list[FlowRun] = []
-    while page := until_answered(partial(_page, wanted, len(found))):
-        found += page
+    found = until_answered(lambda: read_runs(wanted))
     # Posts of one account and time go out in the order in which they were planned.
     return sorted(found, key=lambda run: (planned_time(run), run.created, run.id))
-
-
-def _page(wanted: FlowRunFilter, offset: int) -> list[FlowRun]:
-    with api_client() as client:
-        # By id, as the order of runs with equal times may differ from page to page.
-        return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset)
 
 
 def due_posts(runs: Iterable[FlowRun]) -> Iterator[DuePost | tuple[FlowRun, Any]]:

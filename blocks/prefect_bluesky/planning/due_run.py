@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,15 +26,15 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled
 
-from prefect_bluesky.planning import dispatchers
 from prefect_bluesky.planning.calendar_artifact import show_calendar
-from prefect_bluesky.planning.dispatchers import LEAD, Dispatchers, key_of, minute_of, name_of, runs_of_minutes
+from prefect_bluesky.planning.clock import ServerClock
+from prefect_bluesky.planning.dispatchers import LEAD, Dispatchers, minute_of, runs_of_minutes
 from prefect_bluesky.planning.due import DueDelivery, DueQueue
 from prefect_bluesky.planning.due_posts import account_of_run, read_planned
-from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.keyed_runs import deployment_id
 from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
 from prefect_bluesky.planning.share import Share, part_of
-from prefect_bluesky.planning.sign_of_life import SignOfLife, living, sign_of_life
+from prefect_bluesky.planning.sign_of_life import living, sign_of_life
 from prefect_bluesky.prefect_api import api_client, logger, run_id, until_answered
 from prefect_bluesky.settings import current_settings
 
@@ -66,13 +67,13 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
     """
     what = f"Posts due at {minute_of(due):%Y-%m-%d %H:%M} UTC." if due else "Overdue posts."
     with sign_of_life(run_id(), what) as sign:
-        planned, own = deployment_id(DEPLOYMENT), deployment_id(dispatchers.DEPLOYMENT)
-        delivery = DueDelivery(sign.clock, at_once)
+        planned, dispatchers, clock = deployment_id(DEPLOYMENT), Dispatchers(), sign.clock
+        delivery = DueDelivery(clock, at_once)
         if due is None:
-            _Overdue(planned, own, sign, delivery).publish()
-            _replace_dead(planned, sign)
+            _Overdue(planned, dispatchers, clock, delivery).publish()
+            _replace_dead(planned, dispatchers, clock)
         else:
-            _Minute(planned, own, sign, delivery, minute_of(due), Share(parts, {part})).publish()
+            _Minute(planned, dispatchers, clock, delivery, minute_of(due), Share(parts, {part})).publish()
         sign.progress = 100.0
         ended = delivery.close()
         if part == 0:
@@ -80,34 +81,40 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
         return ended
 
 
-def _replace_dead(planned: UUID, sign: SignOfLife) -> None:
+def _replace_dead(planned: UUID, dispatchers: Dispatchers, clock: ServerClock) -> None:
     """Start a run for each minute that comes soon, if the one that was to publish it has begun and died.
 
     A worker that starts anew starts such a run, so its own death need not make a post late.
     """
-    now = sign.clock.now()
+    now = clock.now()
     soon = read_planned(planned, after=now, before=now + LEAD)
     minutes = {minute_of(at) for run in soon if (at := planned_time(run))}
     if not minutes:
         return
     runs = runs_of_minutes(minutes)
-    alive = until_answered(lambda: living([run.id for run in runs], sign.clock.now()))
+    alive = until_answered(lambda: living([run.id for run in runs], clock.now()))
     # Those that are yet to begin give no sign either.
     taken = {run.parameters["due"] for run in runs if run.id in alive or not (run.state and run.state.is_running())}
     for run in runs:
         if run.parameters["due"] not in taken:
             taken.add(run.parameters["due"])
-            Dispatchers().replace(minute_of(datetime.fromisoformat(run.parameters["due"])))
+            dispatchers.replace(minute_of(datetime.fromisoformat(run.parameters["due"])))
 
 
 class _Minute:
     """The posts of one minute, or a share of them."""
 
     def __init__(
-        self, planned: UUID, own: UUID, sign: SignOfLife, delivery: DueDelivery, minute: datetime, share: Share
+        self,
+        planned: UUID,
+        dispatchers: Dispatchers,
+        clock: ServerClock,
+        delivery: DueDelivery,
+        minute: datetime,
+        share: Share,
     ) -> None:
-        self._planned, self._own = planned, own
-        self._sign, self._clock, self._delivery = sign, sign.clock, delivery
+        self._planned, self._dispatchers = planned, dispatchers
+        self._clock, self._delivery = clock, delivery
         self._minute, self._share = minute, share
         self._queues: list[DueQueue] = []
         self._sent: set[UUID] = set()
@@ -179,13 +186,8 @@ class _Minute:
             return
         self._share = Share(parts, {0})
         for part in range(1, parts):
-            parameters = {"due": f"{self._minute:%Y-%m-%dT%H:%MZ}", "part": part, "parts": parts}
-            name, key = f"{name_of(self._minute)}, part {part + 1} of {parts}", f"{key_of(self._minute)}-{part}"
-            at = self._clock.now()
-            run = until_answered(
-                lambda: schedule_run(self._own, parameters, key=key, name=name, at=at)  # noqa: B023
-            )
-            self._helpers[part] = run.id
+            start = partial(self._dispatchers.start_part, self._minute, part, parts, self._clock.now())
+            self._helpers[part] = until_answered(start).id
 
     def _missing_helpers(self) -> list[int]:
         """Return the parts whose runs give no sign of life."""
@@ -227,9 +229,9 @@ class _Minute:
 class _Overdue:
     """What is overdue: moved into the past by a person, or left by a run that died."""
 
-    def __init__(self, planned: UUID, own: UUID, sign: SignOfLife, delivery: DueDelivery) -> None:
-        self._planned, self._own = planned, own
-        self._clock, self._delivery = sign.clock, delivery
+    def __init__(self, planned: UUID, dispatchers: Dispatchers, clock: ServerClock, delivery: DueDelivery) -> None:
+        self._planned, self._own = planned, dispatchers.deployment
+        self._clock, self._delivery = clock, delivery
         self._sent: set[UUID] = set()
 
     def publish(self) -> None:

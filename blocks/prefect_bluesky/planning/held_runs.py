@@ -18,7 +18,7 @@ from prefect.events import emit_event
 from prefect_bluesky.alerts import events
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger, read_runs
 
 HELD = "Held"
 """The name of the state of a held run."""
@@ -27,7 +27,6 @@ DROPPED = "Dropped"
 """The name of the final state of a held run that a person discarded."""
 
 _ACCOUNT, _SERVICE, _DID = "bluesky.account.", "bluesky.service.", "bluesky.did."
-_PAGE = 200
 
 
 def tag(account: str) -> str:
@@ -133,14 +132,8 @@ def read_held_runs(account: str | None = None) -> Iterator[FlowRun]:
         state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[HELD])),
         tags=FlowRunFilterTags(all_=[tag(account)]) if account else None,
     )
-    found: list[FlowRun] = []
-    with api_client() as client:
-        # Read all pages before the first post is sent: a sent run is no longer held, which would shift the pages.
-        while page := client.read_flow_runs(
-            flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_PAGE, offset=len(found)
-        ):
-            found += page
-    yield from found
+    # All pages are read before the first post is sent: a sent run is no longer held, which would shift the pages.
+    yield from read_runs(wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 
 
 def find_held_run(reference: str) -> FlowRun:

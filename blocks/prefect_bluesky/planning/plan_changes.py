@@ -16,7 +16,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky.errors import InvalidInput
@@ -31,13 +30,13 @@ from prefect_bluesky.planning.scheduled_runs import (
     planned_name,
     planned_time,
     run_name_of,
+    text_of,
 )
 from prefect_bluesky.planning.times import Time, in_utc, zone_of
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import api_client, shorten
+from prefect_bluesky.prefect_api import api_client, read_runs, shorten
 from prefect_bluesky.validation import explain_validation_error
 
-_PAGE = 200
 _POST: TypeAdapter[Post] = TypeAdapter(Post)
 _TIME: TypeAdapter[datetime | None] = TypeAdapter(Time)
 
@@ -55,16 +54,7 @@ def read_plans(account: str = "", calendar: str = "") -> list[FlowRun]:
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         tags=FlowRunFilterTags(all_=tags) if tags else None,
     )
-    found: list[FlowRun] = []
-    with api_client() as client:
-        while page := client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=["publish"])),
-            flow_run_filter=wanted,
-            sort=FlowRunSort.ID_DESC,
-            limit=_PAGE,
-            offset=len(found),
-        ):
-            found += page
+    found = read_runs(wanted, of=FlowFilter(name=FlowFilterName(any_=["publish"])))
     # Posts of one time are planned in the order of their calendar.
     return sorted(found, key=lambda run: (planned_time(run) or datetime.now(UTC), run.created))
 
@@ -118,7 +108,7 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
         planned,
         run.parameters,
         key=f"bluesky-moved-{uuid4()}",
-        name=planned_name(_account(run), _text(run), goes_out),
+        name=planned_name(_account(run), text_of(run), goes_out),
         at=in_utc(goes_out, zone),
         tags=run.tags,
     )
@@ -165,7 +155,7 @@ def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
     yield "planned for", f"{at:%Y-%m-%d %H:%M} UTC" if at else "?"
     yield "calendar", calendar_of(run) or ""
     yield "key", str(run.parameters.get("key") or "")
-    yield "text", shorten(_text(run))
+    yield "text", shorten(text_of(run))
 
 
 def _end(run: FlowRun, state: State[Any]) -> None:
@@ -184,8 +174,3 @@ def _check_still_planned(run: FlowRun) -> None:
 
 def _account(run: FlowRun) -> str:
     return account_of(run) or run.name.partition(" · ")[0]
-
-
-def _text(run: FlowRun) -> str:
-    post = run.parameters.get("post")
-    return str((post.get("text") if isinstance(post, dict) else post) or "")

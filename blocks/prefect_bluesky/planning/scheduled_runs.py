@@ -80,6 +80,12 @@ def run_name_of(account: str, when: str | None, text: str) -> str:
     return f"{account} · {when or 'now'} · {shorten(text) or 'without text'}"
 
 
+def text_of(run: FlowRun) -> str:
+    """Return the text of a run's post, or "" if a person has left none."""
+    post = run.parameters.get("post")
+    return str((post.get("text") if isinstance(post, dict) else post) or "")
+
+
 def calendar_tag(calendar: str) -> str:
     """Return the tag of the runs of a calendar, for its path or URL."""
     return f"{_CALENDAR}{file_name(calendar)}"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.planning.dispatchers import KEY, Dispatchers
+from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.due_posts import read_planned
 from prefect_bluesky.planning.keyed_runs import deployment_id
 from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
@@ -31,4 +30,4 @@ def plan_ahead() -> None:
         if at > now:
             dispatchers.plan(at)
     if any(now - at > _OVERDUE for at in times):
-        dispatchers.start(f"{KEY}-overdue-{uuid4()}")
+        dispatchers.start()
