@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
 from prefect_bluesky import sandbox
@@ -221,6 +222,38 @@ class TestSchedule:
             client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
         assert run_to_state(publish_batch, items=[alice.item("due", at=now, key="k")]).message == "1 published"
         assert alice.texts == ["due"]
+
+    def test_a_failed_run_of_a_later_post_is_planned_again(
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
+    ) -> None:
+        later = [alice.item("again", at=SOON)]
+        run_to_state(publish_batch, items=later)
+        (run_of_it,) = [each for each in runs_of(deployment) if each.parameters["post"] == {"text": "again"}]
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run_of_it.id, State(type="FAILED"), force=True)
+            assert run_to_state(publish_batch, items=later).message == "1 scheduled"
+            assert client.read_flow_run(run_of_it.id).state_name == "Scheduled"
+
+    def test_more_posts_than_prefect_takes_in_a_request_are_all_planned(
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
+    ) -> None:
+        items = [alice.item(f"one of many: {number}", at=SOON) for number in range(101)]
+        assert run_to_state(publish_batch, items=items).message == "101 scheduled"
+        planned = {str(each.parameters["post"]["text"]) for each in runs_of(deployment)}
+        assert {item["text"] for item in items} <= planned
+
+    def test_a_post_that_the_database_refuses_fails_alone(
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], tmp_path: Path
+    ) -> None:
+        texts = ("kept", "not k\0pt", "kept too")
+        file = tmp_path / "calendar.json"
+        file.write_text(json.dumps([alice.item(text, at=SOON.isoformat()) for text in texts]))
+        # Prefect's client takes what PostgreSQL refuses for a server that is busy, and asks for a minute.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            state = run_to_state(publish_batch, calendar=str(file))
+        assert str(state.message).startswith(f"2 scheduled, 1 failed. {alice.name}, post 2: The post could not be kept")
+        planned = [each.parameters["post"]["text"] for each in runs_of(deployment)]
+        assert {"kept", "kept too"} <= set(planned)
 
     def test_two_posts_under_one_key_are_told(
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]

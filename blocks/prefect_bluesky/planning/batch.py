@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -32,6 +34,7 @@ ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
 _NOTHING = "There was nothing to publish."
+_NOT_KEPT = "The post could not be kept for later:"
 _STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
 
 _NAMED, _SHOWN = 5, 500
@@ -69,8 +72,11 @@ def run_batch(entries: Entries, *, calendar: str = "", dry_run: bool = False, at
     The runs of posts for later are tagged with the calendar's name.
     """
     batch = _Batch(entries, calendar, dry_run=dry_run)
-    batch.work(batch.waiting, at_once)
-    return batch.close()
+    with ThreadPoolExecutor(1, "bluesky-plan") as thread:
+        # What is due need not wait for a thousand runs to be made, nor these for an account that is kept waiting.
+        planned = thread.submit(copy_context().run, batch.plan)
+        batch.work(batch.waiting, at_once)
+    return batch.close(planned.result())
 
 
 @dataclass
@@ -93,10 +99,10 @@ class Account(AccountQueue[_Placed]):
         self.problems.append({"account": self.name, "post": place, "state": state, "what": what})
 
     def give_up(self, what: str) -> None:
-        """Record one reason why all pending posts failed."""
-        for place, _ in (*self.due, *self.later):
+        """Record one reason why all due posts failed."""
+        for place, _ in self.due:
             self.complain(place, "failed", what)
-        self.due, self.later = [], []
+        self.due = []
 
     def row(self) -> dict[str, str | int]:
         return {
@@ -120,6 +126,7 @@ class _Batch(Delivery[Account]):
         now = datetime.now(UTC)
         seen: dict[str, PlannedPost] = {}
         known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
+        self._failed = {key for key, run in known.items() if run.state and has_failed(run.state)}
         for place, entry in planned:
             account = self._accounts.setdefault(entry.account, Account(entry.account))
             if isinstance(entry, Unusable):
@@ -131,7 +138,9 @@ class _Batch(Delivery[Account]):
         loaded = load_many([account.name for account in self.waiting])
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
-            self._accounts[name].give_up(f"the block {name} cannot be used: {loaded[name]}")
+            account = self._accounts[name]
+            account.due, account.later = [*account.due, *account.later], []
+            account.give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
 
     @property
@@ -149,8 +158,29 @@ class _Batch(Delivery[Account]):
     def give_up(self, queue: Account, what: str) -> None:
         queue.give_up(what)
 
-    def close(self) -> State[Any]:
+    def plan(self) -> list[tuple[Account, str, str]]:
+        """Plan the posts for later. Return each with its account, its place, and why it could not be planned, or ""."""
+        if self._dry_run:
+            return []
+        later = [(account, place, post) for account in self.waiting for place, post in account.later]
+        if not later:
+            return []
+        posts = [(post, self._blocks[account.name]) for account, _, post in later]
+        try:
+            troubles = self._planned_runs().schedule(posts, self._failed)
+        except (InvalidInput, *API_TROUBLE) as trouble:
+            troubles = [str(trouble)] * len(posts)
+        return [(account, place, trouble) for (account, place, _), trouble in zip(later, troubles, strict=True)]
+
+    def close(self, planned: Sequence[tuple[Account, str, str]]) -> State[Any]:
         """Create the artifacts with the results, and return the final state of the run."""
+        for account, place, trouble in planned:
+            if trouble:
+                account.complain(place, "failed", f"{_NOT_KEPT} {trouble}")
+            else:
+                account.counts["scheduled"] += 1
+            account.later = []
+        self.progressed()
         accounts = list(self._accounts.values())
         problems = [problem for account in accounts for problem in account.problems]
         counts = sum((account.counts for account in accounts), Counter[str]())
@@ -206,10 +236,7 @@ class _Batch(Delivery[Account]):
             queue.expires_at = credentials.ensure_session().expires_at
             return credentials.publish_many([(planned.post, planned.key) for _, planned in queue.due])
 
-        pause = self.deliver(queue, send) if queue.due else None
-        while queue.later:
-            self._leave_to_run(queue, queue.later.pop(0))
-        return pause
+        return self.deliver(queue, send) if queue.due else None
 
     def _preview(self, account: Account) -> None:
         for state, posts in (("due", account.due), ("due later", account.later)):
@@ -231,25 +258,15 @@ class _Batch(Delivery[Account]):
         queue.link = post.url
 
     def held(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
-        self._leave_to_run(queue, item, error)
+        place, planned = item
+        try:
+            self._planned_runs().hold(planned, self._blocks[queue.name], error)
+            queue.complain(place, "held", str(error))
+        except (InvalidInput, *API_TROUBLE) as trouble:
+            queue.complain(place, "failed", f"{error} {_NOT_KEPT} {trouble}")
 
     def failed(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
         queue.complain(item[0], "failed", str(error))
-
-    def _leave_to_run(self, account: Account, placed: _Placed, error: BlueskyError | None = None) -> None:
-        """Create a separate run for a post: scheduled, or after an error held until the cause is fixed."""
-        place, planned = placed
-        credentials = self._blocks[account.name]
-        try:
-            if error is None:
-                self._planned_runs().schedule(planned, credentials)
-                account.counts["scheduled"] += 1
-            else:
-                self._planned_runs().hold(planned, credentials, error)
-                account.complain(place, "held", str(error))
-        except (InvalidInput, *API_TROUBLE) as trouble:
-            why = f"{error} " if error else ""
-            account.complain(place, "failed", f"{why}The post could not be kept for later: {trouble}")
 
     def _planned_runs(self) -> PlannedRuns:
         with self._lock:

@@ -1,18 +1,24 @@
-"""Make a run of a deployment at a time under a key: Prefect makes one run for each key."""
+"""Make runs of a deployment at their times under keys: Prefect makes one run for each key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
+from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Scheduled
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Scheduled, to_state_create
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.prefect_api import api_client
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client
+
+_AT_ONCE = 100
+"""Prefect's server takes no more runs in one request (3.8.8 to 3.9.1)."""
 
 
 def deployment_id(name: str, what_for: str = "") -> UUID:
@@ -52,3 +58,61 @@ def schedule_run(
             tags=tags,
             idempotency_key=key,
         )
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run that is to be created, once per idempotency key."""
+
+    key: str
+    name: str
+    parameters: dict[str, Any]
+    state: State[Any]
+    tags: Sequence[str]
+
+
+def schedule_runs(deployment: UUID, runs: Iterable[NewRun]) -> dict[str, str]:
+    """Create many runs of a deployment, whose parameters are valid, and return why some could not be created, by key.
+
+    An earlier run under a key is left unchanged. A run costs Prefect's server 25 ms of CPU, where `schedule_run` costs
+    150 to 190 ms, as the parameters of each single run are compared with the deployment's schema (Prefect 3.9.1).
+    """
+    # Two batches with the same posts would wait for each other's rows, were these in different orders.
+    pending = sorted(runs, key=lambda run: run.key)
+    troubles: dict[str, str] = {}
+    for start in range(0, len(pending), _AT_ONCE):
+        some = pending[start : start + _AT_ONCE]
+        try:
+            refused = any(each["error"] for each in _create(deployment, some))
+        except PrefectHTTPStatusError:
+            refused = True
+        except httpx.TransportError as trouble:
+            troubles |= dict.fromkeys((run.key for run in some), str(trouble))
+            continue
+        # One run that PostgreSQL refuses undoes the others of its request, although Prefect calls them created.
+        for run in some if refused else []:
+            try:
+                schedule_run(deployment, run.parameters, key=run.key, name=run.name, state=run.state, tags=run.tags)
+            except API_TROUBLE as trouble:
+                troubles[run.key] = str(trouble)
+    return troubles
+
+
+def _create(deployment: UUID, runs: Iterable[NewRun]) -> list[dict[str, Any]]:
+    asked = [
+        DeploymentFlowRunCreate(
+            parameters=run.parameters,
+            enforce_parameter_schema=False,
+            state=to_state_create(run.state),
+            name=run.name,
+            tags=list(run.tags),
+            idempotency_key=run.key,
+        ).model_dump(mode="json", exclude_unset=True)
+        for run in runs
+    ]
+    with api_client() as client:
+        # The client has no method for this route, nor has its list of routes.
+        route: Any = "/deployments/{id}/create_flow_run/bulk"
+        answer = client.request("POST", route, path_params={"id": deployment}, json=asked)
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results

@@ -5,10 +5,10 @@ No worker takes these runs: the deployment has no work pool. `publish-due` publi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
@@ -20,11 +20,13 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import HELD, held_state, tag, tags_of, tell_held
-from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_run, schedule_runs
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import as_parameter, find_saved
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import api_client, file_name, shorten, standard_time
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, file_name, shorten, standard_time
+
+T = TypeVar("T")
 
 DEPLOYMENT = "publish/planned"
 
@@ -120,33 +122,61 @@ class PlannedRuns:
         self._dispatchers = Dispatchers()
         self._tags = [calendar_tag(calendar)] if calendar else []
 
-    def schedule(self, planned: PlannedPost, credentials: BlueskyCredentials) -> FlowRun:
-        """Return the new or existing run for a post, whose time and key are fixed, of a saved account."""
-        state: State[Any] = Scheduled(scheduled_time=planned.at)
-        run = self._create(planned, credentials, state, [tag(credentials.handle)])
-        if planned.at:
-            self._dispatchers.plan(planned.at)
-        return run
+    def schedule(
+        self, posts: Sequence[tuple[PlannedPost, BlueskyCredentials]], failed: Container[str] = ()
+    ) -> list[str]:
+        """Make the runs of posts, whose times and keys are fixed, of saved accounts. Runs that exist stay as they are.
+
+        Args:
+            posts: the posts, with their accounts.
+            failed: the idempotency keys of runs that have failed, and are now to be tried again.
+
+        Returns:
+            for each post why it could not be planned, or "".
+        """
+        runs = [self._run(post, of, Scheduled(scheduled_time=post.at), [tag(of.handle)]) for post, of in posts]
+        again = [run for run in runs if run.key in failed]
+        troubles = schedule_runs(self._deployment, [run for run in runs if run.key not in failed])
+        troubles |= {run.key: _trouble_of(self._schedule, run) for run in again}
+        times = sorted({post.at for post, _ in posts if post.at})
+        due: dict[datetime | None, str] = {at: _trouble_of(self._dispatchers.plan, at) for at in times}
+        return [troubles.get(run.key) or due.get(post.at, "") for run, (post, _) in zip(runs, posts, strict=True)]
 
     def hold(self, planned: PlannedPost, credentials: BlueskyCredentials, error: BlueskyError) -> FlowRun:
         """Return a held run for a post, whose key is fixed. The post is sent once the cause of the error is fixed."""
-        run = self._create(planned, credentials, held_state(error), tags_of(credentials))
+        run = self._schedule(self._run(planned, credentials, held_state(error), tags_of(credentials)))
         tell_held(error, credentials)
         return run
 
-    def _create(
-        self, planned: PlannedPost, credentials: BlueskyCredentials, state: State[Any], tags: list[str]
-    ) -> FlowRun:
+    def _run(
+        self, planned: PlannedPost, credentials: BlueskyCredentials, state: State[Any], tags: Sequence[str]
+    ) -> NewRun:
         post, key = _post_parameter(planned), planned.key
-        parameters = {"credentials": as_parameter(credentials), "post": post, "key": key}
-        name, tags = planned_name(credentials.handle, planned.post.text, planned.at), [*self._tags, *tags]
-        run = schedule_run(self._deployment, parameters, key=run_key(planned), name=name, state=state, tags=tags)
+        return NewRun(
+            key=run_key(planned),
+            name=planned_name(credentials.handle, planned.post.text, planned.at),
+            parameters={"credentials": as_parameter(credentials), "post": post, "key": key},
+            state=state,
+            tags=[*self._tags, *tags],
+        )
+
+    def _schedule(self, new: NewRun) -> FlowRun:
+        run = schedule_run(self._deployment, new.parameters, key=new.key, name=new.name, state=new.state, tags=new.tags)
         if run.state is not None and has_failed(run.state):
             # Prefect returns the failed run of an earlier attempt unchanged.
             with api_client() as client:
-                client.update_flow_run(run.id, parameters=parameters, tags={*run.tags, *tags})
-                client.set_flow_run_state(run.id, state, force=True)
+                client.update_flow_run(run.id, parameters=new.parameters, tags={*run.tags, *new.tags})
+                client.set_flow_run_state(run.id, new.state, force=True)
         return run
+
+
+def _trouble_of(call: Callable[[T], object], argument: T) -> str:
+    """Call Prefect's API, and return why that failed, or ""."""
+    try:
+        call(argument)
+    except (InvalidInput, *API_TROUBLE) as trouble:
+        return str(trouble)
+    return ""
 
 
 class ScriptHolder:
