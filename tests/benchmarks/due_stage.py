@@ -225,19 +225,22 @@ class DueStage(Stage):
 
         wait_for(is_idle, "the end of all runs", _PATIENCE)
 
-    def plan(self, names: Sequence[str], text: str, planning: timedelta) -> tuple[datetime, timedelta]:
+    def plan(
+        self, names: Sequence[str], text: str, planning: timedelta, lead: timedelta = LEAD
+    ) -> tuple[datetime, timedelta]:
         """Plan a post of each account for one minute, as a person does: by a calendar.
 
         Args:
             names: the accounts.
             text: the beginning of each text.
             planning: how long that will take at the most. The run for the minute begins after that.
+            lead: how long before the minute its run begins at the least.
 
         Returns:
             the minute, and how long the planning took.
         """
         began = datetime.now(UTC)
-        at = (began + planning + LEAD + _SPARE + _A_MINUTE).replace(second=0, microsecond=0)
+        at = (began + planning + lead + _SPARE + _A_MINUTE).replace(second=0, microsecond=0)
         said = self.flow("publish_batch", [{"account": name, "text": text, "at": at.isoformat()} for name in names])
         if said["message"] != f"{len(names)} scheduled":
             raise RuntimeError(f"the posts could not be planned: {said['message']}")

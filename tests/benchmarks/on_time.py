@@ -41,6 +41,7 @@ from prefect.states import Scheduled
 # A script's own folder is on the path, not the repository's root.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from prefect_bluesky.planning.dispatchers import LEAD
 from prefect_bluesky.protocol.records import record_keys
 from tests import proxy
 from tests.benchmarks.batches import DEAD, ROUND_TRIP, TEXT, _best_concurrency, _create, _incidents
@@ -56,6 +57,9 @@ from tests.world import wait_for
 _AT_ONCE = 4
 """Accounts that a run serves at the same time where two workers share: so few that the way to the PDS is the limit."""
 
+_SHORT_LEAD = timedelta(seconds=45)
+"""The lead of their runs, which is enough for so few accounts: the rounds of two workers are the most."""
+
 
 class Crowd:
     """Accounts with saved blocks, of which some may be dead, and what they publish in a minute."""
@@ -68,7 +72,7 @@ class Crowd:
         self._living = [account for account in self._accounts if account not in self._dead]
         for account in self._dead:
             stage.pds.revoke_app_password(account)
-        self._planning = timedelta(seconds=60 + 0.4 * count)
+        self._planning = timedelta(seconds=30 + 0.1 * count)
         self._at_once = 0
 
     @property
@@ -105,19 +109,18 @@ class Crowd:
         body = {"repo": account.did, "writes": [_create(key, f"{TEXT} {mark}")]}
         return {"method": WRITE, "token": token, "body": body, "status": 200}
 
-    def publish(self, text: str) -> Numbers:
-        """Plan a post of each, let the workers publish them, and measure.
+    def publish(self, text: str, lead: timedelta = LEAD) -> Numbers:
+        """Plan a post of each, which has a session, let the workers publish them, and measure.
 
         Returns:
             the seconds by which the first and the last post were late, the number of those that were early, and the
             CPU seconds a post.
         """
         stage = self._stage
-        self.sign_in()
         before = last_write(stage.pds)
-        at, took = stage.plan(list(self._names), text, self._planning)
-        # As short as is safe: on a machine that is busy with other things, planning takes twice as long.
-        self._planning = 2 * took + timedelta(seconds=15)
+        at, took = stage.plan(list(self._names), text, self._planning, lead)
+        # As short as is safe: what one round waits for, all rounds wait for.
+        self._planning = 1.5 * took + timedelta(seconds=10)
         cpu = stage.cpu()
         time.sleep((at - datetime.now(UTC)).total_seconds() + 1)
         stage.wait_until_idle()
@@ -189,8 +192,9 @@ def shared(stage: DueStage, count: int, rounds: int) -> Numbers:
         for workers in (1, 2):
             settings = {"PREFECT_INTEGRATIONS_BLUESKY_ACCOUNTS_PER_RUN": f"{math.ceil(count / workers)}"}
             with stage.working(workers, limit=1, **settings):
+                crowd.sign_in()
                 for round_ in range(rounds):
-                    ours = crowd.publish(f"{TEXT} {uuid4().hex[:8]}")
+                    ours = crowd.publish(f"{TEXT} {uuid4().hex[:8]}", _SHORT_LEAD)
                     found[round_] |= {f"last_of_{workers}": ours["last"], f"early_of_{workers}": ours["early"]}
                     _told(found[round_], round_, rounds)
         at_once(None)
@@ -330,8 +334,8 @@ def main() -> None:
                 "due": lambda: due(apart(), few, rounds),
                 "due_in_prefect": in_prefect,
                 "many": lambda: due(apart(), many, rounds, dead=many // DEAD),
-                "shared": lambda: shared(apart(), few, rounds),
                 "form": lambda: form(apart(), 10, arguments.seed),
+                "shared": lambda: shared(apart(), few, rounds),
             }
         )
     # With all cores, and when nothing else runs.
