@@ -37,6 +37,7 @@ settings.register_profile("quick", deadline=None, max_examples=30)
 # CI looks for what is rare. Elsewhere: --hypothesis-profile=full
 settings.load_profile("full" if os.environ.get("CI") else "quick")
 
+_FLOWS = Path(__file__).parents[1] / "flows"
 
 _LONGEST = (
     "test_incidents_end_to_end",
@@ -154,13 +155,19 @@ def _settings_with_api(url: str) -> Settings:
 @pytest.fixture(scope="module")
 def publish() -> Flow[Any, Any]:
     """The flow `publish` as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish.py'}:publish")
+    return load_flow_from_entrypoint(f"{_FLOWS / 'publish.py'}:publish")
 
 
 @pytest.fixture(scope="module")
 def publish_held() -> Flow[Any, Any]:
     """The flow `publish_held` as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{Path(__file__).parents[1] / 'flows' / 'publish_held.py'}:publish_held")
+    return load_flow_from_entrypoint(f"{_FLOWS / 'publish_held.py'}:publish_held")
+
+
+@pytest.fixture(scope="module")
+def publish_batch() -> Flow[Any, Any]:
+    """The flow `publish_batch` as a deployment loads it."""
+    return load_flow_from_entrypoint(f"{_FLOWS / 'publish_batch.py'}:publish_batch")
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,6 @@ FLOWS = Path(__file__).parents[1] / "flows"
 
 
 @pytest.fixture(scope="module")
-def publish_batch() -> Flow[Any, Any]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish_batch.py'}:publish_batch")
-
-
-@pytest.fixture(scope="module")
 def publish_due() -> Flow[Any, Any]:
     """The flow as a deployment loads it."""
     return load_flow_from_entrypoint(f"{FLOWS / 'publish_due.py'}:publish_due")
@@ -65,6 +59,15 @@ class Plan:
     @property
     def dispatchers(self) -> list[FlowRun]:
         """The runs that publish them."""
+        return [run for run in self._due_runs if run.parameters.get("due")]
+
+    @property
+    def second_looks(self) -> list[FlowRun]:
+        """The runs that publish what those leave."""
+        return [run for run in self._due_runs if "left" in run.name]
+
+    @property
+    def _due_runs(self) -> list[FlowRun]:
         return [run for run in runs_of(self._due) if run.id not in self._before]
 
     def plan_calendar(self, calendar: Path) -> None:
@@ -186,6 +189,20 @@ def test_one_run_publishes_all_that_is_due_in_a_minute(plan: Plan, alice: SavedA
     (run,) = plan.dispatchers
     assert run.name == "publish what is due at 2027-12-01 08:00 UTC"
     assert run.expected_start_time == minute - timedelta(minutes=2)
+
+
+def test_a_second_run_publishes_what_the_first_leaves(plan: Plan, alice: SavedAccount) -> None:
+    minute = datetime(2027, 12, 2, 8, tzinfo=UTC)
+    plan.plan(alice.item("a", at=minute), alice.item("b", at=minute))
+    (run,) = plan.second_looks
+    assert run.name == "publish what is left of 2027-12-02 08:00 UTC"
+    assert (run.expected_start_time, run.parameters) == (minute + timedelta(seconds=45), {})
+
+
+def test_a_run_that_ends_calls_the_second_off(plan: Plan, alice: SavedAccount) -> None:
+    plan.plan(alice.item("a", at=soon()))
+    plan.publish()
+    assert not plan.second_looks
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +349,7 @@ class TestTwoAtOnce:
             plan.publish_overdue()
             for run in plan.runs:
                 client.delete_flow_run(run.id)
-        assert [run.parameters for run in plan.dispatchers if run.parameters.get("due")] == [dead.parameters] * 2
+        assert [run.parameters for run in plan.dispatchers] == [dead.parameters] * 2
 
     def test_parts_whose_runs_do_not_begin_are_taken_over(
         self, plan: Plan, monkeypatch: pytest.MonkeyPatch, pds: sandbox.Sandbox

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.flows import Flow
 from prefect.states import Completed
 
 from prefect_bluesky import sandbox
@@ -28,12 +28,6 @@ FLOWS = Path(__file__).parents[1] / "flows"
 CHRISTMAS = datetime(2027, 12, 24, 18, tzinfo=UTC)
 
 Script = Callable[..., tuple[object, str]]
-
-
-@pytest.fixture(scope="module")
-def publish_batch() -> Flow[Any, Any]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish_batch.py'}:publish_batch")
 
 
 @pytest.fixture

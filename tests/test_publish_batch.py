@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.flows import Flow
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
@@ -23,14 +23,7 @@ from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-FLOWS = Path(__file__).parents[1] / "flows"
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
-
-
-@pytest.fixture(scope="module")
-def publish_batch() -> Flow[Any, Any]:
-    """The flow as a deployment loads it."""
-    return load_flow_from_entrypoint(f"{FLOWS / 'publish_batch.py'}:publish_batch")
 
 
 @pytest.fixture

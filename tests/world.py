@@ -26,6 +26,7 @@ from prefect.states import Scheduled
 
 from tests import warm
 from tests.prefect_server import PrefectServer
+from tests.process_table import below, processes
 from tests.support import QuietHandler
 
 ROOT = Path(__file__).parents[1]
@@ -72,33 +73,11 @@ class PrefectWorker:
         self._output.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        for group in {self._process.pid, *_groups_below(self._process.pid)}:
+        # Prefect gives each run a group of its own.
+        table = processes()
+        for group in {self._process.pid, *(table[pid].group for pid in below([self._process.pid], table))}:
             with suppress(ProcessLookupError):
                 os.killpg(group, number)
-
-
-def _groups_below(pid: int) -> set[int]:
-    """The process groups of what a process has started: Prefect gives each run one of its own.
-
-    A forked process of `tests.warm` counts as started by its program, whose number is in its name.
-    """
-    parents: dict[int, tuple[int, int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            _, parent, group, *_ = rest.split()
-            parents[int(entry.name)] = (
-                int(name.removeprefix(warm.NAME) if name.startswith(warm.NAME) else parent),
-                int(group),
-            )
-    below, size = {pid}, 0
-    while len(below) > size:
-        size = len(below)
-        below |= {child for child, (parent, _) in parents.items() if parent in below}
-    return {parents[child][1] for child in below if child in parents and child != pid}
 
 
 @dataclass(frozen=True)

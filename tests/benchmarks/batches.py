@@ -10,7 +10,6 @@ limit, the PDS has one core, and all else the others: it stands for a machine of
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -39,6 +38,7 @@ from prefect_bluesky.alerts.events import AUTH_FAILED, POST_PUBLISHED
 from prefect_bluesky.protocol.records import record_keys
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests import proxy
+from tests.benchmarks.report import Target, draw, tell, told
 from tests.benchmarks.stage import Numbers, Stage
 from tests.pds.server import Account
 from tests.proxy import Phase, Step
@@ -133,8 +133,7 @@ def backlog(stage: Stage, posts: int, rounds: int) -> Numbers:
         client = _signed_in(theirs, stage.pds.url)
         loop = posts / _seconds(_send, client, theirs, texts)
         measured = (alone, alone / loop, with_prefect / loop)
-        told = ", ".join(f"{name} {value:.3g}" for name, value in zip(found, measured, strict=True))
-        print(f"round {round_ + 1} of {rounds}: {told}", file=sys.stderr)
+        print(f"round {round_ + 1} of {rounds}: {told(dict(zip(found, measured, strict=True)))}", file=sys.stderr)
         if round_ >= 0:
             for each, value in zip(found.values(), measured, strict=True):
                 each.append(value)
@@ -205,8 +204,8 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
         found["incidents"].append(_incidents(began))
         found["logins"].append(made[LOGIN])
         # A run takes half an hour: what it has found so far is worth seeing.
-        told = ", ".join(f"{name} {each[-1]:.3g}" for name, each in found.items())
-        print(f"round {round_ + 1} of {rounds}: {told}", file=sys.stderr)
+        last = {name: each[-1] for name, each in found.items()}
+        print(f"round {round_ + 1} of {rounds}: {told(last)}", file=sys.stderr)
     return {
         "accounts": count,
         "dead": len(dead),
@@ -324,36 +323,15 @@ def _seconds(work: Callable[..., object], *arguments: object) -> float:
     return seconds
 
 
-def _draw(found: dict[str, Numbers], path: Path) -> None:
-    """Each ratio beside its target."""
-    from matplotlib import pyplot
-
-    bars = [
-        ("{posts} posts of one account:\nfaster than the SDK's loop", "backlog", "ratio", 8, True),
-        ("{posts} posts of 20 accounts, far away:\nfaster than the SDK's loop", "far_away", "ratio", 8, True),
-        ("{accounts} accounts, signed in:\ntime of the PDS's own limit", "many_accounts", "ratio", 1.3, False),
-        ("{accounts} accounts, not signed in:\ntime of the PDS's own limit", "many_accounts_cold", "ratio", 1.3, False),
-        ("{accounts} accounts:\nmemory of an empty flow run", "many_accounts", "memory", 1.5, False),
-    ]
-    shown = [
-        (label.format(**found[name]), found[name][what], target, more)
-        for label, name, what, target, more in bars
-        if name in found
-    ]
-    figure, axes = pyplot.subplots(
-        len(shown), squeeze=False, figsize=(8, 1.1 * len(shown) + 0.6), constrained_layout=True
-    )
-    for axis, (label, value, target, more) in zip(axes[:, 0], shown, strict=True):
-        is_met = value >= target if more else value <= target
-        axis.barh([0], [value], color="#208b3a" if is_met else "#c9184a", height=0.5)
-        axis.axvline(target, color="black", linestyle="--", linewidth=1)
-        axis.text(target, 0.42, f" target: {'at least' if more else 'at most'} {target}x", fontsize=8, va="bottom")
-        axis.text(value, 0, f" {value:.2f}x", fontsize=9, va="center")
-        axis.set_xlim(0, 1.35 * max(value, target))
-        axis.set_ylim(-0.4, 0.8)
-        axis.set_yticks([0], [label], fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+_TARGETS = (
+    Target("{posts} posts of one account:\nfaster than the SDK's loop", "backlog", "ratio", 8, True, "x"),
+    Target("{posts} posts of 20 accounts, far away:\nfaster than the SDK's loop", "far_away", "ratio", 8, True, "x"),
+    Target("{accounts} accounts, signed in:\ntime of the PDS's own limit", "many_accounts", "ratio", 1.3, unit="x"),
+    Target(
+        "{accounts} accounts, not signed in:\ntime of the PDS's own limit", "many_accounts_cold", "ratio", 1.3, unit="x"
+    ),
+    Target("{accounts} accounts:\nmemory of an empty flow run", "many_accounts", "memory", 1.5, unit="x"),
+)
 
 
 def main() -> None:
@@ -390,14 +368,9 @@ def main() -> None:
             if not arguments.only or name in arguments.only:
                 found[name] = measure()
                 print(f"{name} is measured", file=sys.stderr)
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        for name, numbers in found.items():
-            told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
-            print(f"{name:20} {told}")
+    tell(found, as_json=arguments.json)
     if arguments.chart:
-        _draw(found, arguments.chart)
+        draw(found, _TARGETS, arguments.chart)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT as PLANNED
 from tests import warm
 from tests.benchmarks.stage import Stage
 from tests.pds.server import RealPds
+from tests.process_table import below, processes
 from tests.world import ROOT, PrefectWorker, wait_for
 
 _A_MINUTE = timedelta(minutes=1)
@@ -135,33 +136,6 @@ class Cpu:
         )
 
 
-def processes() -> dict[int, tuple[str, int, float]]:
-    """Return the name, the parent and the CPU seconds of each process, with those of its ended children.
-
-    A child counts as ended once its parent has waited for it; until then it is listed itself.
-    """
-    tick = os.sysconf("SC_CLK_TCK")
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            fields = rest.split()
-            found[int(entry.name)] = (name, int(fields[1]), sum(map(int, fields[11:15])) / tick)
-    return found
-
-
-def below(pids: Sequence[int], table: dict[int, tuple[str, int, float]]) -> set[int]:
-    """Return some processes and all that they have started."""
-    tree, size = set(pids), 0
-    while len(tree) > size:
-        size = len(tree)
-        tree |= {pid for pid, (_, parent, _) in table.items() if parent in tree}
-    return tree & table.keys()
-
-
 class DueStage(Stage):
     """The servers, set up; workers; and what they take.
 
@@ -254,12 +228,12 @@ class DueStage(Stage):
         table = processes()
         ours = below([os.getpid()], table)
         # PostgreSQL's first process counts those of its connections that have ended.
-        database = [pid for pid in ours if table[pid][0] == "postgres"]
+        database = [pid for pid in ours if table[pid].name == "postgres"]
         server = self.server._process
         assert server is not None
         return Cpu(
-            sum(table[pid][2] for pid in below([worker.pid for worker in self.workers], table)),
-            sum(table[pid][2] for pid in below([server.pid], table)),
-            sum(table[pid][2] for pid in database),
+            sum(table[pid].cpu for pid in below([worker.pid for worker in self.workers], table)),
+            sum(table[pid].cpu for pid in below([server.pid], table)),
+            sum(table[pid].cpu for pid in database),
             time.monotonic(),
         )

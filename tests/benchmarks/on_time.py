@@ -19,7 +19,6 @@ the two take meanwhile without any post is in it, and told beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import os
@@ -47,6 +46,7 @@ from tests import proxy
 from tests.benchmarks.batches import DEAD, ROUND_TRIP, TEXT, _best_concurrency, _create, _incidents
 from tests.benchmarks.due_stage import DueStage, last_write, writes
 from tests.benchmarks.kills import kills
+from tests.benchmarks.report import Target, draw, tell, told
 from tests.benchmarks.stage import Numbers
 from tests.pds.server import Account
 from tests.proxy import Phase, Step
@@ -240,8 +240,7 @@ def _has_ended(run: object) -> bool:
 
 def _told(numbers: Numbers, round_: int, rounds: int) -> Numbers:
     """Say what a round has found: a run takes hours."""
-    told = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
-    print(f"round {round_ + 1} of {rounds}: {told}", file=sys.stderr)
+    print(f"round {round_ + 1} of {rounds}: {told(numbers)}", file=sys.stderr)
     return numbers
 
 
@@ -251,47 +250,22 @@ def _medians(found: Sequence[Numbers]) -> Numbers:
     return numbers | {name: sum(each[name] for each in found) for name in numbers if name.startswith("early")}
 
 
-_FIGURES: tuple[tuple[str, str, str, float, bool], ...] = (
-    ("{accounts} accounts: seconds until the first post", "due", "first", 1, False),
-    ("{accounts} accounts: time of the PDS's own limit", "due", "ratio", 1.3, False),
-    ("{accounts} accounts: early posts", "due", "early", 0, False),
-    ("{accounts} accounts: CPU seconds a post", "due", "cpu", 0.15, False),
-    ("{accounts} accounts, sessions in Prefect:\ntime of the PDS's own limit", "due_in_prefect", "ratio", 1.3, False),
-    ("{accounts} accounts, {dead} of them dead:\ntime of the PDS's own limit", "many", "ratio", 1.3, False),
-    ("{accounts} accounts: seconds until the first post", "many", "first", 1, False),
-    ("{accounts} accounts: CPU seconds a post", "many", "cpu", 0.15, False),
-    ("two workers, far away:\nfaster than one", "shared", "ratio", 1.8, True),
-    ("seconds from the form to the post", "form", "seconds", 5, False),
-    ("{kills} kills: early posts", "kills", "early", 0, False),
-    ("{kills} kills: lost posts", "kills", "lost", 0, False),
-    ("{kills} kills: doubled posts", "kills", "doubled", 0, False),
-    ("{kills} kills: seconds until the last post,\nafter the outage", "kills", "late", 60, False),
+_TARGETS = (
+    Target("{accounts} accounts: seconds until the first post", "due", "first", 1),
+    Target("{accounts} accounts: time of the PDS's own limit", "due", "ratio", 1.3),
+    Target("{accounts} accounts: early posts", "due", "early", 0),
+    Target("{accounts} accounts: CPU seconds a post", "due", "cpu", 0.15),
+    Target("{accounts} accounts, sessions in Prefect:\ntime of the PDS's own limit", "due_in_prefect", "ratio", 1.3),
+    Target("{accounts} accounts, {dead} of them dead:\ntime of the PDS's own limit", "many", "ratio", 1.3),
+    Target("{accounts} accounts: seconds until the first post", "many", "first", 1),
+    Target("{accounts} accounts: CPU seconds a post", "many", "cpu", 0.15),
+    Target("two workers, far away:\nfaster than one", "shared", "ratio", 1.8, True),
+    Target("seconds from the form to the post", "form", "seconds", 5),
+    Target("{kills} kills: early posts", "kills", "early", 0),
+    Target("{kills} kills: lost posts", "kills", "lost", 0),
+    Target("{kills} kills: doubled posts", "kills", "doubled", 0),
+    Target("{kills} kills: seconds until the last post,\nafter the outage", "kills", "late", 60),
 )
-"""What is told of each figure, where it is found, its target, and whether more is better."""
-
-
-def _draw(found: dict[str, Numbers], path: Path) -> None:
-    """Each figure beside its target."""
-    from matplotlib import pyplot
-
-    shown = [
-        (label.format(**found[name]), float(found[name][what]), target, more)
-        for label, name, what, target, more in _FIGURES
-        if name in found
-    ]
-    height = 1.1 * len(shown) + 0.6
-    figure, axes = pyplot.subplots(len(shown), squeeze=False, figsize=(8, height), constrained_layout=True)
-    for axis, (label, value, target, more) in zip(axes[:, 0], shown, strict=True):
-        is_met = value >= target if more else value <= target
-        axis.barh([0], [value], color="#208b3a" if is_met else "#c9184a", height=0.5)
-        axis.axvline(target, color="black", linestyle="--", linewidth=1)
-        axis.text(target, 0.42, f" target: {'at least' if more else 'at most'} {target:g}", fontsize=8, va="bottom")
-        axis.text(value, 0, f" {value:.3g}", fontsize=9, va="center")
-        axis.set_xlim(0, 1.35 * max(value, target) or 1)
-        axis.set_ylim(-0.4, 0.8)
-        axis.set_yticks([0], [label], fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -340,14 +314,9 @@ def main() -> None:
         )
     # With all cores, and when nothing else runs.
     measure({"kills": lambda: kills(range(arguments.seed, arguments.seed + arguments.kills), arguments.worlds)})
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        for name, numbers in found.items():
-            told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
-            print(f"{name:20} {told}")
+    tell(found, as_json=arguments.json)
     if arguments.chart:
-        _draw(found, arguments.chart)
+        draw(found, _TARGETS, arguments.chart)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,12 @@ from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.due_posts import DuePost, due_posts
 from prefect_bluesky.planning.held_runs import HELD, held_because, held_state, tags_of, tell_held, without_account
+from prefect_bluesky.planning.times import how_late
 from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, until_answered
 from prefect_bluesky.publishing import PreparedPosts, PublishedPost, attempt_for
 
 _AT_ONCE_SETTLED = 4
 """States that are set at the same time. A server needs 20 to 30 ms of CPU for each (measured with Prefect 3.9.1)."""
-
-_IS_LATE = timedelta(seconds=5)
-"""The delay from which a message says how late a post went out."""
 
 
 @dataclass
@@ -154,7 +152,7 @@ class DueDelivery(Delivery[DueQueue]):
         for each in self._settling:
             each.result()
         said = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items())) or "Nothing was due"
-        late = f", the last {_seconds(self.late)} late" if self.late > _IS_LATE else ""
+        late = f", the last {late}" if (late := how_late(self.late)) else ""
         return Completed(message=f"{said}{late}.")
 
     def serve(self, queue: DueQueue) -> timedelta | None:
@@ -181,8 +179,8 @@ class DueDelivery(Delivery[DueQueue]):
     def published(self, queue: DueQueue, item: DuePost, post: PublishedPost) -> None:
         late = self._clock.now() - item.at
         self.late = max(self.late, late)
-        how_late = f" {_seconds(late)} late" if late > _IS_LATE else ""
-        self._note(_Outcome(item, Completed(message=f"Published {post.url}{how_late}"), queue.sent, post), "published")
+        message = f"Published {post.url} {how_late(late)}".rstrip()
+        self._note(_Outcome(item, Completed(message=message), queue.sent, post), "published")
 
     def held(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
         self._note(_Outcome(item, held_state(error)), "held")
@@ -237,10 +235,3 @@ def set_state(run: FlowRun, state: State[Any]) -> bool:
         except ObjectNotFound:
             return False
     return True
-
-
-def _seconds(late: timedelta) -> str:
-    seconds = round(late.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

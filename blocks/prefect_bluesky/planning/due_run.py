@@ -2,7 +2,7 @@
 
 Several runs share a minute with many accounts. The minute's first run starts the others and takes over from those that
 do not begin, or die. If the first run itself dies, Prefect calls the planned runs late, and an automation starts a run
-for what is overdue.
+for what is overdue. Should Prefect miss that, the minute has a second run, 45 seconds later.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from prefect_bluesky.planning.keyed_runs import deployment_id
 from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
 from prefect_bluesky.planning.share import Share, part_of
 from prefect_bluesky.planning.sign_of_life import living, sign_of_life
-from prefect_bluesky.prefect_api import api_client, logger, run_id, until_answered
+from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, run_id, until_answered
 from prefect_bluesky.settings import current_settings
 
 _A_MINUTE = timedelta(minutes=1)
@@ -78,6 +78,9 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
         ended = delivery.close()
         if part == 0:
             show_calendar()
+        if due is not None and part == 0:
+            with ignoring_api_trouble("The minute's second run could not be deleted, and finds nothing"):
+                dispatchers.call_off_second_look(minute_of(due))
         return ended
 
 

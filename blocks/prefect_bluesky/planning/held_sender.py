@@ -16,6 +16,8 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.planning.held_runs import HELD, account_of, is_for, read_held_runs, service_of, settle
 from prefect_bluesky.planning.saved_accounts import load_parameter
+from prefect_bluesky.planning.scheduled_runs import planned_time
+from prefect_bluesky.planning.times import how_late
 from prefect_bluesky.posts import Post
 from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import in_place_of
@@ -111,7 +113,9 @@ class HeldSender:
         except ValidationError as unusable:
             self._settle(run, account, Failed(message=str(unusable)))
         else:
-            self._settle(run, account, Completed(message=f"Published {published.url} after the post was held."))
+            late = how_late(datetime.now(UTC) - planned) if (planned := planned_time(run)) else ""
+            message = f"Published {published.url} {late}".rstrip() + ", after the post was held."
+            self._settle(run, account, Completed(message=message))
 
     def close(self) -> State[Any]:
         """Create the table of results, and return the final state of the sending run."""

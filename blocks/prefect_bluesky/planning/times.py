@@ -1,8 +1,8 @@
-"""Times as people write them, and time zones."""
+"""Times as people write and read them, and time zones."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -27,6 +27,22 @@ def zone_of(timezone: str) -> ZoneInfo:
 def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
     """Return a time in UTC. A time without an offset is taken as a time of the zone."""
     return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
+
+
+def how_late(late: timedelta) -> str:
+    """Return how late a post went out, or "" if that is not worth a word.
+
+    Example:
+        >>> from datetime import timedelta
+        >>> how_late(timedelta(minutes=7, seconds=3))
+        '7 min late'
+    """
+    seconds = round(late.total_seconds())
+    if seconds < 6:
+        return ""
+    if seconds < 120:
+        return f"{seconds} s late"
+    return f"{seconds // 60} min late" if seconds < 7200 else f"{seconds // 3600} h late"
 
 
 def _is_no_number(at: Any) -> Any:
