@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,12 +36,18 @@ def _list(account: str, calendar: str, console: Console) -> None:
     if not runs:
         console.print("Nothing is planned.")
         return
-    table = Table("run", "when (UTC)", "account", "post", "key", "calendar")
+    # Of what names a post, nothing is cut off: people copy it.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "when (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("account", "post"):
+        table.add_column(name, overflow="fold")
     for run in runs:
         about = dict(describe(run))
         when = about["planned for"].removesuffix(" UTC")
-        others = map(escape, (about["text"], about["key"], about["calendar"]))
-        table.add_row(str(run.id)[:_ID_CHARACTERS], when, about["account"], *others)
+        known = " · ".join(filter(None, (about["key"], about["calendar"])))
+        post = f"{escape(about['text'])}\n[dim]{escape(known)}[/]"
+        table.add_row(str(run.id)[:_ID_CHARACTERS], when, escape(about["account"]), post)
     console.print(table)
 
 

@@ -53,14 +53,20 @@ def test_a_long_table_says_how_many_are_missing() -> None:
     assert "And 60 more." in calendar_page([entry("planned", 1)] * 100, 100, NOW)
 
 
-def test_the_picture_shows_each_hour_in_the_colour_of_its_worst_post() -> None:
-    entries = [entry("planned", 24), entry("out", -1), entry("held", -1)]
-    image = Image.open(BytesIO(picture(entries, NOW)))
-    colours = {colour for _, colour in image.convert("RGB").getcolors(1_000_000) or []}
-    assert {(0x54, 0xAE, 0xFF), (0xD4, 0xA7, 0x2C)} <= colours
-    # Only the legend has it: the hour before has a held post too.
-    held, out = (
-        sum(number for number, colour in image.convert("RGB").getcolors(1_000_000) or [] if colour == each)
-        for each in ((0xD4, 0xA7, 0x2C), (0x4A, 0xC2, 0x6B))
-    )
-    assert held > 2 * out
+def test_a_post_that_is_out_is_one_click_away() -> None:
+    link = "https://bsky.app/profile/alice.test/post/3k"
+    page = calendar_page([entry("out", -1, link=link, remark="21 s late")], 0, NOW)
+    assert f"| Hello | [See the post]({link}) 21 s late |" in page
+
+
+def test_the_picture_shows_each_hour_in_the_colours_of_its_posts() -> None:
+    colours = {"planned": (0xB6, 0xE3, 0xFF), "out": (0xAC, 0xEE, 0xBB), "held": (0xFA, 0xE1, 0x7D)}
+
+    def share(entries: list[Entry]) -> dict[str, int]:
+        pixels = Image.open(BytesIO(picture(entries, NOW))).convert("RGB").getcolors(1_000_000) or []
+        return {state: sum(number for number, each in pixels if each == colour) for state, colour in colours.items()}
+
+    legend = share([])
+    drawn = share([entry("planned", 24), entry("out", -1), entry("out", -1), entry("held", -1)])
+    planned, out, held = (drawn[state] - legend[state] for state in colours)
+    assert planned > out > held > 0

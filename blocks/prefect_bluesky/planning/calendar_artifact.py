@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from prefect.client.schemas.actions import ArtifactCreate
@@ -36,12 +37,15 @@ KEY = "bluesky-calendar"
 _FLOWS = FlowFilter(name=FlowFilterName(any_=["publish", "publish-variant"]))
 _MOST = 1000
 
+_PUBLISHED = re.compile(r"Published (?P<link>https?://[^\s,]+)(?:,? (?P<remark>.+))?")
+_CUT_ADDRESS = re.compile(r"\S*://\S*…$")
+
 
 def show_calendar() -> None:
     """Make the artifact anew. Trouble with Prefect's API is logged, as a page is not worth a failed run."""
     with ignoring_api_trouble("The calendar could not be shown"):
         now = datetime.now(UTC)
-        entries = [*_entries(_planned(now)), *_entries(_ended(now)), *_entries(_held())]
+        entries = [*_entries(_planned(now)), *_once(_entries(_ended(now))), *_entries(_held())]
         with api_client() as client:
             planned = client.count_flow_runs(flow_filter=_FLOWS, flow_run_filter=_planned(now))
             run = current_flow_run()
@@ -81,18 +85,30 @@ def _entries(wanted: FlowRunFilter) -> Iterator[Entry]:
             yield _entry(run, at)
 
 
+def _once(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield each post once: a person may have copied a run, whose post then goes out once and is found."""
+    links = set()
+    for entry in sorted(entries, key=lambda each: each.at):
+        if entry.link not in links:
+            yield entry
+        links |= {entry.link} - {""}
+
+
 def _entry(run: FlowRun, at: datetime) -> Entry:
     message = (run.state.message if run.state and run.state.is_final() else None) or ""
     if run.state and run.state.is_completed():
         # Prefect forgets to when a run was moved: it went out by then at the latest.
         at = min(at, standard_time(run.state.timestamp))
+    published = _PUBLISHED.fullmatch(message)
     return Entry(
         at=at,
         account=str(run.parameters.get("channel") or account_of(run) or run.name.removeprefix("publish as ")),
-        text=shorten(text_of(run) or run.name),
+        # The beginning of an address would become a link that leads nowhere.
+        text=_CUT_ADDRESS.sub("…", shorten(text_of(run) or run.name)),
         calendar=calendar_of(run) or "",
         state=_state(run),
-        remark=message.removeprefix("Published "),
+        remark=(published["remark"] or "") if published else message,
+        link=published["link"] if published else "",
     )
 
 

@@ -14,6 +14,9 @@ from prefect_bluesky.prefect_api import escape_markdown, table_cell
 
 if TYPE_CHECKING:
     from PIL import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
 
 State = Literal["planned", "out", "held", "failed"]
 
@@ -23,8 +26,7 @@ AHEAD = timedelta(days=7)
 BACK = timedelta(days=1)
 """How far back the page looks."""
 
-_COLOURS: dict[State, str] = {"planned": "#54aeff", "out": "#4ac26b", "held": "#d4a72c", "failed": "#cf222e"}
-_WORST: tuple[State, ...] = ("failed", "held", "out", "planned")
+_COLOURS: dict[State, str] = {"planned": "#b6e3ff", "out": "#aceebb", "held": "#fae17d", "failed": "#ff8182"}
 _TABLES: dict[State, tuple[str, str]] = {
     "failed": ("Failed", "why"),
     "held": ("Held", "why"),
@@ -32,7 +34,10 @@ _TABLES: dict[State, tuple[str, str]] = {
     "out": ("Went out", "where"),
 }
 _MOST_ROWS = 40
-_HOURS, _CELL, _GAP, _MARGIN, _NAMES, _LINE = 24, 26, 3, 16, 92, 24
+_HOURS, _CELL, _GAP, _MARGIN, _NAMES, _LINE = 24, 52, 6, 32, 208, 52
+"""Pixels, two for each that a screen shows."""
+
+_DARK, _GREY, _EMPTY = "#1f2328", "#59636e", "#f6f8fa"
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Entry:
         text: the beginning of the text.
         calendar: the calendar that the post comes from, or "".
         state: what became of the post.
-        remark: the link with the delay, or the reason.
+        remark: the reason, or how late the post went out.
+        link: the post's page, or "".
     """
 
     at: datetime
@@ -54,6 +60,13 @@ class Entry:
     calendar: str
     state: State
     remark: str = ""
+    link: str = ""
+
+    @property
+    def cell(self) -> str:
+        """What the last column of its table says."""
+        said = table_cell(self.remark or self.calendar)
+        return f"[See the post]({self.link}) {table_cell(self.remark)}".rstrip() if self.link else said
 
 
 def calendar_page(entries: Sequence[Entry], planned: int, now: datetime) -> str:
@@ -66,7 +79,7 @@ def calendar_page(entries: Sequence[Entry], planned: int, now: datetime) -> str:
     """
     counts = Counter(entry.state for entry in entries)
     said = [f"{planned} planned for the next {AHEAD.days} days", f"{counts['out']} out since yesterday"]
-    said += [f"{counts[state]} {state}" for state in _WORST[:2] if counts[state]]
+    said += [f"{counts[state]} {state}" for state in ("failed", "held") if counts[state]]
     lines = ["# Bluesky calendar", f"**{', '.join(said)}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
     if not entries:
         lines.append("Plan posts with `publish-batch`: give it a calendar, or posts with a time.")
@@ -86,7 +99,7 @@ def calendar_page(entries: Sequence[Entry], planned: int, now: datetime) -> str:
 def _table(entries: Sequence[Entry], last: str) -> str:
     rows = [
         f"| {entry.at.astimezone(UTC):%a\N{NO-BREAK SPACE}%d\N{NO-BREAK SPACE}%b\N{NO-BREAK SPACE}%H:%M} |"
-        f" {entry.account} | {escape_markdown(entry.text)} | {table_cell(entry.remark or entry.calendar)} |"
+        f" {entry.account} | {escape_markdown(entry.text)} | {entry.cell} |"
         for entry in entries[:_MOST_ROWS]
     ]
     more = [f"\nAnd {len(entries) - _MOST_ROWS} more."] if len(entries) > _MOST_ROWS else []
@@ -104,38 +117,53 @@ def picture(entries: Sequence[Entry], now: datetime) -> bytes:
         at = entry.at.astimezone(UTC)
         if 0 <= (day := (at.date() - first).days) <= days.days:
             cells.setdefault((day, at.hour), Counter())[entry.state] += 1
-    font, small = ImageFont.load_default(14), ImageFont.load_default(12)
+    font, small = ImageFont.load_default(30), ImageFont.load_default(26)
     width = _MARGIN + _NAMES + _HOURS * (_CELL + _GAP) + _MARGIN
     height = _MARGIN + _LINE + (days.days + 1) * (_CELL + _GAP) + _LINE + _MARGIN
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     for hour in range(0, _HOURS, 3):
-        draw.text((_MARGIN + _NAMES + hour * (_CELL + _GAP), _MARGIN), f"{hour:02}:00", font=small, fill="#59636e")
+        draw.text((_MARGIN + _NAMES + hour * (_CELL + _GAP), _MARGIN), f"{hour:02}:00", font=small, fill=_GREY)
     for day in range(days.days + 1):
         y = _MARGIN + _LINE + day * (_CELL + _GAP)
-        draw.text((_MARGIN, y + 5), f"{first + timedelta(days=day):%a %d %b}", font=font, fill="#1f2328")
+        draw.text(
+            (_MARGIN, y + _CELL / 2), f"{first + timedelta(days=day):%a %d %b}", font=font, fill=_DARK, anchor="lm"
+        )
         for hour in range(_HOURS):
             x = _MARGIN + _NAMES + hour * (_CELL + _GAP)
             box = (x, y, x + _CELL, y + _CELL)
-            found = cells.get((day, hour))
-            worst = next((state for state in _WORST if found and found[state]), None)
-            draw.rounded_rectangle(box, radius=3, fill=_COLOURS[worst] if worst else "#f6f8fa")
-            if found:
-                number = str(found.total())
-                draw.text((x + _CELL / 2, y + _CELL / 2), number, font=small, fill="white", anchor="mm")
+            _cell(draw, box, cells.get((day, hour), Counter()), small)
             if day == BACK.days and hour == now.astimezone(UTC).hour:
-                draw.rounded_rectangle(box, radius=3, outline="#1f2328", width=2)
+                draw.rounded_rectangle(box, radius=6, outline=_DARK, width=4)
     _legend(draw, height - _MARGIN - _CELL / 2, small)
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def _legend(draw: ImageDraw.ImageDraw, y: float, font: object) -> None:
+def _cell(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], found: Counter[State], font: Font) -> None:
+    """Draw the number of posts of an hour, over stripes as wide as each state's share."""
+    left, top, right, bottom = box
+    if not found:
+        draw.rounded_rectangle(box, radius=6, fill=_EMPTY)
+        return
+    shares = {state: found[state] for state in _COLOURS if found[state]}
+    # A single failed post among a hundred is seen, too.
+    widths = {state: max(0.15, share / found.total()) for state, share in shares.items()}
+    x, total = float(left), sum(widths.values())
+    for state, width in widths.items():
+        end = x + (right - left) * width / total
+        draw.rectangle((x, top, end, bottom), fill=_COLOURS[state])
+        x = end
+    middle = ((left + right) / 2, (top + bottom) / 2)
+    draw.text(middle, str(found.total()), font=font, fill=_DARK, anchor="mm")
+
+
+def _legend(draw: ImageDraw.ImageDraw, y: float, font: Font) -> None:
     x = float(_MARGIN + _NAMES)
     for state, colour in _COLOURS.items():
-        draw.rounded_rectangle((x, y, x + 12, y + 12), radius=3, fill=colour)
-        draw.text((x + 18, y - 1), state, font=font, fill="#59636e")  # type: ignore[arg-type]
-        x += 90
-    draw.rounded_rectangle((x, y, x + 12, y + 12), radius=3, outline="#1f2328", width=2)
-    draw.text((x + 18, y - 1), "this hour", font=font, fill="#59636e")  # type: ignore[arg-type]
+        draw.rounded_rectangle((x, y, x + 24, y + 24), radius=6, fill=colour)
+        draw.text((x + 36, y + 12), state, font=font, fill=_GREY, anchor="lm")
+        x += 200
+    draw.rounded_rectangle((x, y, x + 24, y + 24), radius=6, outline=_DARK, width=4)
+    draw.text((x + 36, y + 12), "this hour", font=font, fill=_GREY, anchor="lm")

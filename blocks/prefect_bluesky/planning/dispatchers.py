@@ -22,8 +22,9 @@ DEPLOYMENT = "publish-due/publish-due"
 LEAD = timedelta(minutes=2)
 """How long before its minute a run starts: its process imports Prefect, and passes the gates of a thousand accounts."""
 
-_SECOND_LOOK = timedelta(seconds=45)
-"""How long after its minute a second run publishes what the first has left. The first deletes that run when it ends.
+_SECOND_LOOKS = {"left": timedelta(seconds=45), "left-at-end": timedelta(seconds=105)}
+"""How long after the beginning of a minute a second run publishes what the first has left: of what is due with the
+minute, and of what is due within it. The first run deletes the second when it ends.
 
 Prefect's server forgets its first second: of runs that are late by then no automation hears (3.8.8 to 3.9.1).
 """
@@ -38,21 +39,22 @@ class Dispatchers:
 
     def __init__(self) -> None:
         self.deployment = deployment_id(DEPLOYMENT, ", whose runs publish planned posts")
-        self._planned: set[datetime] = set()
+        self._planned: set[tuple[datetime, str]] = set()
 
     def plan(self, at: datetime) -> None:
         """Have what is due at a time published then; if the time has passed, now."""
         minute, now = minute_of(at), datetime.now(UTC)
-        if minute in self._planned:
+        second_look = "left" if at == minute else "left-at-end"
+        if (minute, second_look) in self._planned:
             return
-        self._planned.add(minute)
+        self._planned.add((minute, second_look))
         if at <= now:
             self.start()
-        else:
-            if (state := self._start(minute, key_of(minute)).state) and state.is_final():
-                # The minute's run has ended, and this post came later, for the same minute.
-                self.replace(minute)
-            self._plan_second_look(minute)
+            return
+        if (state := self._start(minute, key_of(minute)).state) and state.is_final():
+            # The minute's run has ended, and this post came later, for the same minute.
+            self.replace(minute)
+        self._plan_second_look(minute, second_look)
 
     def replace(self, minute: datetime) -> None:
         """Have a minute published by another run, as its first has died."""
@@ -69,18 +71,20 @@ class Dispatchers:
         return schedule_run(self.deployment, parameters, key=f"{key_of(minute)}-{part}", name=name, at=at)
 
     def call_off_second_look(self, minute: datetime) -> None:
-        """Delete the second run of a minute of which nothing is left, if it has not begun."""
+        """Delete the second runs of a minute of which nothing is left, if they have not begun."""
+        keys = [f"{key_of(minute)}-{which}" for which in _SECOND_LOOKS]
         wanted = FlowRunFilter(
-            idempotency_key=FlowRunFilterIdempotencyKey(any_=[_second_key_of(minute)]),
+            idempotency_key=FlowRunFilterIdempotencyKey(any_=keys),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         )
         with api_client() as client:
             for run in client.read_flow_runs(flow_run_filter=wanted):
                 client.delete_flow_run(run.id)
 
-    def _plan_second_look(self, minute: datetime) -> None:
+    def _plan_second_look(self, minute: datetime, which: str) -> None:
         name = f"publish what is left of {minute:%Y-%m-%d %H:%M} UTC"
-        schedule_run(self.deployment, {}, key=_second_key_of(minute), name=name, at=minute + _SECOND_LOOK)
+        key, at = f"{key_of(minute)}-{which}", minute + _SECOND_LOOKS[which]
+        schedule_run(self.deployment, {}, key=key, name=name, at=at)
 
     def _start(self, minute: datetime, key: str) -> FlowRun:
         at = max(minute - LEAD, datetime.now(UTC))
@@ -97,10 +101,6 @@ def _due(minute: datetime) -> str:
 def key_of(minute: datetime) -> str:
     """Return the idempotency key of a minute's run."""
     return f"{_KEY}-{minute:%Y-%m-%dT%H:%M}"
-
-
-def _second_key_of(minute: datetime) -> str:
-    return f"{key_of(minute)}-left"
 
 
 def runs_of_minutes(minutes: Iterable[datetime]) -> list[FlowRun]:

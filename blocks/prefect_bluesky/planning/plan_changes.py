@@ -65,16 +65,17 @@ def find_plan(reference: str) -> FlowRun:
     Raises:
         InvalidInput: there is none, or more than one.
     """
-    reference = reference.strip()
+    reference = reference.strip().rstrip("…")
     found = [
         run
         for run in read_plans()
         if run.parameters.get("key") == reference or str(run.id).startswith(reference.lower())
     ]
     if len(found) != 1:
-        what = (
-            f"{len(found)} planned posts have it." if found else "no post that is still planned has such an id or key."
-        )
+        which = ", ".join(f"{run.id} ({account_of(run)}, {planned_time(run):%Y-%m-%d %H:%M} UTC)" for run in found[:5])
+        what = "no post that is still planned has such an id or key."
+        if found:
+            what = f"{len(found)} planned posts have it: {which}{', and more' if len(found) > 5 else ''}."
         raise InvalidInput("run", f"{reference!r}: {what}", "List the planned posts: uv run flows/planned.py list.")
     return found[0]
 
