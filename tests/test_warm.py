@@ -52,7 +52,14 @@ def test_directory_and_open_files_are_those_of_the_program(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1), ("import os; os.abort()", -6)]
+    ("code", "status"),
+    [
+        ("", 0),
+        ("raise SystemExit(3)", 3),
+        ("1 / 0", 1),
+        ("import os; os.abort()", -6),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+    ],
 )
 def test_the_program_ends_as_its_process_ends(code: str, status: int) -> None:
     assert run("-c", code).returncode == status

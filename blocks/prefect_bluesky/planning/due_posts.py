@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterId,
     FlowRunFilterNextScheduledStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -24,7 +25,7 @@ from prefect_bluesky.planning.held_runs import held_because
 from prefect_bluesky.planning.saved_accounts import load_parameters
 from prefect_bluesky.planning.scheduled_runs import planned_time
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import read_runs, until_answered
+from prefect_bluesky.prefect_api import api_client, read_runs, until_answered
 from prefect_bluesky.validation import explain_validation_error
 
 _POST = TypeAdapter(Post)
@@ -67,22 +68,36 @@ def account_of_run(run: FlowRun) -> str:
     return str(run.parameters.get("credentials"))
 
 
-def read_planned(deployment: UUID, *, before: datetime | None = None, after: datetime | None = None) -> list[FlowRun]:
+def read_planned(
+    deployment: UUID, *, before: datetime | None = None, after: datetime | None = None, but: Collection[UUID] = ()
+) -> list[FlowRun]:
     """Return the planned runs that are to go out and not settled, the earliest first.
 
     Args:
         deployment: the deployment `publish/planned`.
         before: only runs that are due at this time or before.
         after: only runs that are due at this time or after.
+        but: not these runs. Reading a run costs the server 2 ms of CPU.
     """
-    wanted = FlowRunFilter(
+    found = until_answered(lambda: read_runs(_planned(deployment, before, after, but)))
+    # Posts of one account and time go out in the order in which they were planned.
+    return sorted(found, key=lambda run: (planned_time(run), run.created, run.id))
+
+
+def is_any_planned(deployment: UUID, *, before: datetime, but: Collection[UUID] = ()) -> bool:
+    """Return whether a planned run is due at a time or before, and not settled; `but` are not looked at."""
+    with api_client() as client:
+        wanted = _planned(deployment, before, None, but)
+        return until_answered(lambda: client.count_flow_runs(flow_run_filter=wanted)) > 0
+
+
+def _planned(deployment: UUID, before: datetime | None, after: datetime | None, but: Collection[UUID]) -> FlowRunFilter:
+    return FlowRunFilter(
+        id=FlowRunFilterId(not_any_=list(but)) if but else None,
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=before, after_=after),
     )
-    found = until_answered(lambda: read_runs(wanted))
-    # Posts of one account and time go out in the order in which they were planned.
-    return sorted(found, key=lambda run: (planned_time(run), run.created, run.id))
 
 
 def due_posts(runs: Iterable[FlowRun]) -> Iterator[DuePost | tuple[FlowRun, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -30,7 +31,7 @@ from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.planning.dispatchers import LEAD, Dispatchers, minute_of, runs_of_minutes
 from prefect_bluesky.planning.due import DueDelivery, DueQueue
-from prefect_bluesky.planning.due_posts import account_of_run, read_planned
+from prefect_bluesky.planning.due_posts import account_of_run, is_any_planned, read_planned
 from prefect_bluesky.planning.keyed_runs import deployment_id
 from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
 from prefect_bluesky.planning.share import Share, part_of
@@ -39,6 +40,7 @@ from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger
 from prefect_bluesky.settings import current_settings
 
 _A_MINUTE = timedelta(minutes=1)
+_INSTANT = timedelta(microseconds=1)
 
 _LAST_LOOK = timedelta(seconds=1)
 """How long before the time runs are read again, at the least: a run that was cancelled by then does not go out."""
@@ -76,7 +78,7 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
             _Minute(planned, dispatchers, clock, delivery, minute_of(due), Share(parts, {part})).publish()
         sign.progress = 100.0
         ended = delivery.close()
-        if part == 0:
+        if part == 0 and (due is not None or delivery.counts):
             show_calendar()
         if due is not None and part == 0:
             with ignoring_api_trouble("The minute's second run could not be deleted, and finds nothing"):
@@ -121,6 +123,7 @@ class _Minute:
         self._minute, self._share = minute, share
         self._queues: list[DueQueue] = []
         self._sent: set[UUID] = set()
+        self._others: set[UUID] = set()
         self._helpers: dict[int, UUID] = {}
         self._look_takes = timedelta()
 
@@ -132,11 +135,17 @@ class _Minute:
         self._look_takes = timedelta(seconds=time.monotonic() - began)
         if leads:
             self._divide(runs)
-        self._make_ready(runs, end_unusable=False)
+            self._others = {run.id for run in runs if not self._share.has(run)}
+        self._make_ready(list(filter(self._share.has, runs)), end_unusable=False)
         if self._helpers:
             self._clock.wait_until(self._minute - _TAKE_OVER)
             self._take_over(self._missing_helpers())
         self._delivery.reserve(self._queues, self._minute - _LAST_RESERVE)
+        self._send_all()
+        self._care_for_helpers()
+
+    def _send_all(self) -> None:
+        """Send each post at its time, until none is left."""
         with ThreadPoolExecutor() as threads:
             under_way: list[Future[None]] = []
             while self._queues or self._is_more_planned(under_way):
@@ -151,7 +160,6 @@ class _Minute:
                 self._queues = [queue for queue in self._queues if queue.at > now]
                 self._sent |= {post.run.id for queue in due for post in queue.due}
                 under_way.append(threads.submit(copy_context().run, self._delivery.send, due))
-        self._care_for_helpers()
 
     def _is_more_planned(self, under_way: list[Future[None]]) -> bool:
         """Wait until all is sent, and return whether a person has planned more for the minute meanwhile."""
@@ -160,15 +168,17 @@ class _Minute:
         return self._look_again()
 
     def _read(self) -> list[FlowRun]:
-        last = self._minute + _A_MINUTE - timedelta(microseconds=1)
-        runs = read_planned(self._planned, after=self._minute, before=last)
-        return [run for run in runs if run.id not in self._sent]
+        """Return the runs of the share that have not been sent. Of other shares each run is read once."""
+        last = self._minute + _A_MINUTE - _INSTANT
+        runs = read_planned(self._planned, after=self._minute, before=last, but=self._sent | self._others)
+        self._others |= {run.id for run in runs if not self._share.has(run)}
+        return list(filter(self._share.has, runs))
 
-    def _make_ready(self, runs: Iterable[FlowRun], *, end_unusable: bool) -> None:
+    def _make_ready(self, runs: Sequence[FlowRun], *, end_unusable: bool) -> None:
         """Make what is to be sent what runs say now. What is ready and has not changed stays ready."""
         ready = {(queue.due[0].account, queue.at): queue for queue in self._queues}
         self._queues = []
-        for new in self._delivery.queues(list(filter(self._share.has, runs)), end_unusable=end_unusable):
+        for new in self._delivery.queues(runs, end_unusable=end_unusable):
             old = ready.get((new.due[0].account, new.at))
             if old and old.due == new.due:
                 self._queues.append(old)
@@ -206,27 +216,35 @@ class _Minute:
             )
             with api_client() as client:
                 until_answered(lambda: client.set_flow_run_state(run, state, force=True))  # noqa: B023
-            self._share.own.add(part)
+            self._add_part(part)
         self._look_again()
 
+    def _add_part(self, part: int) -> None:
+        """Publish a part that another run was to publish."""
+        self._share.own.add(part)
+        self._others.clear()
+
     def _care_for_helpers(self) -> None:
-        """Wait until nothing is left of the minute, and publish what dying helpers leave."""
+        """Wait until the helpers have ended, and publish what dying helpers leave."""
         while self._helpers:
-            left = self._read()
-            if not left:
-                return
-            dead = self._missing_helpers()
-            gone = {part for part in dead if any(part_of(run, self._share.parts) == part for run in left)}
-            for part in dead:
-                if part in gone:
-                    self._share.own.add(part)
+            done = self._finished_helpers()
+            dead = [part for part in self._missing_helpers() if part not in done]
+            for part in (*done, *dead):
                 del self._helpers[part]
-            if gone and self._look_again():
-                due, self._queues = self._queues, []
-                self._sent |= {post.run.id for queue in due for post in queue.due}
-                self._delivery.send(due)
+            for part in dead:
+                self._add_part(part)
+            if dead and self._look_again():
+                self._send_all()
             elif self._helpers:
                 time.sleep(_BETWEEN_LOOKS)
+
+    def _finished_helpers(self) -> list[int]:
+        """Return the parts whose runs have completed."""
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(self._helpers.values())))
+        with api_client() as client:
+            runs = until_answered(lambda: client.read_flow_runs(flow_run_filter=wanted))
+        completed = {run.id for run in runs if run.state and run.state.is_completed()}
+        return [part for part, run in self._helpers.items() if run in completed]
 
 
 class _Overdue:
@@ -241,23 +259,50 @@ class _Overdue:
         """Publish what no living run is about to publish, until nothing is overdue."""
         until = self._clock.now() + _PATIENCE
         while True:
-            is_served = self._served()
-            overdue = [run for run in self._read() if run.id not in self._sent]
-            if not overdue:
-                return
-            if abandoned := [run for run in overdue if not is_served(run)]:
+            living_runs = self._living_runs()
+            if abandoned := self._abandoned(living_runs):
                 self._sent |= {run.id for run in abandoned}
                 self._delivery.send(self._delivery.queues(abandoned, end_unusable=True))
-            elif self._clock.now() > until:
+            elif self._clock.now() > until or not self._is_any_left():
                 return
             else:
                 time.sleep(_BETWEEN_LOOKS)
 
-    def _read(self) -> list[FlowRun]:
-        return read_planned(self._planned, before=self._clock.now())
+    def _is_any_left(self) -> bool:
+        return is_any_planned(self._planned, before=self._clock.now(), but=self._sent)
 
-    def _served(self) -> Callable[[FlowRun], bool]:
-        """Return what says whether a living run is about to publish a planned run."""
+    def _abandoned(self, living_runs: Sequence[FlowRun]) -> list[FlowRun]:
+        """Return what is overdue and is not about to be published by one of some living runs."""
+        me = next((run for run in living_runs if run.id == run_id()), None)
+        shares: dict[datetime, list[tuple[int, int]]] = {}
+        for run in living_runs:
+            if due := run.parameters.get("due"):
+                share = int(run.parameters.get("part", 0)), int(run.parameters.get("parts", 1))
+                shares.setdefault(minute_of(datetime.fromisoformat(due)), []).append(share)
+            # Of several runs for what is overdue, one publishes.
+            elif me and _turn(run) < _turn(me):
+                return []
+        # The run of part 0 cares for all parts.
+        served = sorted(minute for minute, parts in shares.items() if any(part == 0 for part, _ in parts))
+
+        def is_served(run: FlowRun) -> bool:
+            at = planned_time(run)
+            return any(part_of(run, parts) == part for part, parts in shares.get(minute_of(at), [])) if at else False
+
+        return [run for run in self._read_between(served) if not is_served(run)]
+
+    def _read_between(self, minutes: Iterable[datetime]) -> Iterator[FlowRun]:
+        """Yield what is overdue outside some minutes. Of a thousand posts in one of these, none is read in vain."""
+        after = None
+        for minute in minutes:
+            yield from read_planned(self._planned, after=after, before=minute - _INSTANT, but=self._sent)
+            after = minute + _A_MINUTE
+        now = self._clock.now()
+        if after is None or after <= now:
+            yield from read_planned(self._planned, after=after, before=now, but=self._sent)
+
+    def _living_runs(self) -> list[FlowRun]:
+        """Return the runs of `publish-due` that run and live."""
         wanted = FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[self._own]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
@@ -265,24 +310,9 @@ class _Overdue:
         with api_client() as client:
             running = until_answered(lambda: client.read_flow_runs(flow_run_filter=wanted))
         alive = until_answered(lambda: living([run.id for run in running], self._clock.now()))
-        minutes: dict[datetime, list[tuple[int, int]]] = {}
-        turn = {run.id: (run.start_time, run.id) for run in running if run.start_time}
-        me = run_id()
-        is_first = True
-        for run in running:
-            if run.id not in alive or run.id == me:
-                continue
-            if due := run.parameters.get("due"):
-                share = int(run.parameters.get("part", 0)), int(run.parameters.get("parts", 1))
-                minutes.setdefault(minute_of(datetime.fromisoformat(due)), []).append(share)
-            # Of several runs for what is overdue, one publishes.
-            elif run.id in turn and me in turn and turn[run.id] < turn[me]:
-                is_first = False
+        return [run for run in running if run.id in alive]
 
-        def is_served(run: FlowRun) -> bool:
-            at = planned_time(run)
-            shares = minutes.get(minute_of(at), []) if at else []
-            # The run of part 0 cares for all parts.
-            return not is_first or any(part == 0 or part_of(run, parts) == part for part, parts in shares)
 
-        return is_served
+def _turn(run: FlowRun) -> tuple[float, UUID]:
+    """Return what says which of two runs began first."""
+    return (run.start_time.timestamp() if run.start_time else math.inf, run.id)

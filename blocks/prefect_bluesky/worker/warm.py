@@ -46,7 +46,9 @@ line.sendall(message)
 # Nothing is said if the other end is gone.
 status = int.from_bytes(line.recv(4) or b"\\1", "big", signed=True)
 if status < 0:
-    signal.signal(-status, signal.SIG_DFL)
+    # Nobody can handle SIGKILL, which a process gets that takes too much memory.
+    if -status != signal.SIGKILL:
+        signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
 """
