@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import botocore.session
 import pytest
 from hypothesis import settings
 from prefect import Flow
-from prefect.blocks.core import Block
 from prefect.context import SettingsContext, get_settings_context
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
@@ -29,7 +27,7 @@ from prefect_bluesky import sandbox
 from tests import aws, warm
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
-from tests.support import Pds
+from tests.support import Pds, block_schemas_made_once
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
 settings.register_profile("full", deadline=None, max_examples=100)
@@ -103,11 +101,8 @@ def no_prefect_api() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def block_schemas() -> Iterator[None]:
-    """Make the JSON schema of a block class once: Prefect asks for it a dozen times a save, 12 ms each."""
-    make = Block.model_json_schema.__func__  # type: ignore[attr-defined]
-    made = cache(make)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Block, "model_json_schema", classmethod(lambda *given, **how: deepcopy(made(*given, **how))))
+    """Make the JSON schema of a block class once."""
+    with block_schemas_made_once():
         yield
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +14,12 @@ from random import Random
 from threading import Thread
 from types import MappingProxyType
 from typing import Any, Protocol
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import httpx
 from PIL import Image
+from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun, State
@@ -189,6 +193,15 @@ def change_saved(name: str, fields: dict[str, Any]) -> None:
 def texts(pds: Pds, account: Account) -> list[str]:
     """Return an account's texts, in alphabetical order."""
     return sorted(post["value"]["text"] for post in pds.posts(account))
+
+
+@contextmanager
+def block_schemas_made_once() -> Iterator[None]:
+    """Make the JSON schema of a block class once: Prefect asks for it a dozen times a save, 12 ms each."""
+    make = Block.model_json_schema.__func__  # type: ignore[attr-defined]
+    made = cache(make)
+    with patch.object(Block, "model_json_schema", classmethod(lambda *given, **how: deepcopy(made(*given, **how)))):
+        yield
 
 
 def forget_processes_memory() -> None:

@@ -27,7 +27,7 @@ from tests import aws
 from tests.pds.server import Account, RealPds
 from tests.pds.server import run as run_pds
 from tests.prefect_server import PrefectServer, postgresql
-from tests.support import forget_processes_memory
+from tests.support import block_schemas_made_once, forget_processes_memory
 
 Numbers = dict[str, Any]
 
@@ -37,6 +37,7 @@ class Stage:
 
     def __init__(self, stack: ExitStack, *, apart: bool = False) -> None:
         self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(block_schemas_made_once())
         cores = sorted(os.sched_getaffinity(0))
         if apart:
             # As on a machine of its own: neither the PDS nor what asks it takes the time of the other.
