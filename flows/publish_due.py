@@ -19,7 +19,7 @@ from prefect_bluesky.planning import publish_due as publish_what_is_due
 
 def _run_name() -> str:
     # The runs of automations have names such as comical-curassow.
-    return str(flow_run.name) if flow_run.parameters.get("due") else "publish what is overdue"
+    return name if (name := str(flow_run.name)).startswith("publish what") else "publish what is overdue"
 
 
 @flow(
@@ -30,7 +30,7 @@ def _run_name() -> str:
 def publish_due(
     due: datetime | None = None,
     part: Annotated[int, Field(ge=0)] = 0,
-    parts: Annotated[int, Field(ge=1)] = 1,
+    bounds: list[int] = [],  # noqa: B006 - Prefect's form needs the default, and nobody changes it
     at_once: Annotated[int, Field(ge=1, le=64)] = 32,
 ) -> State[Any]:
     """Publish the posts whose time has come.
@@ -38,10 +38,10 @@ def publish_due(
     Args:
         due: The minute whose posts are published. Leave empty to publish what is overdue.
         part: The part of the minute's accounts that this run publishes. A run of many accounts starts the other parts.
-        parts: The number of parts. Leave 1 to let the run decide.
+        bounds: Where the other parts begin. Leave empty to let the run decide.
         at_once: The number of accounts to serve at the same time.
     """
-    return publish_what_is_due(due, part, parts, at_once)
+    return publish_what_is_due(due, part, bounds, at_once)
 
 
 if __name__ == "__main__":

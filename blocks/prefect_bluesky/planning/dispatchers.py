@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
 
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.prefect_api import api_client
@@ -64,10 +66,10 @@ class Dispatchers:
         """Start a run now that publishes what is overdue."""
         return schedule_run(self.deployment, {}, key=f"{_KEY}-now-{uuid4()}", name="publish what is overdue")
 
-    def start_part(self, minute: datetime, part: int, parts: int, at: datetime) -> FlowRun:
+    def start_part(self, minute: datetime, part: int, bounds: Sequence[int], at: datetime) -> FlowRun:
         """Start the run of a minute's part at a time; an earlier one is returned unchanged."""
-        parameters = {"due": _due(minute), "part": part, "parts": parts}
-        name = f"{name_of(minute)}, part {part + 1} of {parts}"
+        parameters = {"due": _due(minute), "part": part, "bounds": bounds}
+        name = f"{name_of(minute)}, part {part + 1} of {len(bounds) + 1}"
         return schedule_run(self.deployment, parameters, key=f"{key_of(minute)}-{part}", name=name, at=at)
 
     def call_off_second_look(self, minute: datetime) -> None:
@@ -79,7 +81,9 @@ class Dispatchers:
         )
         with api_client() as client:
             for run in client.read_flow_runs(flow_run_filter=wanted):
-                client.delete_flow_run(run.id)
+                # Another run for the same minute may have deleted it.
+                with suppress(ObjectNotFound):
+                    client.delete_flow_run(run.id)
 
     def _plan_second_look(self, minute: datetime, which: str) -> None:
         name = f"publish what is left of {minute:%Y-%m-%d %H:%M} UTC"

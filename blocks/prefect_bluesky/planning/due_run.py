@@ -34,7 +34,7 @@ from prefect_bluesky.planning.due import DueDelivery, DueQueue
 from prefect_bluesky.planning.due_posts import account_of_run, is_any_planned, read_planned
 from prefect_bluesky.planning.keyed_runs import deployment_id
 from prefect_bluesky.planning.scheduled_runs import DEPLOYMENT, planned_time
-from prefect_bluesky.planning.share import Share, part_of
+from prefect_bluesky.planning.share import Share, bounds_of, part_of
 from prefect_bluesky.planning.sign_of_life import living, sign_of_life
 from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, run_id, until_answered
 from prefect_bluesky.settings import current_settings
@@ -58,13 +58,13 @@ _BETWEEN_LOOKS = 3.0
 """Seconds. A look at a thousand runs costs Prefect's server seconds of CPU."""
 
 
-def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> State[Any]:
+def publish_due(due: datetime | None, part: int, bounds: Sequence[int], at_once: int) -> State[Any]:
     """Publish what is due, in a run of its own. Return the run's final state.
 
     Args:
         due: the minute. None publishes what is overdue and is not being published by a living run.
         part: which part of the minute's accounts, from 0. The run of part 0 cares for the others too.
-        parts: how many parts there are; 1 lets the run decide.
+        bounds: where each part but the first begins; see `bounds_of`. With none, the run decides.
         at_once: how many accounts are served at the same time.
     """
     what = f"Posts due at {minute_of(due):%Y-%m-%d %H:%M} UTC." if due else "Overdue posts."
@@ -75,7 +75,7 @@ def publish_due(due: datetime | None, part: int, parts: int, at_once: int) -> St
             _Overdue(planned, dispatchers, clock, delivery).publish()
             _replace_dead(planned, dispatchers, clock)
         else:
-            _Minute(planned, dispatchers, clock, delivery, minute_of(due), Share(parts, {part})).publish()
+            _Minute(planned, dispatchers, clock, delivery, minute_of(due), Share(bounds, {part})).publish()
         sign.progress = 100.0
         ended = delivery.close()
         if part == 0 and (due is not None or delivery.counts):
@@ -129,7 +129,7 @@ class _Minute:
 
     def publish(self) -> None:
         """Publish each post at its time, until none is left."""
-        leads = self._share.parts == 1
+        leads = not self._share.bounds
         began = time.monotonic()
         runs = self._read()
         self._look_takes = timedelta(seconds=time.monotonic() - began)
@@ -197,9 +197,10 @@ class _Minute:
         parts = math.ceil(len(accounts) / current_settings().accounts_per_run)
         if parts <= 1:
             return
-        self._share = Share(parts, {0})
+        bounds = bounds_of(accounts, parts)
+        self._share = Share(bounds, {0})
         for part in range(1, parts):
-            start = partial(self._dispatchers.start_part, self._minute, part, parts, self._clock.now())
+            start = partial(self._dispatchers.start_part, self._minute, part, bounds, self._clock.now())
             self._helpers[part] = until_answered(start).id
 
     def _missing_helpers(self) -> list[int]:
@@ -274,10 +275,10 @@ class _Overdue:
     def _abandoned(self, living_runs: Sequence[FlowRun]) -> list[FlowRun]:
         """Return what is overdue and is not about to be published by one of some living runs."""
         me = next((run for run in living_runs if run.id == run_id()), None)
-        shares: dict[datetime, list[tuple[int, int]]] = {}
+        shares: dict[datetime, list[tuple[int, Sequence[int]]]] = {}
         for run in living_runs:
             if due := run.parameters.get("due"):
-                share = int(run.parameters.get("part", 0)), int(run.parameters.get("parts", 1))
+                share = int(run.parameters.get("part", 0)), run.parameters.get("bounds", [])
                 shares.setdefault(minute_of(datetime.fromisoformat(due)), []).append(share)
             # Of several runs for what is overdue, one publishes.
             elif me and _turn(run) < _turn(me):
@@ -287,7 +288,7 @@ class _Overdue:
 
         def is_served(run: FlowRun) -> bool:
             at = planned_time(run)
-            return any(part_of(run, parts) == part for part, parts in shares.get(minute_of(at), [])) if at else False
+            return any(part_of(run, bounds) == part for part, bounds in shares.get(minute_of(at), [])) if at else False
 
         return [run for run in self._read_between(served) if not is_served(run)]
 
