@@ -111,3 +111,19 @@ def test_a_server_that_is_down_at_the_time_delays_posts_by_no_more_than_that(the
     there.server.start()
     assert there.ended(calendar.runs) == ["Completed"] * ACCOUNTS
     assert calendar.texts == [["On time"]] * ACCOUNTS
+    there.kill_workers()
+
+
+def test_posts_go_out_whose_lateness_a_starting_server_tells_nobody(there: World, real_pds: RealPds) -> None:
+    calendar = Calendar(real_pds, soon())
+    with get_client(sync_client=True) as client:
+        for run in there.runs(calendar.dispatchers):
+            if run.parameters.get("due"):
+                client.delete_flow_run(run.id)
+    there.start_worker()
+    wait_for(lambda: "Completed" in there.states(calendar.dispatchers), "the run that a worker's start starts")
+    there.server.kill()
+    wait_for(lambda: datetime.now(UTC) > calendar.at + timedelta(seconds=20), "a time at which Prefect calls runs late")
+    there.server.start()
+    assert there.ended(calendar.runs) == ["Completed"] * ACCOUNTS
+    assert calendar.texts == [["On time"]] * ACCOUNTS
