@@ -38,7 +38,7 @@ from prefect_bluesky.alerts.events import AUTH_FAILED, POST_PUBLISHED
 from prefect_bluesky.protocol.records import record_keys
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests import proxy
-from tests.benchmarks.report import Target, draw, tell, told
+from tests.benchmarks.report import Target, draw, tell, tell_round
 from tests.benchmarks.stage import Numbers, Stage
 from tests.pds.server import Account
 from tests.proxy import Phase, Step
@@ -133,7 +133,7 @@ def backlog(stage: Stage, posts: int, rounds: int) -> Numbers:
         client = _signed_in(theirs, stage.pds.url)
         loop = posts / _seconds(_send, client, theirs, texts)
         measured = (alone, alone / loop, with_prefect / loop)
-        print(f"round {round_ + 1} of {rounds}: {told(dict(zip(found, measured, strict=True)))}", file=sys.stderr)
+        tell_round(round_, rounds, dict(zip(found, measured, strict=True)))
         if round_ >= 0:
             for each, value in zip(found.values(), measured, strict=True):
                 each.append(value)
@@ -203,9 +203,7 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
         found["memory"].append(ours["megabytes"] / empty)
         found["incidents"].append(_incidents(began))
         found["logins"].append(made[LOGIN])
-        # A run takes half an hour: what it has found so far is worth seeing.
-        last = {name: each[-1] for name, each in found.items()}
-        print(f"round {round_ + 1} of {rounds}: {told(last)}", file=sys.stderr)
+        tell_round(round_, rounds, {name: each[-1] for name, each in found.items()})
     return {
         "accounts": count,
         "dead": len(dead),

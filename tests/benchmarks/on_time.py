@@ -46,7 +46,7 @@ from tests import proxy
 from tests.benchmarks.batches import DEAD, ROUND_TRIP, TEXT, _best_concurrency, _create, _incidents
 from tests.benchmarks.due_stage import DueStage, last_write, writes
 from tests.benchmarks.kills import kills
-from tests.benchmarks.report import Target, draw, tell, told
+from tests.benchmarks.report import Target, draw, tell, tell_round
 from tests.benchmarks.stage import Numbers
 from tests.pds.server import Account
 from tests.proxy import Phase, Step
@@ -158,7 +158,8 @@ def due(stage: DueStage, count: int, rounds: int, *, dead: int = 0, url: str | N
             ours |= {"limit": limit, "ratio": ours["last"] / limit}
             ours["cpu_idle"] = idle * ours.pop("cpu_seconds_measured") / count
             ours |= {"incidents": _incidents(began), "logins": made.get(LOGIN, 0), "refreshes": made.get(REFRESH, 0)}
-            found.append(_told(ours, round_, rounds))
+            tell_round(round_, rounds, ours)
+            found.append(ours)
     return {"accounts": count, "dead": dead, "at_once": crowd._at_once, **_medians(found)}
 
 
@@ -196,7 +197,7 @@ def shared(stage: DueStage, count: int, rounds: int) -> Numbers:
                 for round_ in range(rounds):
                     ours = crowd.publish(f"{TEXT} {uuid4().hex[:8]}", _SHORT_LEAD)
                     found[round_] |= {f"last_of_{workers}": ours["last"], f"early_of_{workers}": ours["early"]}
-                    _told(found[round_], round_, rounds)
+                    tell_round(round_, rounds, found[round_])
         at_once(None)
     for each in found:
         each["ratio"] = each["last_of_1"] / each["last_of_2"]
@@ -236,12 +237,6 @@ def _has_ended(run: object) -> bool:
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(run).state  # type: ignore[arg-type]
         return state is not None and state.is_final()
-
-
-def _told(numbers: Numbers, round_: int, rounds: int) -> Numbers:
-    """Say what a round has found: a run takes hours."""
-    print(f"round {round_ + 1} of {rounds}: {told(numbers)}", file=sys.stderr)
-    return numbers
 
 
 def _medians(found: Sequence[Numbers]) -> Numbers:

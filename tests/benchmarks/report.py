@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,15 @@ def tell(found: Mapping[str, Numbers], *, as_json: bool) -> None:
         print(json.dumps(found))
         return
     for name, numbers in found.items():
-        print(f"{name:20} {told(numbers)}")
+        print(f"{name:20} {_told(numbers)}")
 
 
-def told(numbers: Numbers) -> str:
+def tell_round(round_: int, rounds: int, numbers: Numbers) -> None:
+    """Say what a round has found: a run takes hours."""
+    print(f"round {round_ + 1} of {rounds}: {_told(numbers)}", file=sys.stderr)
+
+
+def _told(numbers: Numbers) -> str:
     """Return the figures of a measure as one line."""
     return ", ".join(f"{what} {value:.3g}" for what, value in numbers.items())
 

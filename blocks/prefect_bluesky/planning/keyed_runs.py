@@ -70,6 +70,10 @@ class NewRun:
     state: State[Any]
     tags: Sequence[str]
 
+    def schedule(self, deployment: UUID) -> FlowRun:
+        """Create the run by itself, as `schedule_run` does."""
+        return schedule_run(deployment, self.parameters, key=self.key, name=self.name, state=self.state, tags=self.tags)
+
 
 def schedule_runs(deployment: UUID, runs: Iterable[NewRun]) -> dict[str, str]:
     """Create many runs of a deployment, whose parameters are valid, and return why some could not be created, by key.
@@ -92,7 +96,7 @@ def schedule_runs(deployment: UUID, runs: Iterable[NewRun]) -> dict[str, str]:
         # One run that PostgreSQL refuses undoes the others of its request, although Prefect calls them created.
         for run in some if refused else []:
             try:
-                schedule_run(deployment, run.parameters, key=run.key, name=run.name, state=run.state, tags=run.tags)
+                run.schedule(deployment)
             except API_TROUBLE as trouble:
                 troubles[run.key] = str(trouble)
     return troubles

@@ -20,7 +20,7 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import HELD, held_state, tag, tags_of, tell_held
-from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_run, schedule_runs
+from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_runs
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import as_parameter, find_saved
 from prefect_bluesky.posts import Post
@@ -161,7 +161,7 @@ class PlannedRuns:
         )
 
     def _schedule(self, new: NewRun) -> FlowRun:
-        run = schedule_run(self._deployment, new.parameters, key=new.key, name=new.name, state=new.state, tags=new.tags)
+        run = new.schedule(self._deployment)
         if run.state is not None and has_failed(run.state):
             # Prefect returns the failed run of an earlier attempt unchanged.
             with api_client() as client:
