@@ -31,6 +31,7 @@ from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials
+from prefect_bluesky.prefect_api import read_runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,12 +163,9 @@ def run_to_state(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:
 
 
 def runs_of(deployment: UUID) -> list[FlowRun]:
-    """Return the runs of a deployment, the earliest first."""
-    with get_client(sync_client=True) as client:
-        return client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])),
-            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-        )
+    """Return the runs of a deployment, those of other tests too, the earliest first."""
+    wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+    return read_runs(wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 
 
 def forget_stored_session(credentials: BlueskyCredentials) -> None:
