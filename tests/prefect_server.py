@@ -87,11 +87,13 @@ class PrefectServer:
         home: a directory of its own.
         database: the SQLite file, or the URL.
         ui: whether it serves its UI too, from a copy in that directory.
+        settings: what it has in its environment besides.
     """
 
-    def __init__(self, home: Path, database: Path | str, *, ui: bool = False) -> None:
+    def __init__(self, home: Path, database: Path | str, *, ui: bool = False, **settings: str) -> None:
         self._home = home
         self._ui = ui
+        self._own_settings = settings
         self._database_url = database if isinstance(database, str) else f"sqlite+aiosqlite:///{database}"
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,7 +158,7 @@ class PrefectServer:
                 # Which would be in the README's pictures.
                 "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             }
-        return settings
+        return settings | self._own_settings
 
     def stop(self) -> None:
         """Let it end what it is at, and end."""

@@ -33,9 +33,15 @@ Numbers = dict[str, Any]
 
 
 class Stage:
-    """The servers, and accounts that are saved as blocks."""
+    """The servers, and accounts that are saved as blocks.
 
-    def __init__(self, stack: ExitStack, *, apart: bool = False) -> None:
+    Args:
+        stack: what ends them.
+        apart: whether the PDS has a core of its own.
+        of_the_server: what Prefect's server has in its environment besides.
+    """
+
+    def __init__(self, stack: ExitStack, *, apart: bool = False, **of_the_server: str) -> None:
         self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(block_schemas_made_once())
         cores = sorted(os.sched_getaffinity(0))
@@ -47,7 +53,7 @@ class Stage:
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))
-        self.server = PrefectServer(self.home, stack.enter_context(postgresql()))
+        self.server = PrefectServer(self.home, stack.enter_context(postgresql()), **of_the_server)
         stack.callback(self.server.kill)
         self.server.start()
         self.api_url = self.server.url
