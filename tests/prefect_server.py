@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,12 @@ class PrefectServer:
         settings: what it has in its environment besides.
     """
 
-    def __init__(self, home: Path, database: Path | str, *, ui: bool = False, **settings: str) -> None:
+    def __init__(
+        self, home: Path, database: Path | str, *, ui: bool = False, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._home = home
         self._ui = ui
-        self._own_settings = settings
+        self._own_settings = settings or {}
         self._database_url = database if isinstance(database, str) else f"sqlite+aiosqlite:///{database}"
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,7 +160,7 @@ class PrefectServer:
                 # Which would be in the README's pictures.
                 "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             }
-        return settings | self._own_settings
+        return {**settings, **self._own_settings}
 
     def stop(self) -> None:
         """Let it end what it is at, and end."""

@@ -53,7 +53,7 @@ class Stage:
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))
-        self.server = PrefectServer(self.home, stack.enter_context(postgresql()), **of_the_server)
+        self.server = PrefectServer(self.home, stack.enter_context(postgresql()), settings=of_the_server)
         stack.callback(self.server.kill)
         self.server.start()
         self.api_url = self.server.url
