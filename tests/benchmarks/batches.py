@@ -188,7 +188,7 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
         def requests(some: Sequence[Account], mark: str) -> list[list[dict[str, Any]]]:
             return [_bare_requests(stage, each, tokens[each.did], each in dead, mark, cold=cold) for each in some]  # noqa: B023
 
-        best = best or _best_concurrency(stage, lambda mark: requests(accounts[: max(20, count // 10)], mark))
+        best = best or best_concurrency(stage, lambda mark: requests(accounts[: max(20, count // 10)], mark))
         limit = stage.flow(
             "bare", {"url": stage.pds.url, "at_once": best, "accounts": requests(accounts, f"r{round_}")}
         )
@@ -201,7 +201,7 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
         found["limit"].append(limit["seconds"])
         found["ratio"].append(ours["seconds"] / limit["seconds"])
         found["memory"].append(ours["megabytes"] / empty)
-        found["incidents"].append(_incidents(began))
+        found["incidents"].append(incidents(began))
         found["logins"].append(made[LOGIN])
         tell_round(round_, rounds, {name: each[-1] for name, each in found.items()})
     return {
@@ -212,7 +212,7 @@ def many_accounts(stage: Stage, count: int, rounds: int, *, cold: bool) -> Numbe
     }
 
 
-def _best_concurrency(stage: Stage, requests: Callable[[str], Any]) -> int:
+def best_concurrency(stage: Stage, requests: Callable[[str], Any]) -> int:
     """Return the number of concurrent requests at which a PDS answers fastest."""
     seconds = {
         at_once: stage.flow("bare", {"url": stage.pds.url, "at_once": at_once, "accounts": requests(f"c{at_once}")})[
@@ -262,17 +262,17 @@ def _bare_requests(
         requests.append({"method": LOGIN, "token": None, "body": login, "status": 401 if is_dead else 200})
     if not is_dead:
         keys = record_keys(account.did, mark, count=2)
-        body = {"repo": account.did, "writes": [_create(key, f"{TEXT} {mark} {n}") for n, key in enumerate(keys)]}
+        body = {"repo": account.did, "writes": [create(key, f"{TEXT} {mark} {n}") for n, key in enumerate(keys)]}
         requests.append({"method": WRITE, "token": access, "body": body, "status": 200})
     return requests
 
 
-def _create(rkey: str, text: str) -> dict[str, Any]:
+def create(rkey: str, text: str) -> dict[str, Any]:
     value = {"$type": POST, "text": text, "createdAt": "2026-11-22T12:00:00.000Z"}
     return {"$type": f"{WRITE}#create", "collection": POST, "rkey": rkey, "value": value}
 
 
-def _incidents(since: datetime) -> int:
+def incidents(since: datetime) -> int:
     """Return the number of accounts that Prefect was told of."""
     wanted = EventFilter(event=EventNameFilter(name=[AUTH_FAILED]), occurred=EventOccurredFilter(since=since))
     with get_client(sync_client=True) as client:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -142,8 +142,8 @@ class DueStage(Stage):
     Schedules and what would refresh sessions when a worker starts are off: they are no part of what is measured.
     """
 
-    def __init__(self, stack: ExitStack, *, apart: bool = False, **of_the_server: str) -> None:
-        super().__init__(stack, apart=apart, **of_the_server)
+    def __init__(self, stack: ExitStack, *, apart: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(stack, apart=apart, settings=settings)
         self.workers: list[UsersWorker] = []
         environment = os.environ | {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.home)}
         command = [warm.python(), "deployments/setup.py"]

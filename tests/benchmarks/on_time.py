@@ -46,7 +46,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from prefect_bluesky.planning.dispatchers import LEAD
 from prefect_bluesky.protocol.records import record_keys
 from tests import proxy
-from tests.benchmarks.batches import DEAD, ROUND_TRIP, TEXT, _best_concurrency, _create, _incidents
+from tests.benchmarks.batches import DEAD, ROUND_TRIP, TEXT, best_concurrency, create, incidents
 from tests.benchmarks.due_stage import DueStage, last_write, writes
 from tests.benchmarks.kills import kills
 from tests.benchmarks.report import Target, draw, tell, tell_round
@@ -102,7 +102,7 @@ class Crowd:
             return [[self._write(account, tokens[account.did], mark)] for account in some]
 
         stage, some = self._stage, self._living[: max(100, self.size // 10)]
-        self._at_once = self._at_once or _best_concurrency(stage, lambda mark: requests(mark, some))
+        self._at_once = self._at_once or best_concurrency(stage, lambda mark: requests(mark, some))
         before = last_write(stage.pds)
         work = {"url": stage.pds.url, "at_once": self._at_once, "accounts": requests(mark, self._living)}
         began: float = stage.flow("bare", work)["began"]
@@ -110,7 +110,7 @@ class Crowd:
 
     def _write(self, account: Account, token: str, mark: str) -> dict[str, object]:
         (key,) = record_keys(account.did, mark, count=1)
-        body = {"repo": account.did, "writes": [_create(key, f"{TEXT} {mark}")]}
+        body = {"repo": account.did, "writes": [create(key, f"{TEXT} {mark}")]}
         return {"method": WRITE, "token": token, "body": body, "status": 200}
 
     def publish(self, text: str, lead: timedelta = LEAD) -> Numbers:
@@ -118,7 +118,7 @@ class Crowd:
 
         Returns:
             the seconds by which the first and the last post were late, the number of those that were early, and the
-            CPU seconds a post.
+            CPU seconds a post of each process.
         """
         stage = self._stage
         before = last_write(stage.pds)
@@ -139,7 +139,6 @@ class Crowd:
             "first": min(late),
             "last": max(late),
             "early": sum(each < 0 for each in late),
-            "cpu": (cpu.worker + cpu.server) / self.size,
             "cpu_worker": cpu.worker / self.size,
             "cpu_server": cpu.server / self.size,
             "cpu_database": cpu.database / self.size,
@@ -161,8 +160,8 @@ def due(stage: DueStage, count: int, rounds: int, *, dead: int = 0, url: str | N
                 ours = crowd.publish(f"{TEXT} {mark}")
             ours |= {"limit": limit, "ratio": ours["last"] / limit}
             ours["cpu_idle"] = idle * ours.pop("cpu_seconds_measured") / count
-            ours["cpu"] -= ours["cpu_idle"]
-            ours |= {"incidents": _incidents(began), "logins": made.get(LOGIN, 0), "refreshes": made.get(REFRESH, 0)}
+            ours["cpu"] = ours["cpu_worker"] + ours["cpu_server"] - ours["cpu_idle"]
+            ours |= {"incidents": incidents(began), "logins": made.get(LOGIN, 0), "refreshes": made.get(REFRESH, 0)}
             tell_round(round_, rounds, ours)
             found.append(ours)
     return {"accounts": count, "dead": dead, "at_once": crowd._at_once, **_medians(found)}
@@ -296,7 +295,7 @@ def main() -> None:
 
         @cache
         def apart() -> DueStage:
-            return DueStage(stack, apart=True, PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="120")
+            return DueStage(stack, apart=True, settings={"PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "120"})
 
         def in_prefect() -> Numbers:
             # At another address than the PDS's own, blocks keep their sessions in Prefect.

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,10 +38,10 @@ class Stage:
     Args:
         stack: what ends them.
         apart: whether the PDS has a core of its own.
-        of_the_server: what Prefect's server has in its environment besides.
+        settings: what Prefect's server has in its environment besides.
     """
 
-    def __init__(self, stack: ExitStack, *, apart: bool = False, **of_the_server: str) -> None:
+    def __init__(self, stack: ExitStack, *, apart: bool = False, settings: Mapping[str, str] | None = None) -> None:
         self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(block_schemas_made_once())
         cores = sorted(os.sched_getaffinity(0))
@@ -53,7 +53,7 @@ class Stage:
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))
-        self.server = PrefectServer(self.home, stack.enter_context(postgresql()), settings=of_the_server)
+        self.server = PrefectServer(self.home, stack.enter_context(postgresql()), settings=settings)
         stack.callback(self.server.kill)
         self.server.start()
         self.api_url = self.server.url
