@@ -64,8 +64,7 @@ With 4, two workers were 1.53 times as fast as one: with Prefect's server and th
 
 _QUIET = 60
 """Seconds in which nothing is asked of the PDS before the bare script. A PDS that has rested for 40 s or more takes 1.5
-to 1.9 times as long for 200 writes as one that has not, however many come at once (measured: Node.js drops the compiled
-code that it has not used)."""
+to 1.9 times as long for 200 writes as one that has not, however many come at once (measured)."""
 
 _SHORT_LEAD = timedelta(seconds=45)
 """The lead of their runs, which is enough for so few accounts: the rounds of two workers are the most."""
