@@ -67,6 +67,7 @@ class Step:
     Args:
         number: which one, the first being 1.
         method: its XRPC method.
+        body: what it brings.
     """
 
     number: int
@@ -75,13 +76,13 @@ class Step:
     _verb: str
     _target: str
     _headers: dict[str, str] = field(repr=False)
-    _body: bytes = field(repr=False)
+    body: bytes = field(repr=False)
 
     def send(self) -> Answer:
         """Have the server do it, now and whoever is still waiting for it; what the server says."""
         connection = HTTPConnection(self._server, timeout=_PATIENCE)
         try:
-            connection.request(self._verb, self._target, self._body or None, self._headers)
+            connection.request(self._verb, self._target, self.body or None, self._headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), tuple(_passed_on(answer.getheaders())))
         finally:

@@ -149,7 +149,7 @@ class TestTrouble:
         poison = "always fails"
 
         def fail(step: Step, phase: Phase) -> Answer | None:
-            if phase is Phase.BEFORE and step.method == WRITE and poison.encode() in step._body:
+            if phase is Phase.BEFORE and step.method == WRITE and poison.encode() in step.body:
                 return Answer(500, b'{"error": "InternalServerError", "message": "Internal Server Error"}')
             return None
 

@@ -32,7 +32,7 @@ class Death:
         self.unanswered = 0
 
     def __call__(self, step: Step, phase: Phase) -> Silence | None:
-        if step.method != WRITE or phase is not Phase.DURING or self._batch not in step._body:
+        if step.method != WRITE or phase is not Phase.DURING or self._batch not in step.body:
             return None
         with self._lock:
             self._left -= 1

@@ -1,6 +1,6 @@
 // A PDS, a PLC directory and a stub AppView in one process, all on 127.0.0.1.
 //
-//   node serve.mjs --modules FOLDER --data FOLDER [--rate-limits] [--did-doc]
+//   node serve.mjs --modules FOLDER --data FOLDER [--rate-limits] [--did-doc] [--own-did] [--plc URL]
 //
 // Standard output is for server.py: `READY {json}` once everything listens, then one line of JSON for each XRPC request
 // that ended, in that order. The process lives as long as its standard input is open.
@@ -18,6 +18,8 @@ const { values: options } = parseArgs({
     data: { type: "string" },
     "rate-limits": { type: "boolean", default: false },
     "did-doc": { type: "boolean", default: false },
+    "own-did": { type: "boolean", default: false },
+    plc: { type: "string" },
   },
 });
 
@@ -59,7 +61,7 @@ const directory = await listen();
 const appView = await listen();
 const front = await listen();
 // By name: the PDS refuses to resolve a DID at a bare IP address, and then leaves the DID document out without a word.
-const plcUrl = `http://localhost:${directory.port}`;
+const plcUrl = options.plc ?? `http://localhost:${directory.port}`;
 const jwtSecret = secret();
 const adminPassword = secret();
 const harnessKey = secret();
@@ -72,6 +74,8 @@ const pds = await PDS.fromEnv({
   // Only with this hostname, and in dev mode, does a PDS accept plain http and name itself http://localhost:PORT.
   hostname: "localhost",
   port: front.port,
+  // By default did:web:localhost, whatever the port: two PDSs would take each other's tokens for their own.
+  serviceDid: options["own-did"] ? `did:web:localhost%3A${front.port}` : undefined,
   devMode: true,
   dataDirectory: options.data,
   blobstoreDiskLocation: path.join(options.data, "blobs"),
@@ -93,6 +97,18 @@ const pds = await PDS.fromEnv({
 // The Python SDK asks for the profile whenever it logs in, and a PDS hands that question to its AppView.
 appView.server.on("request", async (request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://appview");
+  if (pathname === "/move") {
+    // What the owner of an account that moves has its old PDS sign, and the directory do.
+    const [did, key] = [searchParams.get("did"), searchParams.get("key")];
+    await pds.ctx.plcClient.updatePds(did, pds.ctx.plcRotationKey, searchParams.get("pds"));
+    if (key) {
+      await pds.ctx.plcClient.updateAtprotoKey(did, pds.ctx.plcRotationKey, key);
+      await pds.ctx.plcClient.updateRotationKeys(did, pds.ctx.plcRotationKey, searchParams.getAll("rotation"));
+    }
+    await pds.ctx.idResolver.did.resolve(did, true);
+    response.end();
+    return;
+  }
   const known = pathname === "/xrpc/app.bsky.actor.getProfile";
   const account = known && (await pds.ctx.accountManager.getAccount(searchParams.get("actor")));
   const body = account
@@ -122,5 +138,5 @@ front.server.on("request", (request, response) => {
 serveOn(front.server, pds.app);
 await pds.start();
 
-const ready = { plcUrl, jwtSecret, adminPassword, harnessKey, dataDirectory: options.data };
+const ready = { plcUrl, harnessUrl: `http://localhost:${appView.port}`, jwtSecret, adminPassword, harnessKey, dataDirectory: options.data };
 print(`READY ${JSON.stringify({ url: pds.ctx.cfg.service.publicUrl, did: pds.ctx.cfg.service.did, ...ready })}`);

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -60,15 +60,22 @@ class Request:
 
 
 @contextmanager
-def run(*, rate_limits: bool = False, did_doc: bool = False) -> "Iterator[RealPds]":
+def run(
+    *, rate_limits: bool = False, did_doc: bool = False, own_did: bool = False, plc_url: str | None = None
+) -> "Iterator[RealPds]":
     """Boot a PDS with nothing in it; when the context ends it is gone, with all that it stored.
 
-    `rate_limits` turns on the limits of a production server, `did_doc` the DID document in what a login answers.
+    Args:
+        rate_limits: whether it has the limits of a production server.
+        did_doc: whether an answer about a session contains the DID document, as Bluesky's do.
+        own_did: whether its DID names its port, so that no other PDS here takes its tokens.
+        plc_url: the directory of DIDs, another PDS's; by default its own.
     """
     modules = installed()
     with tempfile.TemporaryDirectory(prefix="prefect-bluesky-pds-", ignore_cleanup_errors=True) as data:
         command = [str(node()), str(_HERE / "serve.mjs"), "--modules", str(modules), "--data", data]
-        command += ["--rate-limits"] * rate_limits + ["--did-doc"] * did_doc
+        command += ["--rate-limits"] * rate_limits + ["--did-doc"] * did_doc + ["--own-did"] * own_did
+        command += ["--plc", plc_url] if plc_url else []
         server = _Server(command)
         try:
             ready = server.wait_until_ready()
@@ -88,6 +95,7 @@ class RealPds:
         self.plc_url = ready["plcUrl"]
         self._server = server
         self._did = ready["did"]
+        self._harness = ready["harnessUrl"]
         self._jwt_secret = ready["jwtSecret"]
         self._admin = "Basic " + base64.b64encode(f"admin:{ready['adminPassword']}".encode()).decode()
         self._http = http
@@ -133,6 +141,38 @@ class RealPds:
     def reinstate(self, account: Account) -> None:
         """Undo `take_down` and `deactivate`."""
         self._set_status(account, takedown={"applied": False}, deactivated={"applied": False})
+
+    def move(self, account: Account, pds_url: str, key: str = "", rotation: Sequence[str] = ()) -> None:
+        """Let the account's DID document name another PDS, and its keys. The account stays as it is here."""
+        params = {"did": account.did, "pds": pds_url, "key": key, "rotation": list(rotation)}
+        self._http.get(f"{self._harness}/move", params=params).raise_for_status()
+
+    def adopt(self, account: Account, old: "RealPds") -> Account:
+        """Take over an account from another PDS, with its records: https://atproto.com/guides/account-migration.
+
+        The account stays active at its old PDS too, until somebody deactivates it there.
+        """
+        lxm = "com.atproto.server.createAccount"
+        asked = {"aud": self._did, "lxm": lxm}
+        headers = {"Authorization": old._owner(account)}
+        token = _answer(lxm, old._http.get("/xrpc/com.atproto.server.getServiceAuth", params=asked, headers=headers))
+        password = secrets.token_urlsafe()
+        email = f"{account.handle.removesuffix('.test')}@example.com"
+        self._post(
+            lxm, f"Bearer {token['token']}", did=account.did, handle=account.handle, email=email, password=password
+        )
+        adopted = Account(account.did, account.handle, password, app_password="")
+        headers = {"Authorization": self._owner(adopted)}
+        car = old._http.get("/xrpc/com.atproto.sync.getRepo", params={"did": account.did}).content
+        content = {"Content-Type": "application/vnd.ipld.car"}
+        method = "com.atproto.repo.importRepo"
+        _answer(method, self._http.post(f"/xrpc/{method}", content=car, headers=headers | content))
+        method = "com.atproto.identity.getRecommendedDidCredentials"
+        wanted = _answer(method, self._http.get(f"/xrpc/{method}", headers=headers))
+        old.move(account, self.url, wanted["verificationMethods"]["atproto"], wanted["rotationKeys"])
+        method = "com.atproto.server.activateAccount"
+        _answer(method, self._http.post(f"/xrpc/{method}", headers=headers))
+        return replace(adopted, app_password=self.create_app_password(adopted, "default"))
 
     def delete_account(self, account: Account) -> None:
         """Delete the account for good."""

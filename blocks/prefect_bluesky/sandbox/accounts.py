@@ -11,7 +11,7 @@ from .clock import Clock
 from .identifiers import Tids, new_app_password, new_did
 from .refusal import Refusal, bad_request, server_error, unauthorized
 from .repo import Repo
-from .tokens import SERVICE_DID, Scope, Tokens
+from .tokens import Scope, Tokens
 
 MAX_PASSWORD = 512
 
@@ -63,6 +63,7 @@ class Holder:
     app_passwords: dict[str, AppPassword] = field(default_factory=dict, repr=False)
     deactivated: bool = False
     taken_down: bool = False
+    moved_to: str | None = None
 
     @property
     def email(self) -> str:
@@ -199,7 +200,7 @@ class Accounts:
         now = self._clock.now()
         expires = now + expires_in.total_seconds()
         issued = min(now, expires - lifetime.total_seconds())
-        made: dict[str, object] = {"scope": Scope.APP, "aud": SERVICE_DID, "sub": did}
+        made: dict[str, object] = {"scope": Scope.APP, "aud": self._tokens.service_did, "sub": did}
         if kind == "refresh":
             made |= {"scope": Scope.REFRESH, "jti": _new_token_id()}
             self._refresh_tokens[str(made["jti"])] = _RefreshToken(did, None, expires)
@@ -209,7 +210,7 @@ class Accounts:
 
     def _token_pair(self, holder: Holder, app_password: AppPassword | None, jti: str) -> dict[str, str]:
         now = int(self._clock.now())
-        common = {"aud": SERVICE_DID, "sub": holder.did}
+        common = {"aud": self._tokens.service_did, "sub": holder.did}
         access = {
             "scope": _scope(holder, app_password),
             **common,

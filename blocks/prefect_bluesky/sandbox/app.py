@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .clock import Clock
 from .faults import Fault
-from .xrpc import Answer, Call
+from .xrpc import Answer, Call, Json
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ class Request:
 
 
 Respond = Callable[[Call], tuple[Answer, Fault]]
+Directory = Callable[[str], Json | None]
 
 
-def build(respond: Respond, clock: Clock, closing: asyncio.Event) -> ASGIApp:
+def build(respond: Respond, clock: Clock, closing: asyncio.Event, *, directory: Directory | None = None) -> ASGIApp:
     """Return the app.
 
     Args:
         respond: answers one call. Runs on the event loop and must not block.
         clock: the clock of the Date headers.
         closing: set when the server stops, so that delayed answers wait no longer.
+        directory: returns the DID document of a DID, or None. Without it there is no directory.
     """
 
     async def xrpc(request: HttpRequest) -> Response:
@@ -68,8 +70,14 @@ def build(respond: Respond, clock: Clock, closing: asyncio.Event) -> ASGIApp:
             return Response(answer.body, answer.status, headers)
         return JSONResponse(answer.body, answer.status, headers)
 
+    async def did_document(request: HttpRequest) -> Response:
+        did = request.path_params["did"]
+        found = directory(did) if directory else None
+        # The words of https://plc.directory.
+        return JSONResponse(found or {"message": f"DID not registered: {did}"}, 200 if found else 404)
+
     every_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    return Starlette(routes=[Route("/xrpc/{nsid}", xrpc, methods=every_method)])
+    return Starlette(routes=[Route("/xrpc/{nsid}", xrpc, methods=every_method), Route("/{did}", did_document)])
 
 
 @contextmanager

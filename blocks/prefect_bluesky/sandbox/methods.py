@@ -8,7 +8,7 @@ from .accounts import Accounts, Holder, account_not_found, refuse_inactive
 from .refusal import bad_request, unauthorized
 from .repo import ANY_RECORD, MAX_WRITES, Action, Commit, Repo, Write
 from .service_auth import ServiceAuth
-from .tokens import MAIN_ONLY, SERVICE_DID, Tokens, unverified
+from .tokens import MAIN_ONLY, Tokens, unverified
 from .xrpc import BLOB_LIMIT, Answer, Arguments, Call, Claims, Json, Method
 
 _WRITE_LIMIT = 1_000_000
@@ -46,7 +46,7 @@ def methods(
     write = partial(Method, verb="POST", auth=session, limit=_WRITE_LIMIT)
     return {
         "_health": Method(lambda call, args: {"version": "sandbox"}),
-        "com.atproto.server.describeServer": Method(_describe_server),
+        "com.atproto.server.describeServer": Method(partial(_describe_server, tokens.service_did)),
         "com.atproto.server.createSession": Method(server.create_session, "POST", body=schemas.CREATE_SESSION),
         "com.atproto.server.refreshSession": Method(server.refresh_session, "POST", auth=tokens.refresh),
         "com.atproto.server.getSession": Method(server.get_session, auth=session),
@@ -78,9 +78,9 @@ def methods(
     }
 
 
-def _describe_server(call: Call, args: Arguments) -> Json:
+def _describe_server(service_did: str, call: Call, args: Arguments) -> Json:
     return {
-        "did": SERVICE_DID,
+        "did": service_did,
         "availableUserDomains": [".test"],
         "inviteCodeRequired": False,
         "blobUploadLimit": BLOB_LIMIT,

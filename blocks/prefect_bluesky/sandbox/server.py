@@ -14,6 +14,7 @@ from .accounts import Account, Holder, Lifetimes
 from .app import Request
 from .refusal import failure
 from .service import Service
+from .tokens import SERVICE_DID
 from .xrpc import Answer
 
 _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -27,6 +28,7 @@ def run(
     grace: timedelta = timedelta(hours=2),
     did_doc: bool = False,
     pds_url_in_did_doc: str | None = None,
+    service_did: str = SERVICE_DID,
     on_request: Callable[[Request], None] | None = None,
 ) -> Iterator["Sandbox"]:
     """Run a sandbox on a free port of 127.0.0.1 until the block is left. All its data is then gone.
@@ -37,6 +39,7 @@ def run(
         grace: time for which a refresh token still works after its first use; zero allows one use.
         did_doc: True to put the account's DID document into answers about a session, as bsky.social does.
         pds_url_in_did_doc: the PDS that the document names; by default the sandbox itself.
+        service_did: the DID of the sandbox, which its tokens name. Two sandboxes at a time may need two.
         on_request: called with each handled request before its answer is sent, in the server's thread. Must not block.
 
     Raises:
@@ -48,8 +51,10 @@ def run(
     """
     lifetimes = Lifetimes(access_lifetime, refresh_lifetime, grace)
     with app.listen() as (listener, url):
-        service = Service(lifetimes, pds_url_in_did_doc or url, did_doc=did_doc, on_request=on_request)
-        with app.serve(partial(app.build, service.respond, service.clock), listener):
+        service = Service(
+            lifetimes, pds_url_in_did_doc or url, service_did=service_did, did_doc=did_doc, on_request=on_request
+        )
+        with app.serve(partial(app.build, service.respond, service.clock, directory=service.did_document), listener):
             yield Sandbox(url, service)
 
 
@@ -58,10 +63,11 @@ class Sandbox:
 
     Attributes:
         url: the sandbox's address, such as "http://127.0.0.1:40123".
+        plc_url: the address of its directory of DIDs, as https://plc.directory is one.
     """
 
     def __init__(self, url: str, service: Service) -> None:
-        self.url = url
+        self.url = self.plc_url = url
         self._service = service
 
     def __repr__(self) -> str:
@@ -154,6 +160,15 @@ class Sandbox:
         with self._service.lock:
             holder = self._holder(account)
             holder.deactivated = holder.taken_down = False
+
+    def move(self, account: Account, pds_url: str) -> None:
+        """Let the account's DID document name another PDS, as after a migration that left the account active here.
+
+        Raises:
+            LookupError: there is no such account (any more).
+        """
+        with self._service.lock:
+            self._holder(account).moved_to = pds_url
 
     def delete_account(self, account: Account) -> None:
         """Delete an account with all its data.

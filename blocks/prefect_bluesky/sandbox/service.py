@@ -27,14 +27,20 @@ class Service:
     """
 
     def __init__(
-        self, lifetimes: Lifetimes, pds_url: str, *, did_doc: bool, on_request: Callable[[Request], None] | None
+        self,
+        lifetimes: Lifetimes,
+        pds_url: str,
+        *,
+        service_did: str,
+        did_doc: bool,
+        on_request: Callable[[Request], None] | None,
     ) -> None:
         self.lock = threading.RLock()
         self.clock = Clock()
-        self._tokens = Tokens(self.clock)
+        self._tokens = Tokens(self.clock, service_did)
         self.accounts = Accounts(self.clock, self._tokens, lifetimes)
         service_auth = ServiceAuth(self.clock, self._tokens, self.accounts)
-        did_document = partial(_did_document, pds_url)
+        did_document = self._did_document = partial(_did_document, pds_url)
         self.methods = methods(self.accounts, self._tokens, service_auth, did_document, in_session=did_doc)
         self.faults = Faults()
         self.requests: list[Request] = []
@@ -52,6 +58,12 @@ class Service:
             self._on_request(request)
         return given, fault
 
+    def did_document(self, did: str) -> Json | None:
+        """Return an account's DID document, as the directory has it, or None."""
+        with self.lock:
+            holder = self.accounts.find(did)
+            return self._did_document(holder) if holder and holder.did == did else None
+
 
 def _did_document(pds_url: str, holder: Holder) -> Json:
     return {
@@ -59,5 +71,7 @@ def _did_document(pds_url: str, holder: Holder) -> Json:
         "id": holder.did,
         "alsoKnownAs": [f"at://{holder.handle}"],
         "verificationMethod": [],
-        "service": [{"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds_url}],
+        "service": [
+            {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": holder.moved_to or pds_url}
+        ],
     }

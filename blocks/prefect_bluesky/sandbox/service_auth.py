@@ -7,7 +7,7 @@ from .accounts import Accounts
 from .clock import Clock
 from .lexicon import is_did
 from .refusal import Refusal, bad_request, server_error, unauthorized
-from .tokens import ANY_SESSION, SERVICE_DID, Scope, Tokens, unverified
+from .tokens import ANY_SESSION, Scope, Tokens, unverified
 from .xrpc import Arguments, Call, Claims, Json
 
 _MINUTE = 60
@@ -94,7 +94,7 @@ class ServiceAuth:
         holder = self._accounts.find(issuer)
         if not self._tokens.has_signed(authorization):
             raise _bad_signature() if holder else unauthorized("could not resolve iss did")
-        if claims["aud"] != SERVICE_DID:
+        if claims["aud"] != self._tokens.service_did:
             raise unauthorized("jwt audience does not match service did", "BadJwtAudience")
         if holder is None:
             raise server_error()

@@ -33,9 +33,14 @@ ANY_SESSION = (Scope.MAIN, Scope.APP_PRIVILEGED, Scope.APP)
 
 
 class Tokens:
-    """The signer and checker of tokens, with this sandbox's own key."""
+    """The signer and checker of tokens, with this sandbox's own key.
 
-    def __init__(self, clock: Clock) -> None:
+    Attributes:
+        service_did: the DID of this sandbox, for which its tokens are.
+    """
+
+    def __init__(self, clock: Clock, service_did: str) -> None:
+        self.service_did = service_did
         self._clock = clock
         self._key = secrets.token_bytes(32)
 
@@ -106,7 +111,7 @@ class Tokens:
         times = [claims.get(name, 0) for name in ("iat", "nbf", "exp")]
         return (
             header.get("typ") == kind
-            and claims.get("aud") == SERVICE_DID
+            and claims.get("aud") == self.service_did
             and all(isinstance(time, int | float) for time in times)
             and (allow_expired or times[1] <= int(self._clock.now()))
         )
