@@ -53,6 +53,23 @@ _SILENT = f"""The session of {_WHO} has not been refreshed for a day, and no fai
 
 What to do: check the last runs of refresh-sessions, and whether the account's PDS answers."""
 
+_EXPIRED = """{{ event.payload['run'] }} was not sent.
+
+{{ event.payload['reason'] }}
+
+{{ event.payload['link'] }}"""
+
+_UNUSABLE = """The saved block {{ event.payload['block'] }} cannot be used. {{ event.payload['reason'] }}
+
+What to do: open the block in Prefect's UI, correct it and save it, or delete it. Its posts are held until then."""
+
+_REVIEW = """{{ event.payload['drafts'] }} drafts wait until {{ event.payload['until'] }}: {{ event.payload['run'] }}
+
+What to do: open the run, read the drafts among its artifacts, press Resume and answer the form. Nothing is published
+before that.
+
+{{ event.payload['link'] }}"""
+
 _UNATTENDED = """No session was refreshed for an hour, so a revoked app password would go unnoticed.
 
 What to do: check whether a worker of the pool "bluesky" is running, and check the deployment refresh-sessions."""
@@ -99,6 +116,31 @@ def automations(parts: Parts) -> list[AutomationCore]:
             trigger=_once_per_incident(events.AUTH_RECOVERED),
             # publish-held runs for all accounts: a post held because its worker died does not name its account.
             actions=[RunDeployment(deployment_id=parts.publish_held)],
+        ),
+        AutomationCore(
+            name="bluesky: tell when a post has expired",
+            description="The post made sense until a time, or was held for too long.",
+            trigger=EventTrigger(expect={events.POST_EXPIRED}, match=_ACCOUNTS),
+            actions=_message(parts, "Bluesky: a post of {{ event.payload['account'] }} has expired", _EXPIRED),
+        ),
+        AutomationCore(
+            name="bluesky: tell when a saved block cannot be used",
+            description="Once for each reason.",
+            trigger=EventTrigger(
+                expect={events.BLOCK_UNUSABLE},
+                match=ResourceSpecification({"prefect.resource.id": "bluesky.block.*"}),
+                for_each={"prefect.resource.id", "reason"},
+                within=_A_DAY,
+            ),
+            actions=_message(parts, "Bluesky: the block {{ event.payload['block'] }} cannot be used", _UNUSABLE),
+        ),
+        AutomationCore(
+            name="bluesky: tell when drafts wait for a review",
+            description="Once for each question of a run of compose.",
+            trigger=EventTrigger(
+                expect={events.REVIEW_WAITS}, match=ResourceSpecification({"prefect.resource.id": "bluesky.review.*"})
+            ),
+            actions=_message(parts, "Bluesky: drafts wait for your review", _REVIEW),
         ),
         AutomationCore(
             name="bluesky: tell when a session was not refreshed for a day",
@@ -175,49 +217,52 @@ def automations(parts: Parts) -> list[AutomationCore]:
 
 
 def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
-    """Return the automations for runs that crashed, lost their worker or never started."""
+    """Return the automations for runs that crashed or lost their worker. publish-held finds those that never began."""
     has_crashed = AutomationCore(
         name=f"bluesky: {what} that has crashed",
         description="Posts that are already out are found.",
         trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(deployment)),
         actions=actions,
     )
-    return [has_crashed, *_when_left(what, deployment, actions)]
+    return [has_crashed, _when_silent(what, deployment, actions)]
 
 
 def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
-    """Return the automations for runs that will not end by themselves."""
-    each_run = {
-        "posture": Posture.Proactive,
-        "for_each": {"prefect.resource.id"},
-        "match": _FLOW_RUNS,
-        "match_related": _of(deployment),
-    }
-    return [
-        AutomationCore(
-            name=f"bluesky: {what} whose worker has died",
-            description="The run has sent no heartbeat for 90 seconds. A living run sends one every 30 seconds.",
-            trigger=EventTrigger(
-                # The worker may have died before the run's first heartbeat.
-                after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
-                expect={_RUN_HEARTBEAT, *_ENDS},
-                within=timedelta(seconds=90),
-                **each_run,
-            ),
-            actions=actions,
+    """Return the automations for runs that block others, and will not end by themselves."""
+    never_began = AutomationCore(
+        name=f"bluesky: {what} that never began",
+        description="The worker died before it started the run. A container, too, starts within half an hour.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={"prefect.flow-run.Pending"},
+            expect={"prefect.flow-run.Running", *_ENDS},
+            match=_FLOW_RUNS,
+            match_related=_of(deployment),
+            for_each={"prefect.resource.id"},
+            within=timedelta(minutes=30),
         ),
-        AutomationCore(
-            name=f"bluesky: {what} that never began",
-            description="The worker died before it started the run. A container, too, starts within half an hour.",
-            trigger=EventTrigger(
-                after={"prefect.flow-run.Pending"},
-                expect={"prefect.flow-run.Running", *_ENDS},
-                within=timedelta(minutes=30),
-                **each_run,
-            ),
-            actions=actions,
+        actions=actions,
+    )
+    return [_when_silent(what, deployment, actions), never_began]
+
+
+def _when_silent(what: str, deployment: UUID, actions: list[Any]) -> AutomationCore:
+    """Return the automation for runs whose worker has died."""
+    return AutomationCore(
+        name=f"bluesky: {what} whose worker has died",
+        description="The run has sent no heartbeat for 90 seconds. A living run sends one every 30 seconds.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            # The worker may have died before the run's first heartbeat.
+            after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
+            expect={_RUN_HEARTBEAT, *_ENDS},
+            match=_FLOW_RUNS,
+            match_related=_of(deployment),
+            for_each={"prefect.resource.id"},
+            within=timedelta(seconds=90),
         ),
-    ]
+        actions=actions,
+    )
 
 
 def _message(parts: Parts, subject: str, body: str) -> list[Any]:

@@ -31,7 +31,7 @@ from prefect_bluesky.compose import (
 )
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import zone_of
-from prefect_bluesky.prefect_api import run_name
+from prefect_bluesky.prefect_api import quiet_server, run_name
 
 
 def _run_name() -> str:
@@ -104,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@quiet_server()
 def _main() -> None:
     arguments = _arguments()
     try:

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed
+from prefect.states import Completed, Scheduled
 from pydantic import Field
 
 from prefect_bluesky.compose import Item, no_channels, read_items
-from prefect_bluesky.planning import deployment_id, schedule_run
+from prefect_bluesky.planning import deployment_id, has_failed, schedule_run
+from prefect_bluesky.prefect_api import api_client
 
 DEPLOYMENT = "compose/compose"
+
+_MOST_RUNS = 3
+"""How often an item is composed if that fails."""
 
 
 @flow(
@@ -33,7 +37,7 @@ def compose_new(
     max_age_days: Annotated[float, Field(gt=0)] = 7,
     at_most: Annotated[int, Field(ge=1, le=100)] = 5,
 ) -> State[Any]:
-    """Start a run of `compose` for each item that has no run yet.
+    """Start a run of `compose` for each item that has no run yet, and again for each whose run has failed.
 
     Args:
         source: The URL of an RSS or Atom feed, or the path of a folder of Markdown or text files.
@@ -66,4 +70,9 @@ def _start(item: Item, source: str, options: dict[str, Any]) -> bool:
     now, name = datetime.now(UTC), f"compose {item.name}"[:200]
     run = schedule_run(deployment_id(DEPLOYMENT), item.parameters | options, key=key, name=name, at=now)
     # Prefect returns an earlier run under the same key.
+    if run.state is not None and has_failed(run.state) and run.run_count < _MOST_RUNS:
+        with api_client() as client:
+            # The drafts and decisions that the run has kept are not asked for again.
+            client.set_flow_run_state(run.id, Scheduled(message="Tried again, as it failed."), force=True)
+        return True
     return run.expected_start_time is not None and run.expected_start_time >= now

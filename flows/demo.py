@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, Post, Pu
 LOGIN = "createSession"
 REFRESH = "refreshSession"
 WRITE = "applyWrites"
+HANDLE = "resolveHandle"
+STATUS = "getRepoStatus"
 
 
 class Demo:
@@ -70,6 +73,8 @@ class Demo:
             prefect_test_harness(server_startup_timeout=180),
             sandbox.run(on_request=self.on_request) as pds,
         ):
+            # Only accounts of Bluesky's network are in its directory.
+            os.environ["PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL"] = pds.plc_url
             alice = pds.create_account("alice.test")
             credentials = BlueskyCredentials(handle=alice.handle, app_password=alice.app_password, service_url=pds.url)
             meaning = "signed in once, published; the session is kept"
@@ -86,8 +91,8 @@ class Demo:
                 self._publish(credentials, "Sent through an expired token")
             with self.step(
                 "4. Somebody revokes the app password, and the token expires again",
-                [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)],
-                "one refresh, one login, and a named cause instead of a loop",
+                [(WRITE, 400), (REFRESH, 400), (LOGIN, 401), (HANDLE, 200), (STATUS, 200)],
+                "one refresh, one login, a look at the account, and the cause instead of a loop",
             ):
                 pds.revoke_app_password(alice)
                 pds.advance(timedelta(hours=3))
@@ -108,7 +113,7 @@ class Demo:
             published = self.publish(credentials, Post(text=text))
         except AuthError as failure:
             self.problem = failure.problem
-            self.console.print(f"  [yellow]{failure.problem.value}[/]: {failure.problem.explanation}")
+            self.console.print(f"  [yellow]{failure.problem.value}[/]: {failure.explanation}")
             self.console.print(f"  [yellow]What to do:[/] {failure.problem.remedy}")
         else:
             if isinstance(published, PublishedPost):
@@ -129,7 +134,7 @@ def _main() -> None:
         "refreshes": 1,
         "replays": 1,
         "duplicates": 0,
-        "problem": AuthProblem.APP_PASSWORD_REJECTED.value,
+        "problem": AuthProblem.APP_PASSWORD_REVOKED.value,
     }
     if arguments.json:
         print(json.dumps(counts))

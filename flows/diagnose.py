@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
+from prefect_bluesky.prefect_api import quiet_server
 
 
 @flow(
@@ -38,6 +39,7 @@ def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
     return diagnosis
 
 
+@quiet_server()
 def _main() -> None:
     description = "Find out why a Bluesky account cannot publish, and what to do about it."
     epilog = "The account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally, BLUESKY_SERVICE_URL."

@@ -29,9 +29,10 @@ from prefect_bluesky import (
     hold,
     publish_post,
 )
+from prefect_bluesky.errors import Expired
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import ScriptHolder
-from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown
+from prefect_bluesky.planning import ScriptHolder, expire
+from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown, quiet_server
 from prefect_bluesky.validation import explain_validation_error
 
 
@@ -63,6 +64,8 @@ def publish(
             logger.info("Nothing was sent. Preview:\n%s", preview)
             return preview
         published = publish_post(credentials, post, key)
+    except Expired as error:
+        return expire(error, credentials)
     except BlueskyError as error:
         if dry_run or not error.is_temporary:
             raise
@@ -105,6 +108,7 @@ def _post(arguments: argparse.Namespace) -> Post:
     )
 
 
+@quiet_server()
 def _main() -> None:
     arguments = _arguments()
     try:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from prefect_bluesky import BlueskyError, PlannedPost
 from prefect_bluesky.planning import read_entries, run_batch
-from prefect_bluesky.prefect_api import run_name
+from prefect_bluesky.prefect_api import quiet_server, run_name
 
 
 def _run_name() -> str:
@@ -54,6 +54,7 @@ def publish_batch(
     return run_batch(entries, calendar=calendar, dry_run=dry_run, at_once=at_once)
 
 
+@quiet_server()
 def _main() -> None:
     description = "Publish a calendar: publish due posts now, and schedule later posts."
     parser = argparse.ArgumentParser(prog="publish_batch.py", description=description)

@@ -11,8 +11,8 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from prefect_bluesky.planning import plan_ahead, send_held, show_calendar
-from prefect_bluesky.prefect_api import ignoring_api_trouble
+from prefect_bluesky.planning import end_lost_runs, plan_ahead, send_held, show_calendar
+from prefect_bluesky.prefect_api import ignoring_api_trouble, run_id
 
 
 @flow(
@@ -26,6 +26,8 @@ def publish_held(account: str | None = None) -> State[Any]:
     Args:
         account: Send only this account's posts. Write the handle or DID as in its block. Leave empty for all accounts.
     """
+    with ignoring_api_trouble("Lost runs could not be looked for"):
+        end_lost_runs(but=run_id())
     sent = send_held(account)
     with ignoring_api_trouble("The planned posts could not be seen to"):
         plan_ahead()

@@ -22,9 +22,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError
-from prefect_bluesky.alerts import AccountHealth, Past, status_page
-from prefect_bluesky.planning import load_many, saved_names
-from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble
+from prefect_bluesky.alerts import AccountHealth, Past, status_page, tell_unusable
+from prefect_bluesky.planning import end_lost_runs, load_many, saved_names
+from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, run_id
 
 TABLE, PAGE = "bluesky-sessions", "bluesky-accounts"
 _CHECKS_SHOWN = 24
@@ -44,11 +44,15 @@ def refresh_sessions(max_age: timedelta = timedelta(minutes=30), at_once: int = 
         max_age: Refresh sessions whose last refresh is older than this.
         at_once: The number of accounts to check at the same time.
     """
+    with ignoring_api_trouble("Lost runs could not be looked for"):
+        # A lost run of publish-held keeps the next ones from starting.
+        end_lost_runs(but=run_id())
     blocks = load_many(saved_names())
     # Threads, not tasks: a thousand accounts would add a thousand rows to Prefect's database every ten minutes.
     with ThreadPoolExecutor(at_once) as threads:
         checks = [threads.submit(copy_context().run, _check, name, block, max_age) for name, block in blocks.items()]
         accounts = [check.result() for check in checks]
+    tell_unusable({each.block: each.remark if each.state == "unusable" else None for each in accounts})
     counts = Counter(account.state for account in accounts)
     summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "No account is saved."
     _show(accounts, summary)

@@ -123,6 +123,14 @@ def no_internet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_spacing() -> Iterator[None]:
+    """Held posts of an account go out one after the other, without the minute between them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PREFECT_INTEGRATIONS_BLUESKY_HELD_SPACING", "PT0S")
+        yield
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server on a fresh PostgreSQL; its API URL.

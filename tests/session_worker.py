@@ -82,6 +82,7 @@ class Worker:
             "store": self.store,
             "lock": nullcontext,
             "policy": LoginPolicy(),
+            "directory_url": self.pds.plc_url,
             "reporter": Reporter(uuid4() if self.has_saved_block else None),
             "now": lambda: self.time,
         }

@@ -19,7 +19,7 @@ from prefect_bluesky.errors import (
 )
 from prefect_bluesky.sessions.policy import LoginPolicy
 from tests.session_worker import MINUTE, FailingStore, Worker
-from tests.support import LOGIN, REFRESH, counted
+from tests.support import EVIDENCE, LOGIN, REFRESH, counted
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ class TestLogins:
                 with pytest.raises(AuthError) as failure:
                     gate()
                 assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, **EVIDENCE}
 
     def test_a_session_whose_app_password_was_refused_since_is_not_used(self, worker: Worker) -> None:
         worker.pds.revoke_app_password(worker.account)
@@ -254,14 +254,14 @@ class TestLogins:
     def test_after_the_cool_down_it_is_asked_about_once_more(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds, FailingStore())
         pds.revoke_app_password(worker.account)
-        for expected in ({LOGIN: 1}, {}):
+        for expected in ({LOGIN: 1, **EVIDENCE}, {}):
             with counted(pds) as requests, pytest.raises(AuthError):
                 worker.authenticator.ensure()
             assert requests == expected
         worker.passes(timedelta(hours=6))
         with counted(pds) as requests, pytest.raises(AuthError):
             worker.authenticator.ensure()
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, **EVIDENCE}
 
     def test_another_app_password_heals_it_with_nothing_to_reset(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds, FailingStore())
@@ -282,7 +282,7 @@ class TestLogins:
             assert worker.authenticator.ensure().action == "refreshed"
             with pytest.raises(AuthError):
                 worker.restarted("aaaa-bbbb-cccc-dddd").ensure()
-        assert requests == {LOGIN: 1, REFRESH: 1}
+        assert requests == {LOGIN: 1, REFRESH: 1, **EVIDENCE}
 
     def test_the_days_logins_are_counted_across_workers(self, pds: sandbox.Sandbox) -> None:
         worker = Worker(pds, FailingStore())
@@ -296,6 +296,14 @@ class TestLogins:
         assert failure.value.problem is AuthProblem.LOGIN_LIMIT_REACHED
         assert requests == {}
         worker.passes(timedelta(days=1))
+        assert worker.restarted(policy=policy).ensure().action == "logged_in"
+
+    def test_a_login_that_reached_nobody_is_not_counted(self, pds: sandbox.Sandbox) -> None:
+        worker = Worker(pds, FailingStore())
+        policy = LoginPolicy(max_logins_per_day=3)
+        for _ in range(5):
+            with pytest.raises(ServiceUnavailable):
+                worker.restarted(policy=policy, service_url="http://127.0.0.1:1").ensure()
         assert worker.restarted(policy=policy).ensure().action == "logged_in"
 
     def test_a_login_that_cannot_be_counted_is_not_sent(self, pds: sandbox.Sandbox) -> None:

@@ -32,7 +32,7 @@ from prefect_bluesky.sessions.stores.aws import AwsSessionStore
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from prefect_bluesky.sessions.stores.base import Saved
 from tests.session_worker import MINUTE, Worker
-from tests.support import LOGIN, REFRESH, WRITE, block, counted, forget_processes_memory, texts
+from tests.support import LOGIN, REFRESH, RESOLVE, WRITE, block, counted, forget_processes_memory, texts
 from tests.test_session import session
 from tests.test_session_store import DOCUMENT, RENEWED, VERSION_1
 
@@ -587,7 +587,7 @@ class TestAppPasswords:
             for _ in range(3):
                 with pytest.raises(AuthError):
                     credentials.publish("held")
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
         put_app_password(own_aws, account, pds.create_app_password(account))
         credentials.publish("healed")
         assert texts(pds, account) == ["healed"]

@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import AwaitingRetry, Crashed, Scheduled
 from pydantic import SecretStr
@@ -260,6 +262,21 @@ class TestReview:
     def reviewed(self, compose: Flow[Any, Any], team: Team, *answers: dict[str, Any], **parameters: Any) -> FlowRun:
         """A run, with what a person answers."""
         return self.attempt(self.begun(compose, team, **parameters), *answers)
+
+    def test_people_are_told_that_drafts_wait_and_find_them_among_the_runs_artifacts(
+        self, compose: Flow[Any, Any], team: Team
+    ) -> None:
+        done = self.reviewed(compose, team, {"decision": "drop everything"})
+        resource = EventResourceFilter(id=[f"bluesky.review.{done.id}"])
+        with get_client(sync_client=True) as client:
+            wanted = EventFilter(event=EventNameFilter(name=["bluesky.review.waits"]), resource=resource)
+            wait_for(lambda: client.read_events(wanted, limit=50).events, "the event")
+            (event,) = client.read_events(wanted, limit=50).events
+            of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[done.id]))
+            (drafts,) = [each for each in client.read_artifacts(artifact_filter=of_run) if each.key == "bluesky-review"]
+        assert (event.payload["run"], event.payload["drafts"]) == (done.name, 2)
+        assert str(done.id) in event.payload["link"]
+        assert "> Good morning." in str(drafts.data)
 
     def test_earlier_decisions_are_published_and_only_the_rest_is_reviewed(
         self, compose: Flow[Any, Any], team: Team

@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import Failed, Running
 from prefect_aws import AwsCredentials, S3Bucket
 
 from prefect_bluesky.compose.feeds import read_items
@@ -131,6 +132,26 @@ class TestFlow:
             files["/feed"] = rss(1, 2, 30, link=link)
             assert self.look(compose_new, f"{url}/feed") == "1 of 2 items are new."
         assert self.ideas(deployment) == [f"{link}/2", f"{link}/1"]
+
+    def test_an_item_whose_run_has_failed_is_tried_again_a_few_times(
+        self, compose_new: Flow[Any, Any], deployment: UUID
+    ) -> None:
+        with web_page(rss(1, link=f"https://example.com/{uuid4().hex[:8]}")) as url:
+            said = []
+            for _ in range(5):
+                said.append(self.look(compose_new, url))
+                self.fail(deployment)
+        assert said == ["1 of 1 items are new."] * 3 + ["There was nothing new."] * 2
+
+    @staticmethod
+    def fail(deployment: UUID) -> None:
+        """Let the runs of `compose` that are to begin run and fail."""
+        wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+        with get_client(sync_client=True) as client:
+            for run in client.read_flow_runs(flow_run_filter=wanted):
+                if run.state is not None and run.state.is_scheduled():
+                    client.set_flow_run_state(run.id, Running(), force=True)
+                    client.set_flow_run_state(run.id, Failed(), force=True)
 
     def test_a_flood_is_dealt_with_bit_by_bit_the_oldest_first(
         self, compose_new: Flow[Any, Any], deployment: UUID

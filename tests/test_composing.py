@@ -61,7 +61,7 @@ class TestCompose:
     def test_a_channel_that_is_away_stops_no_other(self) -> None:
         made = compose_idea(IDEA, [("away", Away()), ("pager", PAGER)], TemplateGenerator(), 9, occasion="now")
         assert {each.channel for each in made.composed} == {"pager"}
-        assert made.problems == ["away: https://social.test answered what its limits are with 503"]
+        assert made.problems == ["away: Something before https://social.test answered what its limits are with 503"]
 
     def test_a_draft_that_fits_nothing_is_left_out_with_the_reason(self) -> None:
         made = compose_idea(IDEA, [("pager", PAGER)], Long(), 9, occasion="now")

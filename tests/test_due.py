@@ -146,6 +146,15 @@ def said(run: FlowRun) -> tuple[str | None, str]:
     return run.state_name, message.partition("/post/")[0]
 
 
+def test_a_post_that_is_worthless_by_then_is_not_sent(plan: Plan, alice: SavedAccount) -> None:
+    at = soon(2)
+    plan.plan(alice.item("lunch", at=at, expires=at + timedelta(seconds=1)), alice.item("dinner", at=at))
+    wait_for(lambda: datetime.now(UTC) > at + timedelta(seconds=1), "the expiry")
+    assert str(plan.publish_overdue().message).startswith("1 expired, 1 published")
+    assert alice.texts == ["dinner"]
+    assert sorted(str(run.state_name) for run in plan.runs) == ["Completed", "Expired"]
+
+
 def test_posts_go_out_at_their_time(plan: Plan, alice: SavedAccount, bob: SavedAccount, writes: list[datetime]) -> None:
     at = soon()
     plan.plan(*(each.item(f"{number}", at=at) for number in range(2) for each in (alice, bob)))

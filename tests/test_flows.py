@@ -35,7 +35,7 @@ from prefect_bluesky import (
 )
 from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
 from prefect_bluesky.sessions.lock import worker_lock
-from tests.support import LOGIN, REFRESH, WRITE, block, counted, expired, forget_processes_memory, texts
+from tests.support import LOGIN, REFRESH, RESOLVE, WRITE, block, counted, expired, forget_processes_memory, texts
 
 FLOWS = Path(__file__).parents[1] / "flows"
 
@@ -199,7 +199,7 @@ class TestTasks:
         with counted(pds) as requests, pytest.raises(AuthError) as failure:
             team()
         assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
 
     @pytest.mark.parametrize(
         "retried",

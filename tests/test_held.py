@@ -12,19 +12,19 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.events import ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flow_engine import run_flow
-from prefect.flows import Flow
 from pydantic import SecretStr
 
 from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
 from prefect_bluesky.planning.held_runs import drop, find_held_run, read_held_runs
-from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests import warm
+from tests.held import Stopped, deployed_publish, runs, set_held, states
 from tests.support import (
     LOGIN,
+    RESOLVE,
     WRITE,
     block,
     counted,
@@ -47,81 +47,9 @@ def pds() -> Iterator[sandbox.Sandbox]:
         yield own
 
 
-class Stopped:
-    """An account whose app password is dead, with its saved block."""
-
-    def __init__(self, pds: sandbox.Sandbox) -> None:
-        self.pds = pds
-        self.account = pds.create_account()
-        self.name = f"account-{uuid4().hex[:8]}"
-        block(pds, self.account).save(self.name)
-        pds.revoke_app_password(self.account)
-
-    @property
-    def credentials(self) -> BlueskyCredentials:
-        """The account's block, as a flow loads it."""
-        loaded = BlueskyCredentials.load(self.name)
-        assert isinstance(loaded, BlueskyCredentials)
-        return loaded
-
-    def publish(self, flow: Flow[Any, Any], post: Post, **parameters: Any) -> FlowRun:
-        """Let a deployment's run publish with the saved block; the run at its end."""
-        return deployed_publish(flow, self.credentials, post, **parameters)
-
-    def hold(self, flow: Flow[Any, Any], *posts: Post, **parameters: Any) -> list[UUID]:
-        """Let deployment's runs of `publish` end held; their ids."""
-        held = [self.publish(flow, post, **parameters) for post in posts]
-        assert [run.state_name for run in held] == ["Held"] * len(posts)
-        return [run.id for run in held]
-
-    def mend(self) -> None:
-        """Put a new app password into the block."""
-        new = self.pds.create_app_password(self.account, uuid4().hex)
-        block(self.pds, self.account, app_password=new).save(self.name, overwrite=True)
-
-    def posts(self) -> list[str]:
-        """Return the account's texts, as a feed shows them, the oldest first."""
-        posts = sorted(self.pds.posts(self.account), key=lambda post: post["value"]["createdAt"])
-        return [post["value"]["text"] for post in posts]
-
-
-def deployed_publish(
-    flow: Flow[Any, Any], credentials: BlueskyCredentials, post: Post, *, given: Any = None, **parameters: Any
-) -> FlowRun:
-    """Run `publish` as a worker does; the run at its end.
-
-    Args:
-        flow: the flow.
-        credentials: the account's block.
-        post: the post.
-        given: the block as the server has it among the run's parameters; by default a reference.
-        parameters: the flow's other parameters.
-    """
-    stored = {
-        "credentials": as_parameter(credentials) if given is None else given,
-        "post": post.model_dump(mode="json", exclude_defaults=True),
-    }
-    run, _ = run_deployed(flow, stored | parameters, credentials=credentials, post=post, **parameters)
-    return run
-
-
 @pytest.fixture
 def stopped(pds: sandbox.Sandbox) -> Stopped:
     return Stopped(pds)
-
-
-def runs(ids: list[UUID]) -> list[FlowRun]:
-    with get_client(sync_client=True) as client:
-        return [client.read_flow_run(each) for each in ids]
-
-
-def states(ids: list[UUID]) -> list[str | None]:
-    return [run.state_name for run in runs(ids)]
-
-
-def set_held(run: UUID) -> None:
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run, State(type=StateType.FAILED, name="Held"), force=True)
 
 
 class TestHolding:
@@ -135,7 +63,7 @@ class TestHolding:
         assert run.state.type is StateType.FAILED
         assert (run.state.message or "").startswith(f"{stopped.account.handle}: The server does not accept")
         assert "Create a new app password" in (run.state.message or "")
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
         assert states(others) == ["Held"] * 3
 
     def test_its_error_reaches_whoever_waits_for_it(self, stopped: Stopped, publish: Any) -> None:

@@ -26,7 +26,16 @@ from prefect_bluesky.alerts import events, lost_alerts
 from prefect_bluesky.alerts.lost_alerts import ALERT, lost_alert
 from prefect_bluesky.errors import StoreDamaged
 from prefect_bluesky.sessions.refusals import incident_of
-from tests.support import LOGIN, block, counted, forget_processes_memory, run_deployed, saved_block
+from tests.support import (
+    LOGIN,
+    RESOLVE,
+    block,
+    counted,
+    forget_processes_memory,
+    forget_stored_session,
+    run_deployed,
+    saved_block,
+)
 from tests.worker import Worker, together
 from tests.world import Receiver, wait_for
 
@@ -97,7 +106,7 @@ def test_an_incident_over_many_workers_is_one_failure_and_one_recovery(pds: sand
         pds.revoke_app_password(account)
         with counted(pds) as requests:
             assert together(workers, gate_that_is_closed, [[credentials]] * 3) == ["app_password_rejected"] * 3
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
         mended = saved_block(pds, account, app_password=pds.create_app_password(account, "new"))
         assert together(workers, gate_that_is_closed, [[mended]] * 3) == ["open"] * 3
     finally:
@@ -190,6 +199,22 @@ def test_a_store_that_cannot_be_read_is_an_incident_too(pds: sandbox.Sandbox) ->
     assert heard(account)[0].payload["problem"] == "store_unreadable"
 
 
+def test_the_end_of_a_stores_incident_is_told_by_whichever_worker_meets_it(pds: sandbox.Sandbox) -> None:
+    account = pds.create_account()
+    credentials = saved_block(pds, account)
+    Secret(value="damaged").save(credentials._name, overwrite=True)
+    for _ in range(2):
+        forget_processes_memory()
+        with pytest.raises(StoreDamaged):
+            credentials.ensure_session()
+        after_all_were_heard(account, [FAILED])
+    forget_stored_session(credentials)
+    assert credentials.ensure_session().action == "logged_in"
+    assert after_all_were_heard(account, [FAILED, RECOVERED]) == [FAILED, RECOVERED]
+    failure, recovery = heard(account)
+    assert recovery.resource["incident"] == failure.resource["incident"]
+
+
 class TestOfBlocksThatAreNotSaved:
     """A refused login of a script says nothing about the account's saved block."""
 
@@ -200,7 +225,7 @@ class TestOfBlocksThatAreNotSaved:
             for _ in range(2):
                 forget_processes_memory()
                 assert refused(block(pds, account, app_password="aaaa-bbbb-cccc-dddd")) == "app_password_rejected"
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
         saved.ensure_session()
         forget_processes_memory()
         saved.ensure_session()
@@ -216,7 +241,7 @@ class TestOfBlocksThatAreNotSaved:
             assert refused(block(pds, account)) == "app_password_rejected"
             assert names(account) == []
             assert refused(saved) == "app_password_rejected"
-        assert requests == {LOGIN: 1}
+        assert requests == {LOGIN: 1, RESOLVE: 1}
         assert after_all_were_heard(account, [FAILED]) == [FAILED]
 
     @pytest.mark.parametrize(("is_saved", "expected"), [(False, [FAILED]), (True, [])])

@@ -16,7 +16,7 @@ from tests import aws, proxy
 from tests.pds.server import Account, RealPds
 from tests.prefect_server import postgresql
 from tests.proxy import Phase, Step
-from tests.support import LOGIN, REFRESH, WRITE, block, expire_access_token, forget_processes_memory
+from tests.support import LOGIN, REFRESH, RESOLVE, STATUS, WRITE, block, expire_access_token, forget_processes_memory
 from tests.world import World, wait_for, world
 
 pytestmark = [pytest.mark.pds, pytest.mark.slow]
@@ -113,10 +113,16 @@ def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     assert prefect.ended(first) == ["Held"]
     wait_for(lambda: prefect.receiver.messages, "the alert")
     requests = real_pds.requests()[before:]
-    assert [(request.nsid, request.status) for request in requests] == [(WRITE, 400), (REFRESH, 400), (LOGIN, 401)]
+    assert [(request.nsid, request.status) for request in requests] == [
+        (WRITE, 400),
+        (REFRESH, 400),
+        (LOGIN, 401),
+        (RESOLVE, 200),
+        (STATUS, 200),
+    ]
     (alert,) = prefect.receiver.messages
     assert alert.received_at - requests[1].heard_at < 10
-    for part in (dead.handle, dead.did, "app_password_rejected", "Create a new app password", "http"):
+    for part in (dead.handle, dead.did, "app_password_revoked", "Create a new app password", "http"):
         assert part in alert.body
 
     later = [f"held {number:02}" for number in range(held_posts)]

@@ -265,6 +265,7 @@ class TestForm:
             "reply_to",
             "replies_from",
             "quotable",
+            "expires",
         ]
 
     def test_nothing_in_it_is_a_choice_between_kinds(self) -> None:

@@ -70,7 +70,8 @@ def test_the_table_tells_of_each_account(alice: SavedAccount, publish_batch: Flo
     (row,) = table("bluesky-batch")
     assert row.pop("session expires").endswith("UTC")
     assert row.pop("last post").startswith(f"https://bsky.app/profile/{alice.account.handle}/post/")
-    assert row == {"account": alice.name, "published": 1, "scheduled": 0, "held": 0, "failed": 0}
+    counts = {"published": 1, "already out": 0, "scheduled": 0, "held": 0, "failed": 0, "expired": 0}
+    assert row == {"account": alice.name, **counts}
 
 
 class TestTrouble:
@@ -179,7 +180,7 @@ class TestSchedule:
         file = tmp_path / "calendar.json"
         file.write_text(json.dumps([alice.item("now"), alice.item("later", at=SOON.isoformat())]))
         messages = [run_to_state(publish_batch, calendar=str(file)).message for _ in range(2)]
-        assert messages == ["1 published, 1 scheduled"] * 2
+        assert messages == ["1 published, 1 scheduled", "1 already out, 1 scheduled"]
         assert alice.texts == ["now"]
         assert len(runs_of(deployment)) == len(before) + 1
 

@@ -15,12 +15,14 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from prefect_bluesky import AuthProblem, BlueskyCredentials, sandbox
 from prefect_bluesky.alerts.status_page import AccountHealth, State, picture, status_page
 from prefect_bluesky.planning.saved_accounts import saved_names
 from tests.support import LOGIN, REFRESH, block, change_saved, counted, forget_processes_memory
+from tests.world import wait_for
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 
@@ -106,8 +108,8 @@ class TestFlow:
             "DID": dead.did,
             "expiry": "",
             "state": "stopped",
-            "problem": "app_password_rejected",
-            "what to do": AuthProblem.APP_PASSWORD_REJECTED.remedy,
+            "problem": "app_password_revoked",
+            "what to do": AuthProblem.APP_PASSWORD_REVOKED.remedy,
             "block": "dead",
         }
         assert (fine["account"], fine["state"], fine["problem"]) == (well.handle, "well", "")
@@ -132,6 +134,20 @@ class TestFlow:
         refresh_sessions()
         assert [row["state"] for row in latest_table()] == ["unusable", "well"]
 
+    def test_a_block_that_cannot_be_used_is_told_of_once_and_so_is_its_end(
+        self, pds: sandbox.Sandbox, refresh_sessions: Any
+    ) -> None:
+        broken = f"broken-{uuid4().hex[:8]}"
+        credentials = block(pds, pds.create_account())
+        credentials.save(broken)
+        change_saved(broken, {"handle": "no handle at all"})
+        for expected in (["unusable"], ["unusable"]):
+            refresh_sessions()
+            wait_for(lambda: told_of(broken) == expected, "the event")  # noqa: B023
+        credentials.save(broken, overwrite=True)
+        refresh_sessions()
+        wait_for(lambda: told_of(broken) == ["unusable", "usable"], "the event")
+
     def test_its_page_is_kept_current_under_one_key_and_remembers(
         self, pds: sandbox.Sandbox, refresh_sessions: Any
     ) -> None:
@@ -143,6 +159,16 @@ class TestFlow:
         assert "data:image/png;base64," in page
         checks = int(page.partition("![The last ")[2].partition(" checks")[0])
         assert checks >= 2
+
+
+def told_of(block: str) -> list[str]:
+    """Return what Prefect heard of a saved block, the oldest first."""
+    wanted = EventFilter(
+        event=EventNameFilter(prefix=["bluesky.block."]), resource=EventResourceFilter(id=[f"bluesky.block.{block}"])
+    )
+    with get_client(sync_client=True) as client:
+        found = client.read_events(wanted, limit=50).events
+    return [event.event.rpartition(".")[2] for event in sorted(found, key=lambda event: event.occurred)]
 
 
 def latest(key: str) -> Any:

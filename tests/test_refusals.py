@@ -13,7 +13,7 @@ from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from tests.session_worker import HOUR, MINUTE, Worker
-from tests.support import LOGIN, REFRESH, counted
+from tests.support import LOGIN, REFRESH, RESOLVE, STATUS, counted
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_two_blocks_with_two_dead_app_passwords_cost_a_login_each_and_no_more(wo
             for app_password in ("aaaa-bbbb-cccc-dddd", "eeee-ffff-gggg-hhhh"):
                 assert worker.gate(worker.restarted(app_password)) == "app_password_rejected"
             worker.passes(11 * MINUTE)
-    assert requests == {LOGIN: 2}
+    assert requests == {LOGIN: 2, RESOLVE: 2, STATUS: 2}
 
 
 def test_a_mistyped_app_password_that_nobody_uses_any_more_is_over_after_a_while(worker: Worker) -> None:

@@ -396,6 +396,7 @@ class BlueskyCredentials(CredentialsBlock):
             store=self.session_store(),
             lock=partial(worker_lock, self._name, lease=settings.lock_lease),
             reporter=self.reporter(),
+            directory_url=settings.did_directory_url,
             policy=LoginPolicy(
                 min_validity=settings.min_validity,
                 max_logins_per_day=settings.max_logins_per_day,

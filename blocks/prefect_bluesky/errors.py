@@ -5,7 +5,7 @@
     │   └── DoesNotFit             a draft that a channel does not accept; names each post and its excess
     ├── AuthError                  the account cannot sign in; `problem` is the cause
     ├── ServiceError               an error answer of a server, or no answer
-    │   ├── ServiceUnavailable     retryable: no answer, or 5xx
+    │   ├── ServiceUnavailable     retryable: no answer, 5xx, or the answer of something before the server
     │   ├── RateLimited            retryable: 429
     │   │   └── BudgetSpent        retryable: the account's write budget is spent, so no request was sent
     │   └── RequestRefused         a final refusal: the same request will be refused again
@@ -19,6 +19,7 @@
     └── PublishError
         ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if it may be later
         ├── KeyConflict            the record key belongs to another post
+        ├── Expired                the post makes no sense any more, and was not sent
         ├── Unconfirmed            a channel did not confirm the post, and cannot be asked
         └── CidMismatch            the server stored the post under another CID than the computed one
 
@@ -28,7 +29,7 @@ Retry rules read only `retryable`.
 from __future__ import annotations
 
 from copy import copy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from prefect_bluesky.problems import AuthProblem
@@ -93,6 +94,10 @@ class AuthError(BlueskyError):
         account: the account's handle or DID.
         retryable: True if another attempt may succeed with nothing changed.
         answer: the server's answer, if a server refused.
+        found: what the evidence says; see `explained`.
+
+    Attributes:
+        symptom: the problem that the answer alone names, before any evidence.
 
     Example:
         >>> print(AuthError(AuthProblem.ACCOUNT_DEACTIVATED, "alice.bsky.social"))
@@ -102,15 +107,39 @@ class AuthError(BlueskyError):
     problem: AuthProblem
 
     def __init__(
-        self, problem: AuthProblem, account: str, *, retryable: bool = False, answer: ServiceError | None = None
+        self,
+        problem: AuthProblem,
+        account: str,
+        *,
+        retryable: bool = False,
+        answer: ServiceError | None = None,
+        found: str = "",
     ) -> None:
         super().__init__(problem, account)
-        self.problem, self.account, self.retryable = problem, account, retryable
+        self.problem, self.symptom, self.found = problem, problem, found
+        self.account, self.retryable = account, retryable
         self.http_status = answer.status if answer else None
         self.xrpc_error = answer.error if answer else None
 
     def __str__(self) -> str:
-        return f"{self.account}: {self.problem.explanation} {self.problem.remedy} ({self.problem.value})"
+        return f"{self.account}: {self.explanation} {self.problem.remedy} ({self.problem.value})"
+
+    @property
+    def explanation(self) -> str:
+        """The problem's explanation, with what was found."""
+        return explanation_of(self.problem, self.found)
+
+    def explained(self, problem: AuthProblem, found: str) -> Self:
+        """Return a copy of this error that names the cause behind the server's answer, and what shows the cause."""
+        other = copy(self)
+        other.args = (problem, self.account)
+        other.problem, other.found = problem, found
+        return other
+
+
+def explanation_of(problem: AuthProblem, found: str) -> str:
+    """Return a problem's explanation, with what was found in this case."""
+    return f"{problem.explanation} Found: {found}." if found else problem.explanation
 
 
 class ServiceError(BlueskyError):
@@ -138,15 +167,27 @@ class ServiceError(BlueskyError):
 
 
 class ServiceUnavailable(ServiceError):
-    """No answer, or a 5xx answer. The request may or may not have been carried out."""
+    """No answer, a 5xx answer, or the answer of something before the server, such as a firewall's page.
+
+    The request may or may not have been carried out. An answer of something else has no XRPC `error`; its `message` is
+    the title of the page.
+    """
 
     retryable = True
     problem = AuthProblem.SERVICE_UNAVAILABLE
 
+    @property
+    def was_sent(self) -> bool:
+        """False if no connection was made, so that the server knows nothing of the request."""
+        return self.status is not None or self.message not in {"ConnectError", "ConnectTimeout"}
+
     def __str__(self) -> str:
-        if self.status:
-            return super().__str__()
-        return f"{self.server_url} did not answer {self.method} ({self.message})"
+        if self.status is None:
+            return f"{self.server_url} did not answer {self.method} ({self.message})"
+        if self.error is None:
+            said = f": {self.message}" if self.message else ""
+            return f"Something before {self.server_url} answered {self.method} with {self.status}{said}"
+        return super().__str__()
 
 
 class RateLimited(ServiceError):
@@ -268,6 +309,18 @@ class KeyConflict(PublishError):
 
     def __str__(self) -> str:
         return f"{self.uri} is another post. Give this post another key: each key names one post for ever."
+
+
+class Expired(PublishError):
+    """The post made sense until a time (`expires`) that has passed. It was not sent."""
+
+    def __init__(self, expires: datetime) -> None:
+        super().__init__(expires)
+        self.expires = expires
+
+    def __str__(self) -> str:
+        until = f"{self.expires:%Y-%m-%d %H:%M} {self.expires.tzname() or 'UTC'}"
+        return f"expires: the post made sense until {until}, so it was not sent. To send it, start a new run."
 
 
 class Unconfirmed(PublishError):

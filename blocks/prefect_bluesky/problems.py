@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
 
@@ -79,11 +80,11 @@ class AuthProblem(StrEnum):
     WRONG_SERVICE = (
         "wrong_service",
         "The account does not sign in at the service that the block names.",
-        "Check service_url: it is https://bsky.social unless the account is on a self-hosted PDS.",
+        "Put the account's own service into service_url: https://bsky.social, or the URL of its PDS.",
     )
     ACCOUNT_MOVED = (
         "account_moved",
-        "The account has moved to another PDS than the one of its session.",
+        "The account has moved to another PDS.",
         "Put the new PDS into service_url, and an app password created there into app_password.",
     )
     MALFORMED_HEADER = (
@@ -129,8 +130,9 @@ class AuthProblem(StrEnum):
     )
     SERVICE_UNAVAILABLE = (
         "service_unavailable",
-        "The server does not answer, or answers with an internal error.",
-        "Nothing to do: the session is kept, and the request is retried.",
+        "The server does not answer, answers with an internal error, or something before the server answers.",
+        "Nothing is lost: posts wait and are sent again. If this lasts, check service_url, and that the network and its"
+        " firewalls let this machine reach the server.",
     )
     STORE_UNREADABLE = (
         "store_unreadable",
@@ -156,6 +158,17 @@ class AuthProblem(StrEnum):
     )
 
 
+def root_cause(problems: Iterable[AuthProblem | None]) -> AuthProblem | None:
+    """Return the problem that explains the others, or None if there is none.
+
+    Example:
+        >>> root_cause([AuthProblem.APP_PASSWORD_REJECTED, None, AuthProblem.ACCOUNT_MOVED]).value
+        'account_moved'
+    """
+    found = set(problems)
+    return next((problem for problem in _BY_DEPTH if problem in found), None)
+
+
 def classify(*, error: str | None, message: str | None) -> AuthProblem | None:
     """Return the problem that a server's XRPC `error` and `message` name, or None if they are not about authentication.
 
@@ -177,6 +190,20 @@ def problem_of_status(status: str) -> AuthProblem:
         "deleted": AuthProblem.ACCOUNT_DELETED,
     }.get(status, AuthProblem.ACCOUNT_DEACTIVATED)
 
+
+# An earlier problem explains the later ones.
+# fmt: off
+_BY_DEPTH = [
+    AuthProblem.STORE_UNAVAILABLE, AuthProblem.STORE_DENIED, AuthProblem.SECRET_PENDING_DELETION,
+    AuthProblem.STORE_UNREADABLE, AuthProblem.MALFORMED_HEADER, AuthProblem.WRONG_TOKEN_TYPE, AuthProblem.WRONG_SERVICE,
+    AuthProblem.WRONG_ACCOUNT, AuthProblem.ACCOUNT_MOVED, AuthProblem.ACCOUNT_TAKEN_DOWN,
+    AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_DELETED, AuthProblem.HANDLE_NOT_FOUND,
+    AuthProblem.SERVICE_UNAVAILABLE, AuthProblem.LOGIN_LIMIT_REACHED, AuthProblem.SIGN_IN_CODE_REQUIRED,
+    AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.MALFORMED_TOKEN,
+    AuthProblem.INSUFFICIENT_SCOPE, AuthProblem.SESSION_REVOKED, AuthProblem.REFRESH_TOKEN_EXPIRED,
+    AuthProblem.ACCESS_TOKEN_EXPIRED, AuthProblem.MAIN_PASSWORD_USED, AuthProblem.CLOCK_DRIFT,
+]
+# fmt: on
 
 # tests/contract/test_answers.py checks these bodies on a PDS. If both tables have an error, the message decides.
 _BY_MESSAGE: dict[tuple[str | None, str | None], AuthProblem] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import lru_cache
+from importlib.metadata import version
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
@@ -59,6 +60,16 @@ class BlueskySettings(PrefectBaseSettings):
         gt=timedelta(),
         description="The time for which a post is held. Afterwards the post is not sent.",
     )
+    held_spacing: timedelta = Field(
+        default=timedelta(minutes=1),
+        ge=timedelta(),
+        description="The time between two held posts of an account, when the account works again.",
+    )
+    contact: str = Field(
+        default="",
+        pattern=r"^[\x21-\x7e ]{0,200}$",
+        description="An e-mail address or URL that each request names, so that a server's operator can ask you.",
+    )
     aws_kms_key_id: str | None = Field(
         default=None,
         description="The KMS key that encrypts new secrets. Default: the AWS account's key for Secrets Manager.",
@@ -80,6 +91,17 @@ class BlueskySettings(PrefectBaseSettings):
         default=False,
         description="Allow URLs in posts to lead into private networks. Off: nobody can reach those this way.",
     )
+
+
+def user_agent() -> str:
+    """Return what every request of this package calls itself: its name, its version and whom to ask about it.
+
+    Example:
+        >>> user_agent().startswith("prefect-bluesky/")
+        True
+    """
+    contact = current_settings().contact
+    return f"prefect-bluesky/{version('prefect-bluesky')}" + (f" ({contact})" if contact else "")
 
 
 def current_settings() -> BlueskySettings:

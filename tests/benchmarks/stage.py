@@ -50,6 +50,7 @@ class Stage:
             stack.callback(os.sched_setaffinity, 0, cores)
             os.sched_setaffinity(0, cores[-1:])
         self.pds: RealPds = stack.enter_context(run_pds())
+        os.environ["PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL"] = self.pds.plc_url
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
         self._aws = aws.credentials(stack.enter_context(aws.run()))

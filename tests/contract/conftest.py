@@ -1,10 +1,14 @@
 """Fixtures of the contract tests."""
 
-import pytest
+from collections.abc import Iterator
 
-from prefect_bluesky import BlueskyCredentials
+import pytest
+from prefect_aws import AwsCredentials
+
+from prefect_bluesky import BlueskyCredentials, sandbox
 from tests.contract.caller import Caller, fresh_caller
-from tests.support import Pds, block
+from tests.contract.causes import Patient
+from tests.support import Pds, block, web_page
 
 
 @pytest.fixture(scope="module", params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
@@ -24,6 +28,29 @@ def credentials(pds: Pds, accounts: dict[str, BlueskyCredentials]) -> BlueskyCre
     if pds.url not in accounts:
         accounts[pds.url] = block(pds, pds.create_account())
     return accounts[pds.url]
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[sandbox.Sandbox]:
+    """A PDS that has none of the accounts."""
+    with sandbox.run() as pds:
+        yield pds
+
+
+@pytest.fixture(scope="session")
+def forbidding() -> Iterator[str]:
+    """An AWS that denies everything."""
+    with web_page(b'{"__type": "AccessDeniedException", "message": "not authorized"}', status=400) as url:
+        yield url
+
+
+@pytest.fixture
+def patient(
+    pds: Pds, aws_credentials: AwsCredentials, elsewhere: Pds, forbidding: str, monkeypatch: pytest.MonkeyPatch
+) -> Patient:
+    """A fresh account whose session lies in Secrets Manager."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", pds.plc_url)
+    return Patient.on(pds, aws_credentials, elsewhere=elsewhere, forbidding=forbidding)
 
 
 @pytest.fixture(scope="module")

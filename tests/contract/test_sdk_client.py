@@ -66,7 +66,7 @@ def test_a_client_whose_account_cannot_sign_in_says_why(pds: Pds) -> None:
     client = credentials.get_client()
     with pytest.raises(AuthError) as failure:
         client.send_post("never seen")
-    assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+    assert failure.value.problem is AuthProblem.APP_PASSWORD_REVOKED
 
 
 def test_the_client_holds_no_token(pds: Pds) -> None:

@@ -10,6 +10,8 @@ from prefect_bluesky import AuthError, AuthProblem
 from tests.support import (
     LOGIN,
     REFRESH,
+    RESOLVE,
+    STATUS,
     WRITE,
     Pds,
     block,
@@ -116,9 +118,9 @@ def test_a_revoked_app_password_is_named_after_one_refresh_and_one_login(pds: Pd
     expire_access_token(pds, account, credentials)
     with counted(pds) as requests, pytest.raises(AuthError) as failure:
         credentials.publish("never seen")
-    assert failure.value.problem is AuthProblem.APP_PASSWORD_REJECTED
+    assert failure.value.problem is AuthProblem.APP_PASSWORD_REVOKED
     assert account.handle in str(failure.value)
-    assert requests == {WRITE: 1, REFRESH: 1, LOGIN: 1}
+    assert requests == {WRITE: 1, REFRESH: 1, LOGIN: 1, RESOLVE: 1, STATUS: 1}
     assert texts(pds, account) == []
 
 

@@ -18,6 +18,10 @@ AUTH_FAILED = "bluesky.auth.failed"
 AUTH_RECOVERED = "bluesky.auth.recovered"
 POST_PUBLISHED = "bluesky.post.published"
 POST_HELD = "bluesky.post.held"
+POST_EXPIRED = "bluesky.post.expired"
+REVIEW_WAITS = "bluesky.review.waits"
+BLOCK_UNUSABLE = "bluesky.block.unusable"
+BLOCK_USABLE = "bluesky.block.usable"
 
 
 class SignedIn(Protocol):
@@ -47,10 +51,13 @@ def resource(
     }
 
 
-def emit(event: str, account: SignedIn, *, block_id: UUID | None = None, **payload: str) -> None:
+def emit(
+    event: str, account: SignedIn, *, block_id: UUID | None = None, event_id: UUID | None = None, **payload: str
+) -> None:
     """Emit an event in the background if a Prefect API is available. `payload` must hold nothing secret.
 
-    The silence alert watches only accounts with a saved block, so `block_id` must be passed if it is known.
+    The silence alert watches only accounts with a saved block, so `block_id` must be passed if it is known. Events with
+    the same `event_id` count once.
     """
     if not api_at_hand():
         return
@@ -58,7 +65,7 @@ def emit(event: str, account: SignedIn, *, block_id: UUID | None = None, **paylo
     about = resource(did, did=did, handle=account.handle, pds_url=pds_url, expires_at=account.expires_at)
     if block_id:
         about["block"] = str(block_id)
-    emit_event(event, resource=about, payload=payload)
+    emit_event(event, resource=about, payload=payload, id=event_id)
 
 
 def deliver(event: Event) -> bool:

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from prefect.events import Event, Resource
+from prefect.events import Event, Resource, ResourceSpecification
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.utilities.urls import url_for
 
 from prefect_bluesky.alerts import events
+from prefect_bluesky.errors import explanation_of
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run
 from prefect_bluesky.problems import AuthProblem
 
 _APP_PASSWORDS = "https://bsky.app/settings/app-passwords"
 _DEFAULT_SERVICE = "https://bsky.social"
+_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ class Incident:
         first_seen: the time of the first failure.
         http_status: the server's status, if a server refused.
         xrpc_error: the server's error name, if a server refused.
-        is_stored: True if `first_seen` is in the account's store, so all workers share it. If not, the id uses the day.
+        after: None if `first_seen` is in the account's store, which all workers share. For an incident of the store
+            itself, the id of the last such report, or "": all workers find that among Prefect's events.
+        told_as: the id under which the incident was told, if it is known from its event.
+        symptom: the problem that the server's answer alone names; None if it is `problem`. The evidence may name
+            another cause at each refusal, and the incident stays the same.
+        found: what the evidence showed.
     """
 
     account: str
@@ -41,14 +49,17 @@ class Incident:
     first_seen: datetime
     http_status: int | None = None
     xrpc_error: str | None = None
-    is_stored: bool = True
+    after: str | None = None
+    told_as: UUID | None = None
+    symptom: AuthProblem | None = None
+    found: str = ""
 
     @property
     def id(self) -> UUID:
         """The incident's id, the same for all workers."""
-        began = self.first_seen.astimezone(UTC)
-        since = began.isoformat() if self.is_stored else began.date().isoformat()
-        return uuid5(NAMESPACE_URL, f"{self.service_url} {self.account} {self.problem} {since}")
+        since = self.first_seen.astimezone(UTC).isoformat() if self.after is None else f"after {self.after}"
+        what = f"{self.service_url} {self.account} {self.symptom or self.problem} {since}"
+        return self.told_as or uuid5(NAMESPACE_URL, what)
 
     def event_id(self, event: str, attempt: int = 1) -> UUID:
         """Return the id of this incident's event. `attempt` is 1, and higher if an earlier alert was lost."""
@@ -109,12 +120,18 @@ class Reporter:
                 event=event,
                 # Automations alert once for each incident and attempt.
                 resource=Resource(
-                    {**about, "account": incident.account, "incident": str(incident.id), "attempt": str(attempt)}
+                    {
+                        **about,
+                        "account": incident.account,
+                        "incident": str(incident.id),
+                        "attempt": str(attempt),
+                        "stored": "yes" if incident.after is None else "no",
+                    }
                 ),
                 payload={
                     "account": incident.account,
                     "problem": problem.value,
-                    "explanation": problem.explanation,
+                    "explanation": explanation_of(problem, incident.found),
                     "remedy": problem.remedy,
                     "http_status": incident.http_status,
                     "xrpc_error": incident.xrpc_error,
@@ -130,6 +147,38 @@ class Reporter:
             return url_for("block-document", obj_id=self.block_id) or _APP_PASSWORDS
         run = current_flow_run()
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
+
+
+def last_unstored(account: str, service_url: str) -> tuple[Incident, bool] | None:
+    """Return the last incident of an account that could not be stored, and whether it is open; None if there is none.
+
+    Args:
+        account: the handle or DID that the block names.
+        service_url: where the account signs in.
+    """
+    labels = ResourceSpecification({"account": account, "pds": service_url, "stored": "no"})
+    wanted = EventFilter(
+        event=EventNameFilter(name=[events.AUTH_FAILED, events.AUTH_RECOVERED]),
+        resource=EventResourceFilter(labels=labels),
+    )
+    try:
+        with api_client() as client:
+            found = client.read_events(wanted, limit=_PAGE).events
+    except API_TROUBLE:
+        return None
+    last = max(found, key=lambda event: event.occurred, default=None)
+    problem = next((each for each in AuthProblem if last and each.value == last.payload["problem"]), None)
+    if last is None or problem is None:
+        return None
+    incident = Incident(
+        account,
+        service_url,
+        problem,
+        datetime.fromisoformat(last.payload["first_seen"]),
+        after=str(last.id),
+        told_as=UUID(last.resource["incident"]),
+    )
+    return incident, last.event == events.AUTH_FAILED
 
 
 def _is_saved(account: str, service_url: str) -> bool:

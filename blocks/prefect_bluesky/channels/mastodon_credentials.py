@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
-from prefect_bluesky.settings import current_settings
+from prefect_bluesky.settings import current_settings, user_agent
 from prefect_bluesky.validation import normal_service_url
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class MastodonCredentials(CredentialsBlock):
             request_timeout=current_settings().request_timeout,
             # Otherwise the client waits at a rate limit, for up to minutes, and nobody can stop the worker meanwhile.
             ratelimit_method="throw",
-            user_agent="prefect-bluesky",
+            user_agent=user_agent(),
             # Without this the client asks for the version, and recurses endlessly if no answer comes (2.3.3).
             mastodon_version="4.3.0",
         )

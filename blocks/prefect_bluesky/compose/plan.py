@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from prefect_bluesky.channels import Channel, Draft, Rules, Variant
 from prefect_bluesky.compose.idea import Idea
 from prefect_bluesky.errors import BlueskyError, DoesNotFit
-from prefect_bluesky.planning import in_utc
+from prefect_bluesky.posts import in_utc
 
 
 class Generator(Protocol):

@@ -7,21 +7,33 @@ from prefect_bluesky.planning.batch import read_entries, run_batch
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.due_run import publish_due
-from prefect_bluesky.planning.held_runs import HELD, account_of, drop, find_held_run, hold, read_held_runs, service_of
+from prefect_bluesky.planning.held_runs import (
+    EXPIRED,
+    HELD,
+    account_of,
+    drop,
+    expire,
+    find_held_run,
+    hold,
+    read_held_runs,
+    service_of,
+)
 from prefect_bluesky.planning.held_sender import send_held
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.lost_runs import end_lost_runs
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import load_many, saved_names
-from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder
-from prefect_bluesky.planning.times import Time, in_utc, zone_of
+from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, has_failed
+from prefect_bluesky.planning.times import zone_of
 from prefect_bluesky.planning.upkeep import plan_ahead
 
 # fmt: off
 __all__ = [
-    "Calendar", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Time", "Unusable", "account_of", "change",
-    "deployment_id", "describe", "drop", "drop_plan", "find_held_run", "find_plan", "hold", "in_utc", "load_many",
-    "move", "plan_ahead", "publish_due", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch",
-    "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
+    "Calendar", "EXPIRED", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Unusable", "account_of", "change",
+    "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire", "find_held_run", "find_plan",
+    "has_failed", "hold", "load_many", "move", "plan_ahead", "publish_due", "read_calendar", "read_entries",
+    "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run", "send_held", "service_of",
+    "show_calendar", "zone_of",
 ]
 # fmt: on

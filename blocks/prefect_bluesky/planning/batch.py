@@ -16,18 +16,18 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Failed
 
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning.calendar import Unusable, read_calendar
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
-from prefect_bluesky.planning.held_runs import HELD
+from prefect_bluesky.planning.held_runs import EXPIRED, HELD, tell_expired
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.saved_accounts import load_many
 from prefect_bluesky.planning.scheduled_runs import MOVED, PlannedRuns, has_failed, known_runs, run_key, run_matches
 from prefect_bluesky.planning.times import zone_of
-from prefect_bluesky.prefect_api import API_TROUBLE, ignoring_api_trouble, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost, current_attempt
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -35,7 +35,7 @@ PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
 _NOTHING = "There was nothing to publish."
 _NOT_KEPT = "The post could not be kept for later:"
-_STATES = ("published", "scheduled", "held", "failed", "cancelled", "due", "due later")
+_STATES = ("published", "already out", "scheduled", "held", "failed", "expired", "cancelled", "due", "due later")
 
 _NAMED, _SHOWN = 5, 500
 """The number of problems in the run's message, and of posts in a preview."""
@@ -107,7 +107,7 @@ class Account(AccountQueue[_Placed]):
     def row(self) -> dict[str, str | int]:
         return {
             "account": self.name,
-            **{state: self.counts[state] for state in _STATES[:4]},
+            **{state: self.counts[state] for state in _STATES[:6]},
             "session expires": f"{self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else "",
             "last post": self.link,
         }
@@ -212,9 +212,11 @@ class _Batch(Delivery[Account]):
         if run.state.name == HELD:
             account.complain(place, "held", run.state.message or "")
         elif run.state.is_completed():
-            account.counts["published"] += 1
+            account.counts["already out"] += 1
         elif run.state.name == MOVED:
             account.counts["scheduled"] += 1
+        elif run.state.name == EXPIRED:
+            account.counts["expired"] += 1
         elif run.state.is_cancelled():
             account.counts["cancelled"] += 1
         elif has_failed(run.state):
@@ -254,7 +256,7 @@ class _Batch(Delivery[Account]):
         account.due, account.later = [], []
 
     def published(self, queue: Account, item: _Placed, post: PublishedPost) -> None:
-        queue.counts["published"] += 1
+        queue.counts["published" if post.is_new else "already out"] += 1
         queue.link = post.url
 
     def held(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
@@ -266,7 +268,10 @@ class _Batch(Delivery[Account]):
             queue.complain(place, "failed", f"{error} {_NOT_KEPT} {trouble}")
 
     def failed(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
-        queue.complain(item[0], "failed", str(error))
+        is_expired = isinstance(error, Expired)
+        queue.complain(item[0], "expired" if is_expired else "failed", str(error))
+        if is_expired and (run := current_flow_run()):
+            tell_expired(error, self._blocks[queue.name], run)
 
     def _planned_runs(self) -> PlannedRuns:
         with self._lock:

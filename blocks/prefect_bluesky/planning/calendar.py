@@ -134,7 +134,7 @@ def _listed(content: Any) -> _Written:
     return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone)
 
 
-_CELLS = ("account", "at", "key", "text", "link_card", "quote", "reply_to")
+_CELLS = ("account", "at", "expires", "key", "text", "link_card", "quote", "reply_to")
 _LISTS = ("languages", "tags", "labels", "replies_from")
 _SWITCHES = ("split_long_text", "numbered", "shorten_links", "quotable")
 _NUMBERED = re.compile(r"(image|alt)(?: ([1-9][0-9]?))?")

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_bluesky.planning.calendar_page import AHEAD, BACK, Entry, State, calendar_page
-from prefect_bluesky.planning.held_runs import HELD, account_of
+from prefect_bluesky.planning.held_runs import EXPIRED, HELD, account_of
 from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time, text_of
 from prefect_bluesky.prefect_api import (
     api_client,
@@ -68,7 +68,7 @@ def _planned(now: datetime) -> FlowRunFilter:
 
 
 def _ended(now: datetime) -> FlowRunFilter:
-    names = FlowRunFilterStateName(any_=["Completed", "Failed", "Crashed"])
+    names = FlowRunFilterStateName(any_=["Completed", "Failed", "Crashed", EXPIRED])
     return FlowRunFilter(
         state=FlowRunFilterState(name=names), end_time=FlowRunFilterEndTime(after_=now - BACK, before_=None)
     )

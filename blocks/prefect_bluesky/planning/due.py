@@ -15,13 +15,22 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
-from prefect_bluesky.errors import BlueskyError
+from prefect_bluesky.errors import BlueskyError, Expired
 from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.due_posts import DuePost, due_posts
-from prefect_bluesky.planning.held_runs import HELD, held_because, held_state, tags_of, tell_held, without_account
+from prefect_bluesky.planning.held_runs import (
+    HELD,
+    final_state,
+    held_because,
+    held_state,
+    tags_of,
+    tell_expired,
+    tell_held,
+    without_account,
+)
 from prefect_bluesky.planning.times import how_late
 from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, until_answered
 from prefect_bluesky.publishing import PreparedPosts, PublishedPost, attempt_for
@@ -52,10 +61,11 @@ class DueQueue(AccountQueue[DuePost]):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a post: its run's state, and if it is out, the post as it was sent."""
+    """What became of a post: its run's state, what stopped it, and if it is out, the post as it was sent."""
 
     item: DuePost
     state: State[Any]
+    error: BlueskyError | None = None
     prepared: PreparedPosts | None = None
     post: PublishedPost | None = None
 
@@ -180,13 +190,14 @@ class DueDelivery(Delivery[DueQueue]):
         late = self._clock.now() - item.at
         self.late = max(self.late, late)
         message = f"Published {post.url} {how_late(late)}".rstrip()
-        self._note(_Outcome(item, Completed(message=message), queue.sent, post), "published")
+        self._note(_Outcome(item, Completed(message=message), prepared=queue.sent, post=post), "published")
 
     def held(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
-        self._note(_Outcome(item, held_state(error)), "held")
+        self._note(_Outcome(item, held_state(error), error=error), "held")
 
     def failed(self, queue: DueQueue, item: DuePost, error: BlueskyError) -> None:
-        self._note(_Outcome(item, Failed(message=str(error), data=error)), "failed")
+        count = "expired" if isinstance(error, Expired) else "failed"
+        self._note(_Outcome(item, final_state(error), error=error), count)
 
     def give_up(self, queue: DueQueue, what: str) -> None:
         for item in queue.due:
@@ -210,14 +221,17 @@ class DueDelivery(Delivery[DueQueue]):
         (log.info if state.is_completed() else log.error)("%s: %s. %s", item.run.name, state.name, state.message)
         if outcome.prepared and outcome.post:
             outcome.prepared.tell(outcome.post)
-        if not set_state(item.run, state) or state.name != HELD:
+        is_set = set_state(item.run, state)
+        if is_set and isinstance(outcome.error, Expired):
+            tell_expired(outcome.error, item.credentials, item.run)
+        if not is_set or state.name != HELD:
             return
         tags = [*without_account(item.run.tags), *tags_of(item.credentials)]
         # Without the tags the run is still found, but not by its account.
         with ignoring_api_trouble(f"{item.run.name} could not be tagged"), api_client() as client:
             client.update_flow_run(item.run.id, tags=tags)
-        if isinstance(state.data, BlueskyError):
-            tell_held(state.data, item.credentials)
+        if outcome.error:
+            tell_held(outcome.error, item.credentials)
 
 
 def set_state(run: FlowRun, state: State[Any]) -> bool:

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName, FlowRunFilterTags
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
+from prefect.utilities.urls import url_for
 
 from prefect_bluesky.alerts import events
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger, read_runs
+from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger, read_runs, standard_time
 
 HELD = "Held"
 """The name of the state of a held run."""
+
+EXPIRED = "Expired"
+"""The name of the final state of a run whose post was not sent in time: by its own `expires`, or held for too long."""
 
 DROPPED = "Dropped"
 """The name of the final state of a held run that a person discarded."""
@@ -104,8 +115,39 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
 
 
 def held_state(error: BlueskyError) -> State[Any]:
-    """Return the state of a run that is held because of an error."""
-    return State(type=StateType.FAILED, name=HELD, message=str(error), data=error)
+    """Return the state of a run that is held because of an error. Its message ends with the problem's name."""
+    said, problem = str(error), error.problem
+    if problem and not said.endswith(f"({problem.value})"):
+        said = f"{said} ({problem.value})"
+    return State(type=StateType.FAILED, name=HELD, message=said, data=error)
+
+
+def expire(error: Expired, credentials: BlueskyCredentials) -> State[Any]:
+    """Return the state of a flow run whose post has expired. Return this state from the flow.
+
+    A deployment's run ends in the state `Expired`, and people are told. Every other run fails with the error.
+
+    Args:
+        error: the error, which says until when the post made sense.
+        credentials: the account.
+    """
+    run = current_flow_run()
+    if run is None or run.deployment_id is None:
+        return State(type=StateType.FAILED, message=str(error), data=error)
+    tell_expired(error, credentials, run)
+    return final_state(error)
+
+
+def final_state(error: BlueskyError) -> State[Any]:
+    """Return the state of a run whose post is not sent any more: `Expired`, or `Failed`."""
+    if isinstance(error, Expired):
+        return expired_because(str(error))
+    return State(type=StateType.FAILED, message=str(error), data=error)
+
+
+def expired_because(reason: str) -> State[Any]:
+    """Return the state of a run whose post was not sent in time."""
+    return State(type=StateType.CANCELLED, name=EXPIRED, message=reason)
 
 
 def held_because(reason: str) -> State[Any]:
@@ -126,6 +168,15 @@ def tell_held(error: BlueskyError, credentials: BlueskyCredentials) -> None:
     emit_event(events.POST_HELD, resource=about, payload={"account": account, "problem": problem})
 
 
+def tell_expired(reason: object, credentials: BlueskyCredentials | None, run: FlowRun) -> None:
+    """Emit the event that a run's post was not sent in time."""
+    account = (credentials.handle if credentials else account_of(run)) or run.name
+    did, service = (credentials.did, credentials.service_url) if credentials else (None, service_of(run))
+    about = events.resource(account, did=did, handle=account, pds_url=service)
+    payload = {"account": account, "run": run.name, "reason": str(reason), "link": url_for("flow-run", obj_id=run.id)}
+    emit_event(events.POST_EXPIRED, resource=about, payload=payload)
+
+
 def read_held_runs(account: str | None = None) -> Iterator[FlowRun]:
     """Yield the held runs of all accounts or of one (handle or DID as in its block), by expected start time."""
     wanted = FlowRunFilter(
@@ -134,6 +185,17 @@ def read_held_runs(account: str | None = None) -> Iterator[FlowRun]:
     )
     # All pages are read before the first post is sent: a sent run is no longer held, which would shift the pages.
     yield from read_runs(wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+
+
+def last_sent(account: str) -> datetime | None:
+    """Return when a post of an account (handle or DID as in its block) went out last, by Prefect's runs, or None."""
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+        tags=FlowRunFilterTags(all_=[tag(account)]),
+    )
+    with api_client() as client:
+        runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.END_TIME_DESC, limit=1)
+    return next((standard_time(run.state.timestamp) for run in runs if run.state), None)
 
 
 def find_held_run(reference: str) -> FlowRun:

@@ -32,8 +32,8 @@ from prefect_bluesky.planning.scheduled_runs import (
     run_name_of,
     text_of,
 )
-from prefect_bluesky.planning.times import Time, in_utc, zone_of
-from prefect_bluesky.posts import Post
+from prefect_bluesky.planning.times import zone_of
+from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import api_client, read_runs, shorten
 from prefect_bluesky.validation import explain_validation_error
 

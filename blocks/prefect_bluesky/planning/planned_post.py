@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.planning.times import Time, in_utc
-from prefect_bluesky.posts import Post
+from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import as_form
 
 _NAME = re.compile(r"[a-z0-9-]+")
@@ -79,13 +78,14 @@ class PlannedPost(BaseModel):
         return key or None
 
     def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
-        """Return the post with its time, which then has an offset, and with a key.
+        """Return the post with its times, which then have an offset, and with a key.
 
         Args:
-            timezone: the time zone of a time without an offset.
+            timezone: the time zone of times without an offset.
             occasion: tells posts without a time apart if an equal post was published before.
         """
         at = self.at and (self.at if self.at.tzinfo else self.at.replace(tzinfo=timezone))
         when = in_utc(at, timezone).isoformat() if at else occasion
-        digest = sha256(f"{when} {self.post.model_dump_json(exclude_defaults=True)}".encode()).hexdigest()
-        return self.model_copy(update={"at": at, "key": self.key or f"planned-{digest[:32]}"})
+        digest = sha256(f"{when} {self.post.content()}".encode()).hexdigest()
+        key = self.key or f"planned-{digest[:32]}"
+        return self.model_copy(update={"at": at, "key": key, "post": self.post.in_zone(timezone)})

@@ -19,12 +19,13 @@ from prefect_bluesky.posts.richtext import (
     tidy,
 )
 from prefect_bluesky.posts.split import PARAGRAPHS, SENTENCES, split_text
+from prefect_bluesky.posts.times import Time, in_utc
 
 # fmt: off
 __all__ = [
     "Captions", "Entity", "Image", "LinkCard", "MAX_BYTES", "MAX_GRAPHEMES", "MAX_IMAGES", "MAX_POSTS", "Measure",
-    "NOBODY", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SENTENCES", "SHOWN", "ThreadPost", "Video", "WRITTEN",
-    "count_graphemes", "find_entities", "is_web_address", "normal_language", "preview_without_account", "rich_text",
-    "split_text", "tidy",
+    "NOBODY", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SENTENCES", "SHOWN", "ThreadPost", "Time", "Video",
+    "WRITTEN", "count_graphemes", "find_entities", "in_utc", "is_web_address", "normal_language",
+    "preview_without_account", "rich_text", "split_text", "tidy",
 ]
 # fmt: on

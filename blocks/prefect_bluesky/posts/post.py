@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -20,6 +22,7 @@ from prefect_bluesky.posts.richtext import (
     is_short_tag,
 )
 from prefect_bluesky.posts.split import split_text
+from prefect_bluesky.posts.times import Time, in_utc
 from prefect_bluesky.prefect_api import as_form
 from prefect_bluesky.protocol import KINDS, LIST_COLLECTION, POST_COLLECTION, parse_reference
 
@@ -32,6 +35,8 @@ REPLY_RULES = {"mentioned": "mentionRule", "followers": "followerRule", "followi
 """The groups of people who may reply, with their names in lexicons/app/bsky/feed/threadgate.json."""
 
 NOBODY = "nobody"
+
+_UTC = ZoneInfo("UTC")
 
 
 class ThreadPost(BaseModel):
@@ -179,6 +184,14 @@ class Post(ThreadPost):
         max_length=5,
     )
     quotable: bool = Field(default=True, title="May be quoted", description="Whether others may quote the post.")
+    expires: Time = Field(
+        default=None,
+        title="Expires",
+        description=(
+            "Until when the post makes sense. If it could not be sent by then, it is not sent, and you are told. A time"
+            " without an offset is in UTC, or in a calendar's time zone."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -268,6 +281,18 @@ class Post(ThreadPost):
             Hello from Prefect
         """
         return preview_without_account(self)
+
+    def content(self) -> str:
+        """Return as JSON what tells the post from others: all but the time at which it expires."""
+        return self.model_dump_json(exclude_defaults=True, exclude={"expires"})
+
+    def in_zone(self, zone: ZoneInfo) -> Self:
+        """Return the post with a time that has an offset. A time without one is taken as a time of the zone."""
+        return self.model_copy(update={"expires": in_utc(self.expires, zone)}) if self.expires else self
+
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether the post makes no sense any more."""
+        return self.expires is not None and in_utc(self.expires, _UTC) <= now
 
     def stands_alone(self) -> bool:
         """Return True if the post needs nothing that may disappear before a retry: no file, page or other record."""

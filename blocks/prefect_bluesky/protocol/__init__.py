@@ -4,7 +4,14 @@ Whatever needs a token is passed an `httpx.Auth` by its caller.
 """
 
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.protocol.identity import did_document, pds_in, resolve_handle
+from prefect_bluesky.protocol.identity import (
+    did_document,
+    did_of_server,
+    handles_in,
+    pds_in,
+    resolve_handle,
+    signs_in_at,
+)
 from prefect_bluesky.protocol.records import (
     LIST_COLLECTION,
     POST_COLLECTION,
@@ -21,7 +28,7 @@ from prefect_bluesky.protocol.references import KINDS, Reference, StrongRef, par
 # fmt: off
 __all__ = [
     "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "StrongRef",
-    "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "image_items", "parse_reference", "pds_in",
-    "record_keys", "resolve_handle", "xrpc",
+    "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "did_of_server", "handles_in", "image_items",
+    "parse_reference", "pds_in", "record_keys", "resolve_handle", "signs_in_at", "xrpc",
 ]
 # fmt: on

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
+from html import unescape
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 import httpx
 
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceUnavailable
-from prefect_bluesky.settings import current_settings
+from prefect_bluesky.settings import current_settings, user_agent
 
 
-def query(server_url: str, method: str, params: Mapping[str, str], *, auth: httpx.Auth | None = None) -> dict[str, Any]:
+def query(
+    server_url: str,
+    method: str,
+    params: Mapping[str, str],
+    *,
+    auth: httpx.Auth | None = None,
+    timeout: float | None = None,
+) -> dict[str, Any]:
     """Call an XRPC query (GET).
 
+    Args:
+        server_url: the server's URL, without a trailing slash.
+        method: the XRPC method.
+        params: the query's parameters.
+        auth: signs the request.
+        timeout: seconds that the server may take; by default the setting REQUEST_TIMEOUT.
+
     Raises:
-        ServiceUnavailable: no answer, or 5xx.
+        ServiceUnavailable: no answer, 5xx, or an answer without an XRPC `error`: that of a firewall, a proxy or a page.
         RateLimited: 429.
-        RequestRefused: any other status that is not a success.
+        RequestRefused: any other refusal of the server.
     """
-    return _call("GET", server_url, method, auth=auth, params=params)
+    return _call("GET", server_url, method, auth=auth, params=params, timeout=timeout)
 
 
 def procedure(
@@ -56,9 +71,9 @@ def upload(
     return _result(answer, server_url, method, accept)
 
 
-def get_json(url: str) -> dict[str, Any]:
-    """Return a JSON object from any URL, such as a DID document; raise as `query` does."""
-    return _result(_send("GET", url), url, "GET")
+def get_json(url: str, *, timeout: float | None = None) -> dict[str, Any]:
+    """Return a JSON object from any URL, such as a DID document; see `query`."""
+    return _result(_send("GET", url, timeout=timeout), url, "GET")
 
 
 def server_time(server_url: str) -> datetime:
@@ -99,13 +114,14 @@ class _Pieces:
 
 _PIECE = 256 * 1024  # bytes
 _PASSING = {408, 425}  # proxies answer Request Timeout and Too Early when a retry makes sense
+_TITLE = re.compile(rb"<title[^>]*>(.{1,300}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @cache
 def _http() -> httpx.Client:
     # One client for the process: accounts share its connections, and a TLS context takes 20 ms to make.
     # It never follows a redirect, which could carry an app password to another server.
-    return httpx.Client(headers={"User-Agent": f"prefect-bluesky/{version('prefect-bluesky')}"})
+    return httpx.Client(headers={"User-Agent": user_agent()})
 
 
 # A forked child must not read from its parent's connections.
@@ -116,9 +132,9 @@ def _call(verb: str, server_url: str, method: str, **options: Any) -> dict[str, 
     return _result(_send(verb, f"{server_url}/xrpc/{method}", **options), server_url, method)
 
 
-def _send(verb: str, url: str, **options: Any) -> httpx.Response:
+def _send(verb: str, url: str, *, timeout: float | None = None, **options: Any) -> httpx.Response:
     try:
-        return _http().request(verb, url, timeout=current_settings().request_timeout, **options)
+        return _http().request(verb, url, timeout=timeout or current_settings().request_timeout, **options)
     except (httpx.RequestError, httpx.InvalidURL) as trouble:
         # The cause is dropped: httpx puts the text of a header that it refuses, even a token's, into the exception.
         server_url, _, method = url.partition("/xrpc/")
@@ -133,13 +149,21 @@ def _result(answer: httpx.Response, server_url: str, method: str, accept: Collec
     if isinstance(said.get("jobStatus"), dict):
         said = said["jobStatus"]  # the video service nests some refusals one level deeper
     error, message = (said[key] if isinstance(said.get(key), str) else None for key in ("error", "message"))
-    if error is None:
-        message = "The answer is not that of a PDS. Check the service_url."
+    # Only the server itself gives its refusals a name. What has none says nothing about the request.
+    is_of_another = error is None
+    if is_of_another:
+        message = message or _title(answer)
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
-    if answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
+    if is_of_another or answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
         raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
     raise RequestRefused(server_url, method, answer.status_code, error, message)
+
+
+def _title(answer: httpx.Response) -> str | None:
+    """Return the title of a web page, which says whose page it is. The rest of the page may repeat the request."""
+    found = _TITLE.search(answer.content)
+    return " ".join(unescape(found[1].decode(errors="replace")).split()) if found else None
 
 
 def _json_object(answer: httpx.Response) -> dict[str, Any] | None:

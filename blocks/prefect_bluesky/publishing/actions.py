@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import NAMESPACE_URL, uuid5
 
 from prefect_bluesky.alerts import events
 from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict
@@ -109,8 +110,10 @@ class PreparedPosts:
                         purse.reserve(points, method=WRITE)
 
     def tell(self, post: PublishedPost) -> None:
-        """Tell Prefect that a post is out."""
-        events.emit(events.POST_PUBLISHED, self.account, uri=post.uri, cid=post.cid)
+        """Tell Prefect that a post is out. However often a post is found, Prefect has one event."""
+        event_id = uuid5(NAMESPACE_URL, f"{events.POST_PUBLISHED} {post.uri} {post.cid}")
+        if post.is_new:
+            events.emit(events.POST_PUBLISHED, self.account, event_id=event_id, uri=post.uri, cid=post.cid)
 
     def send(self) -> list[Outcome]:
         """Publish each post exactly once; the outcomes, in the order of the posts. Whoever sends has to `tell`."""
@@ -180,7 +183,7 @@ def _publication(
         post,
         account,
         materials,
-        key=key or f"{attempt.key} {post.model_dump_json(exclude_defaults=True)}",
+        key=key or f"{attempt.key} {post.content()}",
         # A caller's own key means the same post in a later run, which has another planned time.
         planned_at=None if key else attempt.planned_at,
         created_at=attempt.created_at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from prefect_bluesky.errors import (
     BlueskyError,
     BudgetSpent,
     CidMismatch,
+    Expired,
     InvalidInput,
     KeyConflict,
     RateLimited,
@@ -51,10 +53,10 @@ def send(
     Points that the writes cost are taken from `purse`; without one, from the account's budget.
 
     A post that cannot be published stops no other. Trouble of the account or its server stops all that remain. The
-    errors are `KeyConflict` (another post has the key), `CidMismatch` (published, under another CID), `AuthError` and
-    `StoreError` (the account cannot sign in, or may not write), `RequestRefused`, `RateLimited` (not out),
-    `ServiceUnavailable` (it is unknown whether the post is out; if `retryable`, the same publication may be sent
-    again), and those of `Publication.prepare_records`.
+    errors are `KeyConflict` (another post has the key), `Expired` (it makes no sense any more), `CidMismatch`
+    (published, under another CID), `AuthError` and `StoreError` (the account cannot sign in, or may not write),
+    `RequestRefused`, `RateLimited` (not out), `ServiceUnavailable` (it is unknown whether the post is out; if
+    `retryable`, the same publication may be sent again), and those of `Publication.prepare_records`.
     """
     return _Sender(account, auth, purse or budget.Purse(account)).send(publications)
 
@@ -86,6 +88,8 @@ class _Sender:
                 if publication.look_first and (found := publication.find_earlier()):
                     self._outcomes[id(publication)] = found
                     continue
+                if publication.post.expires and publication.post.has_expired(datetime.now(UTC)):
+                    raise Expired(publication.post.expires)
                 own_writes, own_size = len(publication.prepare_records()), _size(publication)
             except (AuthError, StoreError):
                 yield commit
@@ -125,7 +129,9 @@ class _Sender:
             else:
                 return
             before, is_again = len(pending), attempt > 0
-            pending = self._not_out(pending, look_for_remains=is_again)
+            # A server that itself refuses the first write has not stored its posts: they were out before.
+            was_out = not is_again and trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR and trouble.error is not None
+            pending = self._not_out(pending, look_for_remains=is_again, was_out=was_out)
             if is_again and len(pending) == before:
                 break
         if not pending:
@@ -172,8 +178,14 @@ class _Sender:
             except CidMismatch as mismatch:
                 self._outcomes[id(publication)] = mismatch
 
-    def _not_out(self, commit: Sequence[Publication], *, look_for_remains: bool) -> list[Publication]:
-        """Return the publications of a commit that are not out although they were sent."""
+    def _not_out(self, commit: Sequence[Publication], *, look_for_remains: bool, was_out: bool) -> list[Publication]:
+        """Return the publications of a commit that are not out although they were sent.
+
+        Args:
+            commit: the publications.
+            look_for_remains: whether the rest of a deleted thread may be the cause.
+            was_out: whether those that are out were so before they were sent.
+        """
         missing = []
         for publication in commit:
             try:
@@ -188,7 +200,7 @@ class _Sender:
                 if found is None:
                     missing.append(publication)
                 else:
-                    self._outcomes[id(publication)] = found
+                    self._outcomes[id(publication)] = found.model_copy(update={"is_new": not was_out})
         return missing
 
 

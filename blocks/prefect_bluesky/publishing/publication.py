@@ -35,6 +35,16 @@ class PublishedPost(BaseModel):
     posts: tuple[PublishedPost, ...] = Field(
         default=(), description="All posts of a thread in order, this one first; empty for a single post."
     )
+    is_new: bool = Field(default=True, description="False if the post was out already, so that nothing was sent.")
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether this is the same version of the same post, whoever has published it."""
+        if not isinstance(other, PublishedPost):
+            return NotImplemented
+        return (self.uri, self.cid, self.posts) == (other.uri, other.cid, other.posts)
+
+    def __hash__(self) -> int:
+        return hash((self.uri, self.cid))
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,8 @@ class Publication:
             KeyConflict: another post has the key.
             ServiceUnavailable, RateLimited: the server cannot be asked now.
         """
-        return self._found(self._composed(NoMaterials()))
+        found = self._found(self._composed(NoMaterials()))
+        return found and found.model_copy(update={"is_new": False})
 
     def find_after_write(self) -> PublishedPost | None:
         """Return the post if a write whose answer was lost has published it; raises as `find_earlier`."""

@@ -149,6 +149,12 @@ class AccountState:
         """The app password together with its service."""
         return f"{self.service_url} {self.app_password}"
 
+    @property
+    def has_signed_in(self) -> bool:
+        """True if our app password has signed in at our service before."""
+        made_with = self.document.password_fingerprint
+        return made_with is not None and made_with.matches(self.credential)
+
     def matches_app_password(self, fingerprint: Fingerprint) -> bool:
         """Return True if a fingerprint is that of our app password. Before answering False, read the password again."""
         if fingerprint == self.password_fingerprint or fingerprint.matches(self.credential):

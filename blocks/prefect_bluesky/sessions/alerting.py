@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from prefect_bluesky.alerts import Incident, Reporter, lost_alert
+from prefect_bluesky.alerts import Incident, Reporter, last_unstored, lost_alert
 from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.prefect_api import api_at_hand, logger
 from prefect_bluesky.sessions.account_state import AccountState
@@ -69,14 +69,26 @@ class Alerting:
         known = {state.refusal and state.refusal.problem, self._unstored and self._unstored.problem}
         if problem in known or not self.may_alert:
             return
-        incident = Incident(state.account, state.service_url, problem, self._now(), is_stored=False)
+        last, is_open = last_unstored(state.account, state.service_url) or (None, False)
+        if last is not None and is_open and last.problem is problem:
+            # Another worker has told, or a process that has ended.
+            self._unstored = last
+            return
+        after = (last.after if last else None) or ""
+        incident = Incident(state.account, state.service_url, problem, self._now(), after=after)
         if self._sent(self._reporter.failed, incident):
             self._unstored = incident
         else:
             self._cooldown.begin()
 
-    def report_end_of_unstored(self) -> None:
-        """Report the end of the incident that `report_unstored` reported."""
+    def report_end_of_unstored(self, *, is_renewed: bool) -> None:
+        """Report the end of the incident that `report_unstored` reported, here or on another worker.
+
+        Prefect is asked about other workers only if the session is new: once in half an hour, not at each gate.
+        """
+        if self._unstored is None and is_renewed and api_at_hand() and self.may_alert:
+            last, is_open = last_unstored(self._state.account, self._state.service_url) or (None, False)
+            self._unstored = last if is_open else None
         if self._unstored and self._sent(self._reporter.recovered, self._unstored):
             self._unstored = None
 

@@ -25,6 +25,7 @@ from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.account_state import AccountState
 from prefect_bluesky.sessions.alerting import Alerting
 from prefect_bluesky.sessions.app_password import AppPassword
+from prefect_bluesky.sessions.evidence import Evidence
 from prefect_bluesky.sessions.login import LoginResult, create_session, refresh_session
 from prefect_bluesky.sessions.policy import Cooldown, LoginPolicy
 from prefect_bluesky.sessions.refusals import ends, raise_if_recently_refused, refusal_of
@@ -33,6 +34,9 @@ from prefect_bluesky.sessions.stores.base import SessionStore
 
 Action = Literal["reused", "refreshed", "logged_in"]
 Result = TypeVar("Result")
+
+_AMBIGUOUS = {AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.ACCOUNT_DEACTIVATED}
+"""What a server says for several causes. An account that has moved is deactivated at its old PDS."""
 
 
 class Authenticator:
@@ -48,12 +52,14 @@ class Authenticator:
         lock: Callable[[], AbstractContextManager[None]],
         policy: LoginPolicy,
         reporter: Reporter,
+        directory_url: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.account = account
         self.state = AccountState(account, service_url, store, app_password)
         self._alerting = Alerting(self.state, reporter, now)
         self._policy, self._reporter, self._now = policy, reporter, now
+        self._directory_url = directory_url
         self._worker_lock, self._thread_lock = lock, Lock()
         self._refresh_cooldown, self._save_cooldown = Cooldown(now), Cooldown(now)
 
@@ -105,16 +111,16 @@ class Authenticator:
         """Report the open refusal again if its alert has reached nobody."""
         self._alerting.repeat_lost_alert()
 
-    def note(self, error: AuthError) -> None:
-        """Store and report that the server refused the account in a correctly signed call."""
-        self._run_to_completion(self._note_now, error)
+    def note(self, error: AuthError) -> AuthError:
+        """Store and report that the server refused the account in a correctly signed call. Return what to raise."""
+        return self._run_to_completion(self._note_now, error)
 
-    def _note_now(self, error: AuthError) -> None:
+    def _note_now(self, error: AuthError) -> AuthError:
         with self._thread_lock, self._worker_lock():
             self._read_again()
             # A refresh shows the end of these two problems; only a new session shows the end of the others.
             shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
-            self._remember(error, ends_session=not shows_at_refresh)
+            return self._remember(error, ends_session=not shows_at_refresh)
 
     def _refresh_now(self) -> SessionStatus:
         with self._thread_lock, self._worker_lock():
@@ -171,7 +177,7 @@ class Authenticator:
             except BlueskyError as error:
                 self._alerting.report_unstored(error)
                 raise
-            self._alerting.report_end_of_unstored()
+            self._alerting.report_end_of_unstored(is_renewed=renewed[1] != "reused")
             return renewed
 
     def _reuse_or_renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
@@ -223,11 +229,10 @@ class Authenticator:
 
     def _refresh(self, session: Session) -> Session:
         try:
-            refreshed = refresh_session(session, received_at=self._now())
+            refreshed = refresh_session(session, self._directory_url, received_at=self._now())
             self.state.check_did(refreshed.session.did)
         except AuthError as error:
-            self._remember(error)
-            raise
+            raise self._remember(error) from error
         return self._save_and_use(refreshed, events.SESSION_REFRESHED)
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
@@ -236,9 +241,7 @@ class Authenticator:
         for last in (False, False, True):
             known = self.state.document
             if len(known.logins_of_the_day(self._now())) >= self._policy.max_logins_per_day:
-                spent = AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self.account)
-                self._remember(spent)
-                raise spent
+                raise self._remember(AuthError(AuthProblem.LOGIN_LIMIT_REACHED, self.account))
             try:
                 self.state.save(known.with_login(self._now()))
                 break
@@ -251,22 +254,44 @@ class Authenticator:
                 raise_if_recently_refused(self.state, self._policy, self._now())
         return None
 
+    def _take_back_login(self) -> None:
+        """Do not count a login that was not sent: an outage must not use up the day's logins."""
+        try:
+            self.state.save(self.state.document.without_last_login())
+        except StoreError as trouble:
+            logger().warning("%s: a login that was not sent stays counted: %s", self.account, trouble)
+
     def _log_in(self) -> Session:
         state = self.state
         try:
-            made = create_session(state.service_url, self.account, state.app_password, received_at=self._now())
+            made = create_session(
+                state.service_url, self.account, state.app_password, self._directory_url, received_at=self._now()
+            )
             state.check_did(made.session.did)
         except AuthError as error:
-            self._remember(error, ends_session=True)
-            raise
+            raise self._remember(error, ends_session=True) from error
+        except ServiceUnavailable as trouble:
+            if not trouble.was_sent:
+                self._take_back_login()
+            if state.document.did is not None or trouble.error is not None:
+                raise
+            # Where nobody has signed in yet and nothing answers like a PDS, the service_url is likely at fault.
+            raise trouble.with_retryable(False) from trouble
         return self._save_and_use(made, events.SESSION_CREATED)
 
-    def _remember(self, error: AuthError, *, ends_session: bool = False) -> None:
-        """Store for all workers that the account cannot be used. Report a new refusal."""
+    def _remember(self, error: AuthError, *, ends_session: bool = False) -> AuthError:
+        """Store for all workers that the account cannot be used. Report a new refusal. Return what to raise."""
+        if error.problem in _AMBIGUOUS:
+            state = self.state
+            evidence = Evidence(
+                self.account, state.service_url, self._directory_url, state.document, state.has_signed_in
+            )
+            error = evidence.explain(error)
         alerts = self._alerting.may_alert
         refusal = refusal_of(self.state, error, self._now(), ends_session=ends_session, alerts=alerts)
         self.state.remember(refusal, ends_session=ends_session)
         self._alerting.send()
+        return error
 
     def _save_and_use(self, renewed: LoginResult, event: str) -> Session:
         """Save a new session, then return it, or the session of a worker that saved first."""
@@ -278,9 +303,7 @@ class Authenticator:
         self._save(session)
         if renewed.problem is not None:
             # The session was saved nevertheless, because the older refresh token is spent.
-            error = AuthError(renewed.problem, self.account)
-            self._remember(error)
-            raise error
+            raise self._remember(AuthError(renewed.problem, self.account))
         self._alerting.send()
         if state.session is not session and state.session is not None:
             return state.session

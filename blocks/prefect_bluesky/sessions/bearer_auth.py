@@ -44,9 +44,7 @@ class BearerAuth(httpx.Auth):
             problem = classify(error=refused.error, message=refused.message)
             if problem is None:
                 raise
-            error = AuthError(problem, account, answer=refused)
-            self._authenticator.note(error)
-            raise error from refused
+            raise self._authenticator.note(AuthError(problem, account, answer=refused)) from refused
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         session = self._authenticator.session()

@@ -1,7 +1,7 @@
 """Diagnose an account that cannot publish: make the checks a person would make, and name the cause.
 
-A server gives the same answer for many causes. Public facts distinguish them: the owner of the handle, the account's
-PDS and status, and the stored session.
+The gate names causes by the same evidence. The diagnosis also looks at what no refusal has shown yet: the stored
+session, the clock, the tokens.
 """
 
 from __future__ import annotations
@@ -14,44 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from prefect_bluesky.errors import BlueskyError, RequestRefused, ServiceError, ServiceUnavailable, StoreError
 from prefect_bluesky.prefect_api import table_cell
-from prefect_bluesky.problems import AuthProblem, classify, problem_of_status
-from prefect_bluesky.protocol import did_document, pds_in, resolve_handle, xrpc
+from prefect_bluesky.problems import AuthProblem, classify, root_cause
+from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.evidence import Check, Evidence
+from prefect_bluesky.sessions.login import is_unknown_method
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.base import SessionStore
 from prefect_bluesky.validation import looks_like_app_password
 
 _DRIFT = timedelta(minutes=5)
-# An entryway signs in the accounts of many PDSs (https://docs.bsky.app/docs/advanced-guides/entryway).
-_ENTRYWAYS = {"https://bsky.social"}
 # A commit that differs from the account's: the server first checks everything else, then refuses the commit.
 _NO_COMMIT = "bafyreieqyabdae2fmyw2xg2aylcwox3ex6uexgqgkgzsoa3j72jvncsopa"
-
-# An earlier problem explains the later ones.
-# fmt: off
-_BY_DEPTH = [
-    AuthProblem.STORE_UNAVAILABLE, AuthProblem.STORE_DENIED, AuthProblem.SECRET_PENDING_DELETION,
-    AuthProblem.STORE_UNREADABLE, AuthProblem.MALFORMED_HEADER, AuthProblem.WRONG_TOKEN_TYPE, AuthProblem.WRONG_SERVICE,
-    AuthProblem.WRONG_ACCOUNT, AuthProblem.ACCOUNT_MOVED, AuthProblem.ACCOUNT_TAKEN_DOWN,
-    AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_DELETED, AuthProblem.HANDLE_NOT_FOUND,
-    AuthProblem.SERVICE_UNAVAILABLE, AuthProblem.LOGIN_LIMIT_REACHED, AuthProblem.SIGN_IN_CODE_REQUIRED,
-    AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.MALFORMED_TOKEN,
-    AuthProblem.INSUFFICIENT_SCOPE, AuthProblem.SESSION_REVOKED, AuthProblem.REFRESH_TOKEN_EXPIRED,
-    AuthProblem.ACCESS_TOKEN_EXPIRED, AuthProblem.MAIN_PASSWORD_USED, AuthProblem.CLOCK_DRIFT,
-]
-# fmt: on
-
-
-class Check(BaseModel):
-    """A check and its result."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str = Field(description="The name of the check.")
-    found: str = Field(description="The finding; nothing secret.")
-    problem: AuthProblem | None = Field(default=None, description="The problem found, if any.")
 
 
 class Diagnosis(BaseModel):
@@ -71,8 +47,7 @@ class Diagnosis(BaseModel):
     @property
     def problem(self) -> AuthProblem | None:
         """The cause, or None if the account can publish."""
-        found = {check.problem for check in self.checks}
-        return next((problem for problem in _BY_DEPTH if problem in found), None)
+        return root_cause(check.problem for check in self.checks)
 
     def to_markdown(self) -> str:
         """Return the report for people."""
@@ -99,7 +74,6 @@ class Examination:
     max_logins_per_day: int
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     known: SessionDocument = field(default=SessionDocument(), init=False)
-    did: str | None = field(default=None, init=False)
 
     def run(self, *, log_in: bool) -> Diagnosis:
         """Make all checks; see `BlueskyCredentials.diagnose`."""
@@ -113,10 +87,10 @@ class Examination:
         if service.problem is not None:
             return
         yield self.clock()
-        yield from self.identity()
+        yield from self.evidence().checks()
         yield self.app_password()
         yield self.logins()
-        if self.known.session is not None:
+        if self.known.session is not None and self.has_signed_in():
             yield from self.tokens(self.known.session)
         if log_in:
             yield self.login()
@@ -133,6 +107,9 @@ class Examination:
             return Check(name=name, found=f"none in {self.store.place}; the next publish signs in")
         hours = (self.now() - session.received_at) / timedelta(hours=1)
         found = f"of {session.handle} ({session.did}), {hours:.1f} h old, in {self.store.place}"
+        if not self.has_signed_in():
+            # Another block of the account may use it, so it is neither tried nor said to be at fault.
+            found += ". Another app password made it; the next publish signs in with this block's"
         return Check(name=name, found=found)
 
     def service(self) -> Check:
@@ -141,12 +118,12 @@ class Examination:
         try:
             answer = xrpc.query(self.service_url, method, {})
         except ServiceError as trouble:
-            is_web_page = trouble.error is None and trouble.status is not None and trouble.status < 500
-            problem = AuthProblem.WRONG_SERVICE if is_web_page else AuthProblem.SERVICE_UNAVAILABLE
+            is_no_pds = is_unknown_method(trouble)
+            problem = AuthProblem.WRONG_SERVICE if is_no_pds else AuthProblem.SERVICE_UNAVAILABLE
             return Check(name=name, found=str(trouble), problem=problem)
         if "did" not in answer:
             found = f"{self.service_url} answers, but not like a PDS"
-            return Check(name=name, found=found, problem=AuthProblem.WRONG_SERVICE)
+            return Check(name=name, found=found, problem=AuthProblem.SERVICE_UNAVAILABLE)
         return Check(name=name, found=f"{self.service_url} is {answer['did']}")
 
     def clock(self) -> Check:
@@ -158,57 +135,17 @@ class Examination:
         found = f"{drift.total_seconds():+.0f} s compared to the server's clock"
         return Check(name=name, found=found, problem=AuthProblem.CLOCK_DRIFT if abs(drift) > _DRIFT else None)
 
-    def identity(self) -> Iterator[Check]:
-        """Check the owner of the handle, and that account's PDS and status."""
-        known = self.account if self.account.startswith("did:") else self.known.did
-        resolved = known
-        if not self.account.startswith("did:"):
-            try:
-                resolved = resolve_handle(self.service_url, self.account)
-            except ServiceError as trouble:
-                yield Check(name="Handle", found=str(trouble))
-            else:
-                problem = None
-                if known and resolved and known != resolved:
-                    problem = AuthProblem.WRONG_ACCOUNT
-                elif resolved is None:
-                    problem = AuthProblem.HANDLE_NOT_FOUND
-                before = f"; the stored account is {known}" if problem and known else ""
-                found = f"{self.account} belongs to {resolved or 'nobody'}{before}"
-                yield Check(name="Handle", found=found, problem=problem)
-        self.did = known or resolved
-        if self.did is None:
-            return
-        home = pds_in(did_document(self.did, self.directory_url))
-        yield self.home(home)
-        yield self.status(home or (self.known.session.pds_url if self.known.session else self.service_url))
+    def evidence(self) -> Evidence:
+        """Return what can be found out about the account without a login."""
+        return Evidence(self.account, self.service_url, self.directory_url, self.known, self.has_signed_in())
 
-    def home(self, home: str | None) -> Check:
-        """Compare the session's PDS and the service with the PDS in the DID document."""
-        name = "PDS"
-        if home is None:
-            return Check(name=name, found="the DID document names no PDS, or cannot be read")
-        problem, session = None, self.known.session
-        if session is not None and session.pds_url != home:
-            problem = AuthProblem.ACCOUNT_MOVED
-        elif session is None and self.service_url not in {home, *_ENTRYWAYS}:
-            problem = AuthProblem.WRONG_SERVICE
-        return Check(name=name, found=f"the DID document names {home}", problem=problem)
-
-    def status(self, pds_url: str) -> Check:
-        """Ask the PDS for the account's status, without a password."""
-        name, method = "Account", "com.atproto.sync.getRepoStatus"
+    def has_signed_in(self) -> bool:
+        """Return whether the block's app password has signed in before, as far as the app password can be read."""
+        made_with = self.known.password_fingerprint
         try:
-            answer = xrpc.query(pds_url, method, {"did": self.did or ""})
-        except RequestRefused as refused:
-            gone = AuthProblem.ACCOUNT_DELETED if refused.error == "RepoNotFound" else None
-            return Check(name=name, found=str(refused), problem=gone)
-        except ServiceError as trouble:
-            return Check(name=name, found=str(trouble))
-        if answer.get("active") is True:
-            return Check(name=name, found="active")
-        status = str(answer.get("status", "inactive"))
-        return Check(name=name, found=status, problem=problem_of_status(status))
+            return made_with is not None and made_with.matches(self._credential())
+        except BlueskyError:
+            return False
 
     def app_password(self) -> Check:
         name = "App password"
@@ -227,7 +164,8 @@ class Examination:
         refusal = self.known.refusal
         if refusal is not None and refusal.is_open and refusal.credential.matches(self._credential()):
             since = f"{refusal.first_seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            return Check(name=name, found=f"{found}; refused since {since}", problem=self._refused(refusal.problem))
+            problem = self.evidence().in_view_of_history(refusal.problem)
+            return Check(name=name, found=f"{found}; refused since {since}", problem=problem)
         limit = AuthProblem.LOGIN_LIMIT_REACHED if count >= self.max_logins_per_day else None
         return Check(name=name, found=found, problem=limit)
 
@@ -275,15 +213,8 @@ class Examination:
         except BlueskyError as trouble:
             limited = isinstance(trouble, ServiceError) and trouble.status == 429
             problem = AuthProblem.LOGIN_LIMIT_REACHED if limited else trouble.problem
-            return Check(name=name, found=str(trouble), problem=problem and self._refused(problem))
+            return Check(name=name, found=str(trouble), problem=problem)
         return Check(name=name, found=str(status))
-
-    def _refused(self, problem: AuthProblem) -> AuthProblem:
-        """Return the problem; a rejected app password that has signed in before was revoked, not mistyped."""
-        made_with = self.known.password_fingerprint
-        if problem is AuthProblem.APP_PASSWORD_REJECTED and made_with and made_with.matches(self._credential()):
-            return AuthProblem.APP_PASSWORD_REVOKED
-        return problem
 
     def _credential(self) -> str:
         return f"{self.service_url} {self.read_app_password()}"

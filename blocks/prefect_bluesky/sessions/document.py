@@ -33,6 +33,9 @@ class Refusal:
         is_told: True if the beginning was reported to Prefect.
         ended_at: the time when the account could sign in again; kept until this too was reported.
         alerts: True if Prefect gets reports. A script's refused login concerns only the person who runs the script.
+        symptom: the problem that the server's answer alone names. The evidence may name a better cause, or cannot be
+            had; the refusal and its incident stay the same.
+        found: what the evidence showed.
     """
 
     problem: AuthProblem
@@ -45,6 +48,8 @@ class Refusal:
     is_told: bool = False
     ended_at: datetime | None = None
     alerts: bool = True
+    symptom: AuthProblem | None = None
+    found: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -97,6 +102,10 @@ class SessionDocument:
     def with_login(self, now: datetime) -> SessionDocument:
         """Return the document with one more login attempt."""
         return replace(self, logins=(*self.logins_of_the_day(now), now))
+
+    def without_last_login(self) -> SessionDocument:
+        """Return the document without the latest login attempt, of which the server knows nothing."""
+        return replace(self, logins=self.logins[:-1])
 
     def logins_of_the_day(self, now: datetime) -> tuple[datetime, ...]:
         """Return the logins of the last 24 hours, including future ones, written by a clock that was ahead."""
@@ -204,17 +213,24 @@ class _StoredRefusal(_Shape):
     is_told: bool = False
     ended_at: AwareDatetime | None = None
     alerts: bool = True
+    symptom: str | None = None
+    found: str = ""
 
     def opened(self) -> Refusal | None:
         """Return the refusal, or None if only a newer release knows its cause. In that case a login shows the cause."""
         if self.problem not in _PROBLEMS:
             return None
-        rest = self.model_dump(exclude={"problem", "fingerprint"})
-        return Refusal(_PROBLEMS[self.problem], Fingerprint.from_text(self.fingerprint), **rest)
+        rest = self.model_dump(exclude={"problem", "fingerprint", "symptom"})
+        symptom = _PROBLEMS.get(self.symptom) if self.symptom else None
+        return Refusal(_PROBLEMS[self.problem], Fingerprint.from_text(self.fingerprint), symptom=symptom, **rest)
 
 
 def _stored(refusal: Refusal) -> _StoredRefusal:
-    renamed = {"problem": refusal.problem.value, "fingerprint": refusal.credential.to_text()}
+    renamed = {
+        "problem": refusal.problem.value,
+        "symptom": refusal.symptom and refusal.symptom.value,
+        "fingerprint": refusal.credential.to_text(),
+    }
     return _StoredRefusal.model_validate({**vars(refusal), **renamed})
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
-from prefect_bluesky.errors import AuthError, RequestRefused, ServiceUnavailable
+from prefect_bluesky.errors import AuthError, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, problem_of_status
-from prefect_bluesky.protocol import pds_in, xrpc
+from prefect_bluesky.protocol import did_document, did_of_server, pds_in, signs_in_at, xrpc
 from prefect_bluesky.sessions.session import Session
 
 _REFRESH = "com.atproto.server.refreshSession"
 _LOGIN = "com.atproto.server.createSession"
+
+_PATIENCE = 5.0
+"""Seconds that the directory of DIDs may take."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,11 @@ class LoginResult:
     problem: AuthProblem | None
 
 
-def refresh_session(session: Session, *, received_at: datetime) -> LoginResult:
+def refresh_session(session: Session, directory_url: str, *, received_at: datetime) -> LoginResult:
     """Trade a session's refresh token for a new session.
 
     Raises:
-        RequestRefused: the server says that the session is over.
+        RequestRefused: the server says that the session is over, or that the account has left this server.
         AuthError: the account is taken down or deactivated.
         ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
     """
@@ -39,42 +43,84 @@ def refresh_session(session: Session, *, received_at: datetime) -> LoginResult:
         if problem in {AuthProblem.ACCOUNT_TAKEN_DOWN, AuthProblem.ACCOUNT_DEACTIVATED}:
             raise AuthError(problem, session.handle, answer=refused) from refused
         if not _ends_session(refused):
-            # Only the server's explicit refusal ends a session. A proxy's page or a firewall's 403 does not.
+            # Only the server's explicit refusal ends a session.
             answered = (refused.status, refused.error, refused.message)
             raise ServiceUnavailable(refused.server_url, _REFRESH, *answered) from refused
         raise
-    if "accessJwt" not in answer:
-        raise ServiceUnavailable(session.pds_url, _REFRESH, 200, message="an answer without a session")
-    return _login_result(answer, session.pds_url, received_at)
+    renewed = _login_result(answer, session.pds_url, received_at, _REFRESH)
+    if moved_to := _moved_to(session.pds_url, renewed.session, directory_url):
+        message = f"The account is at {moved_to} now."
+        raise RequestRefused(session.pds_url, _REFRESH, HTTPStatus.OK, message=message)
+    return _at(session.pds_url, renewed)
 
 
-def create_session(service_url: str, account: str, app_password: str, *, received_at: datetime) -> LoginResult:
+def create_session(
+    service_url: str, account: str, app_password: str, directory_url: str, *, received_at: datetime
+) -> LoginResult:
     """Sign in.
 
     Raises:
-        AuthError: the server refuses the account, or answers without a session (`wrong_service`).
+        AuthError: the server refuses the account, signs nobody in, or the account has left the server.
         RequestRefused: the server refuses for a reason that does not concern the account.
-        ServiceUnavailable, RateLimited: the server cannot be asked now.
+        ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
     """
     try:
         answer = xrpc.procedure(service_url, _LOGIN, {"identifier": account, "password": app_password})
-    except RequestRefused as refused:
+    except (RequestRefused, ServiceUnavailable) as refused:
         problem = _problem_of_login(refused)
         if problem is None:
             raise
         raise AuthError(problem, account, answer=refused) from refused
-    return _login_result(answer, service_url, received_at)
+    made = _login_result(answer, service_url, received_at, _LOGIN)
+    if moved_to := _moved_to(service_url, made.session, directory_url):
+        found = f"the DID document names {moved_to}"
+        raise AuthError(AuthProblem.ACCOUNT_MOVED, made.session.handle, found=found)
+    return _at(service_url, made)
 
 
-def _problem_of_login(refused: RequestRefused) -> AuthProblem | None:
+def is_unknown_method(answer: ServiceError) -> bool:
+    """Return whether a server speaks XRPC and does not have the method, so that it is no PDS.
+
+    Bluesky's AppView answers `createSession` with 501 MethodNotImplemented.
+    """
+    return answer.error is not None and answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED}
+
+
+def _problem_of_login(refused: ServiceError) -> AuthProblem | None:
     """Return the problem of a refused login, or None if the refusal does not concern the account."""
+    if is_unknown_method(refused):
+        return AuthProblem.WRONG_SERVICE
     if refused.error == "AuthenticationRequired":
         return AuthProblem.APP_PASSWORD_REJECTED  # for any message: a too long password, for example, has another one
     return classify(error=refused.error, message=refused.message)
 
 
-def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime) -> LoginResult:
-    session = session_from_answer(answer, server_url=server_url, received_at=received_at)
+def _is_its_own(server_url: str, session: Session) -> bool:
+    """Return whether a server has given a token for itself, and not for another server that it signs in for."""
+    return session.audience == did_of_server(server_url)
+
+
+def _moved_to(server_url: str, session: Session, directory_url: str) -> str | None:
+    """Return the PDS to which an account has moved from the server that has answered, or None.
+
+    The DID document in an answer may be an hour old, as a PDS keeps the documents that it has read. So the directory
+    has the last word.
+    """
+    if signs_in_at(server_url, session.pds_url) or not _is_its_own(server_url, session):
+        return None
+    home = pds_in(did_document(session.did, directory_url, timeout=_PATIENCE)) or session.pds_url
+    return None if signs_in_at(server_url, home) else home
+
+
+def _at(server_url: str, made: LoginResult) -> LoginResult:
+    """Return a result whose session is used at the server that its token is for."""
+    if signs_in_at(server_url, made.session.pds_url) or not _is_its_own(server_url, made.session):
+        return made
+    return replace(made, session=replace(made.session, pds_url=server_url))
+
+
+def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str) -> LoginResult:
+    session = session_from_answer(answer, server_url=server_url, received_at=received_at, method=method)
     is_inactive = answer.get("active") is False
     return LoginResult(session, problem_of_status(str(answer.get("status"))) if is_inactive else None)
 
@@ -87,13 +133,15 @@ def _ends_session(refused: RequestRefused) -> bool:
     return deleted or refused.error in {"AccountNotFound", "AuthenticationRequired", "AuthMissing", "MissingTokenId"}
 
 
-def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_at: datetime) -> Session:
+def session_from_answer(
+    answer: Mapping[str, Any], *, server_url: str, received_at: datetime, method: str = _LOGIN
+) -> Session:
     """Return the session in an answer of `createSession` or `refreshSession`.
 
     Raises:
-        AuthError: `wrong_service` if tokens are missing; otherwise as `Session`.
+        ServiceUnavailable: there is no session in the answer, which is that of something before the server.
+        AuthError: as `Session`.
     """
-    account = str(answer.get("handle") or answer.get("did") or server_url)
     try:
         return Session(
             did=str(answer["did"]),
@@ -104,5 +152,4 @@ def session_from_answer(answer: Mapping[str, Any], *, server_url: str, received_
             received_at=received_at,
         )
     except KeyError as missing:
-        # A server that answers 200 without tokens is not a PDS.
-        raise AuthError(AuthProblem.WRONG_SERVICE, account) from missing
+        raise ServiceUnavailable(server_url, method, HTTPStatus.OK, message="no session") from missing

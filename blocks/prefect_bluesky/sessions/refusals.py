@@ -29,6 +29,8 @@ def refusal_of(state: AccountState, error: AuthError, now: datetime, *, ends_ses
         spent_login=ends_session or (before is not None and before.spent_login),
         is_told=before is not None and before.is_told,
         alerts=alerts or (before is not None and before.alerts),
+        symptom=error.symptom,
+        found=error.found,
     )
 
 
@@ -42,7 +44,7 @@ def raise_if_recently_refused(state: AccountState, policy: LoginPolicy, now: dat
         return
     state.read_app_password()
     if refusal.credential.matches(state.credential):
-        raise AuthError(refusal.problem, state.account)
+        raise AuthError(refusal.problem, state.account, found=refusal.found)
 
 
 def ends(refusal: Refusal, state: AccountState, policy: LoginPolicy, now: datetime, *, by_login: bool) -> bool:
@@ -57,13 +59,21 @@ def ends(refusal: Refusal, state: AccountState, policy: LoginPolicy, now: dateti
 
 def incident_of(state: AccountState, refusal: Refusal) -> Incident:
     """Return the incident to report for a refusal."""
-    status, error = refusal.http_status, refusal.xrpc_error
-    return Incident(state.account, state.service_url, refusal.problem, refusal.first_seen, status, error)
+    return Incident(
+        state.account,
+        state.service_url,
+        refusal.problem,
+        refusal.first_seen,
+        http_status=refusal.http_status,
+        xrpc_error=refusal.xrpc_error,
+        symptom=refusal.symptom,
+        found=refusal.found,
+    )
 
 
 def _goes_on(before: Refusal, error: AuthError, credential: str) -> bool:
     """Return True if an error continues an earlier refusal. Otherwise it is a new incident."""
-    if before.problem is not error.problem:
+    if (before.symptom or before.problem) is not error.symptom:
         return False
     # All app passwords of an account share the daily logins.
-    return error.problem is AuthProblem.LOGIN_LIMIT_REACHED or before.credential.matches(credential)
+    return error.symptom is AuthProblem.LOGIN_LIMIT_REACHED or before.credential.matches(credential)

@@ -80,6 +80,11 @@ class Session:
         """The scope: `com.atproto.access` with the main password, `com.atproto.appPass` with an app password."""
         return str(self._claims.get("scope", ""))
 
+    @property
+    def audience(self) -> str:
+        """The DID of the server that the access token is for."""
+        return str(self._claims.get("aud", ""))
+
     @cached_property
     def lifetime(self) -> timedelta:
         """The lifetime of the access token, by the server's clock (`exp - iat`)."""
