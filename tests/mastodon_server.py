@@ -50,6 +50,8 @@ class MastodonServer:
         tells_limits: whether it says what they are, as Mastodon does.
         token: the access token that it takes.
         before: called with each request before it is dealt with; a status that it returns is the answer.
+        is_masked: whether what `before` answers is a firewall's page.
+        replays: whether a key may be used again; if not, a 500 is the answer, as in mastodon#40399.
         after: called with each request that was dealt with; whether its answer is lost.
     """
 
@@ -60,6 +62,8 @@ class MastodonServer:
     requests: list[str] = field(default_factory=list)
     max_characters: int = 500
     tells_limits: bool = True
+    is_masked: bool = False
+    replays: bool = True
     token: str = "good-token"
     before: Callable[[str], int | None] = lambda request: None
     after: Callable[[str], bool] = lambda request: False
@@ -136,7 +140,7 @@ class MastodonServer:
 
     def _publish(self, params: Json, key: str | None) -> tuple[int, Json]:
         if key and key in self.keys:
-            return 200, self.keys[key]
+            return (200, self.keys[key]) if self.replays else (500, {"error": "This page is not correct"})
         text = params.get("status", "").strip()
         media = [self.media.get(name) for name in params.get("media_ids[]", [])]
         if not text and not media:
@@ -171,19 +175,21 @@ def run() -> Iterator[MastodonServer]:
     class Handler(QuietHandler):
         def _deal(self) -> None:
             split = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = f"{self.command} {split.path.rstrip('/')}"
             instance.requests.append(request)
             status: int | None = instance.before(request)
             content: Any = {"error": "as it was told"}
             if status is None:
-                params = _params(split.query, body, self.headers)
+                params = _params(split.query, sent, self.headers)
                 status, content = instance.answer(self.command, split.path, params, self.headers)
             if instance.after(request):
                 self.close_connection = True
                 self.connection.close()
                 return
-            self.answer(status, json.dumps(content).encode(), Content_Type="application/json")
+            page = instance.is_masked and content == {"error": "as it was told"}
+            body = b"<html>Access denied</html>" if page else json.dumps(content).encode()
+            self.answer(status, body, Content_Type="text/html" if page else "application/json")
 
         do_GET = do_POST = _deal
 

@@ -186,6 +186,32 @@ class TestTrouble:
             channel.publish(thread("Hi"), "key")
         assert getattr(refused.value, "retryable") is retryable  # noqa: B009 (of each of our errors)
 
+    @pytest.mark.parametrize("status", [200, 401, 403, 404, 422, 502])
+    def test_a_firewall_s_page_blames_no_token_and_no_post(
+        self, server: MastodonServer, channel: MastodonChannel, status: int
+    ) -> None:
+        server.before, server.is_masked = lambda request: status if request == STATUSES else None, True
+        with pytest.raises(ServiceUnavailable, match=f"Something before {server.url} answered") as passing:
+            channel.publish(thread("Hi"), "key")
+        assert passing.value.retryable
+        assert server.texts() == []
+
+    def test_a_replay_that_is_answered_with_an_error_finds_the_status(
+        self, server: MastodonServer, channel: MastodonChannel
+    ) -> None:
+        server.replays = False
+        published = channel.publish(thread("One.", "Two."), "key")
+        again = MastodonChannel(credentials(server)).publish(thread("One.", "Two."), "key")
+        assert again == published
+        assert server.texts() == ["One.", "Two."]
+
+    def test_an_answer_that_is_lost_outside_a_run_costs_no_second_status(
+        self, server: MastodonServer, channel: MastodonChannel
+    ) -> None:
+        server.after = lambda request: request == STATUSES and server.requests.count(STATUSES) == 1
+        assert len(channel.publish(thread("Hi"), "key").urls) == 1
+        assert server.texts() == ["Hi"]
+
     def test_a_refused_token_is_said_with_the_remedy_and_never_shown(self, server: MastodonServer) -> None:
         channel = MastodonChannel(credentials(server, "secret-token"))
         with pytest.raises(InvalidInput, match=r"access_token: .* refuses it: The access token is invalid") as refused:

@@ -38,6 +38,12 @@ _IMAGE_BYTES, _IMAGE_PIXELS = 16 * 1024 * 1024, 33_177_600
 _OVERLAP = timedelta(minutes=1)
 """The largest tolerated lag of an instance's clock behind ours."""
 
+_KEY_REMEMBERED = timedelta(hours=1)
+"""How long Mastodon remembers an idempotency key (app/services/post_status_service.rb)."""
+
+_NOT_OURS = {None, "Endpoint not found."}
+"""What Mastodon.py puts in place of the message if the answer is not Mastodon's: a firewall's page, for example."""
+
 _PAGE = 40
 """The largest number of statuses in one response (docs.joinmastodon.org/methods/accounts)."""
 
@@ -81,11 +87,13 @@ class MastodonChannel:
 
     A server remembers an idempotency key for one hour. A flow run notes each status that it sends. A retry, however
     late, therefore knows the published statuses, and searches the account's own statuses for an unconfirmed one.
+    Outside a run, the same key may be sent again within the hour.
     """
 
     def __init__(self, credentials: MastodonCredentials) -> None:
         self._url = credentials.instance_url
         self._client: Mastodon = credentials.get_client()
+        self._published: dict[str, tuple[str, str]] = {}
 
     @cached_property
     def rules(self) -> Rules:
@@ -129,7 +137,9 @@ class MastodonChannel:
         """
         digest = sha256(key.encode()).hexdigest()[:32]
         if not can_keep_notes():
-            return post(digest)
+            if digest not in self._published:
+                self._published[digest] = self._posted_or_found(digest, text, reply_to, post)
+            return self._published[digest]
         ended = f"status-{digest}"
         known = load_note(ended)
         if known is None:
@@ -139,6 +149,22 @@ class MastodonChannel:
             save_note(ended, found or post(digest))
             known = load_note(ended)
         return known[0], known[1]
+
+    def _posted_or_found(
+        self, digest: str, text: str, reply_to: str | None, post: Callable[[str], tuple[str, str]]
+    ) -> tuple[str, str]:
+        """Publish a status, and look for it if the answer does not say that it is out.
+
+        A status that is out already may get a 500 under its key: https://github.com/mastodon/mastodon/issues/40399.
+        """
+        since = datetime.now(UTC) - _KEY_REMEMBERED
+        try:
+            return post(digest)
+        except ServiceUnavailable:
+            found = self._find(since, text, reply_to)
+            if found is None:
+                raise
+            return found
 
     def _post(
         self, text: str, reply_to: str | None, images: tuple[Image, ...], languages: tuple[str, ...], key: str
@@ -176,7 +202,8 @@ class MastodonChannel:
     def _find(self, since: datetime, text: str, reply_to: str | None) -> tuple[str, str] | None:
         """Find the account's own status since then with this source text and this parent."""
         # Skip statuses that another note names, so that of two posts with the same text each is found once.
-        others = {name for name, _ in load_notes("status-")}
+        noted = load_notes("status-") if can_keep_notes() else self._published.values()
+        others = {name for name, _ in noted}
         for status in self._statuses_since(since - _OVERLAP):
             in_place = status.in_reply_to_id is None if reply_to is None else str(status.in_reply_to_id) == reply_to
             if in_place and str(status.id) not in others and self._source_text(status) == text.strip():
@@ -221,12 +248,14 @@ class MastodonChannel:
             raise ServiceUnavailable(self._url, request, None, message=reason) from None
         except MastodonAPIError as refusal:
             status, message = _status_of(refusal), str(refusal.args[-1] or "")
+            if status is None or refusal.args[-1] in _NOT_OURS:
+                raise ServiceUnavailable(self._url, request, status or HTTPStatus.OK) from None
             if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
                 remedy = "Create one under Preferences > Development, with the scopes that the block's form lists."
                 raise InvalidInput("access_token", f"{self._url} refuses it: {message}.", remedy) from None
-            if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ServiceUnavailable(self._url, request, status, message=message) from None
-            raise RequestRefused(self._url, request, status, message=message) from None
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise ServiceUnavailable(self._url, request, status, message) from None
+            raise RequestRefused(self._url, request, status, message) from None
 
 
 channel_of.register(MastodonCredentials, MastodonChannel)
