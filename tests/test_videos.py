@@ -96,6 +96,27 @@ class TestTheClient:
         assert uploader.upload()["mimeType"] == "video/mp4"
         assert [job.state for job in uploader.jobs] == ["JOB_STATE_FAILED", "JOB_STATE_COMPLETED"]
 
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            ("validation_failure", RequestRefused),
+            ("encoding_failure", ServiceUnavailable),
+            ("pds_upload_failure", ServiceUnavailable),
+            ("one_of_tomorrow", ServiceUnavailable),
+        ],
+    )
+    def test_a_fault_of_the_file_refuses_it_and_one_of_the_service_lets_it_wait(
+        self, uploader: Uploader, code: str, kind: type[ServiceError]
+    ) -> None:
+        uploader.service.fail_next_job(code=code)
+        with pytest.raises(kind, match=f"{code}: Failed to process video") as failure:
+            uploader.upload()
+        assert failure.value.retryable is (kind is ServiceUnavailable)
+
+    def test_an_answer_without_a_job_is_named(self, uploader: Uploader) -> None:
+        with web_page(b"{}") as url, pytest.raises(ServiceUnavailable, match="the answer names no job"):
+            uploader.upload(service_url=url)
+
     def test_an_upload_whose_answer_was_lost_is_taken_up_by_the_next_attempt(self, uploader: Uploader) -> None:
         uploader.service.drop(UPLOAD)
         with pytest.raises(ServiceUnavailable) as failure:

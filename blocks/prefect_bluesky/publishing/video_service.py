@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -22,6 +23,11 @@ PROCESSING_LIMIT = timedelta(minutes=10)
 
 _UPLOAD = "app.bsky.video.uploadVideo"
 _STATUS = "app.bsky.video.getJobStatus"
+
+_FAULTS_OF_THE_FILE = {"validation_failure"}
+"""The failure codes that another attempt with the same file will get again
+(https://github.com/bluesky-social/atproto/pull/5283). With other codes, such as `encoding_failure` and
+`pds_upload_failure`, good files failed for a week (https://github.com/bluesky-social/social-app/issues/11282)."""
 
 # As in Bluesky's own app. The token must last from the upload until the service stores the video on the PDS.
 _TOKEN_LIFETIME = timedelta(minutes=30)
@@ -47,7 +53,8 @@ def upload_video(
     the job's state, such as `JOB_STATE_ENCODING`, and its percentage if known.
 
     Raises:
-        ServiceUnavailable: the PDS or the service does not answer, or is not done after `PROCESSING_LIMIT`.
+        ServiceUnavailable: the PDS or the service does not answer, the service fails by its own fault, or is not done
+            after `PROCESSING_LIMIT`.
         RateLimited: one of them asks to slow down.
         RequestRefused: the service refuses the video or cannot process it, or the PDS gives no token for it.
     """
@@ -87,7 +94,7 @@ def _uploaded(
         return job
     if job.get("error"):
         raise RequestRefused(service_url, _UPLOAD, 200, *_words_of(job))
-    raise ServiceUnavailable(service_url, _UPLOAD, 200, message="no job")
+    raise ServiceUnavailable(service_url, _UPLOAD, 200, message="the answer names no job")
 
 
 def _processed(job_id: str, service_url: str, report: Callable[[str, int | None], None]) -> dict[str, Any]:
@@ -107,10 +114,17 @@ def _processed(job_id: str, service_url: str, report: Callable[[str, int | None]
             if blob := _blob_of(job):
                 return blob
             if state == "JOB_STATE_FAILED":
-                raise RequestRefused(service_url, _STATUS, 200, *_words_of(job))
+                raise _failure(job, service_url)
         time.sleep(pause)
     minutes = PROCESSING_LIMIT.total_seconds() / 60
     raise ServiceUnavailable(service_url, _STATUS, 200, state, f"not done after {minutes:.0f} minutes")
+
+
+def _failure(job: dict[str, Any], service_url: str) -> ServiceError:
+    """Return the error of a failed job: the file's fault, or the service's, which may be gone tomorrow."""
+    code = job.get("failureCode")
+    kind = RequestRefused if code is None or code in _FAULTS_OF_THE_FILE else ServiceUnavailable
+    return kind(service_url, _STATUS, HTTPStatus.OK, *_words_of(job))
 
 
 def _pauses() -> Iterator[float]:
@@ -139,5 +153,5 @@ def _progress_of(job: dict[str, Any]) -> tuple[str, int | None]:
 
 
 def _words_of(job: dict[str, Any]) -> tuple[str | None, str | None]:
-    error, message = job.get("error") or job.get("failureCode"), job.get("message")
+    error, message = job.get("failureCode") or job.get("error"), job.get("message")
     return error and str(error), message and str(message)

@@ -46,6 +46,7 @@ class Job:
         progress: percentage of the state.
         error: the reason of a failure, for machines.
         message: the reason of a failure, for people.
+        failure_code: the kind of a failure, such as "validation_failure".
         blob: the reference to the video on the PDS, when completed.
     """
 
@@ -57,6 +58,7 @@ class Job:
     progress: int | None = None
     error: str | None = None
     message: str | None = None
+    failure_code: str | None = None
     blob: dict[str, Any] | None = None
 
 
@@ -103,10 +105,12 @@ class VideoService:
         with self._service.lock:
             return list(self._service.jobs.values())
 
-    def fail_next_job(self, error: str = "video processing error", message: str = "Failed to process video") -> None:
+    def fail_next_job(
+        self, error: str = "video processing error", message: str = "Failed to process video", code: str | None = None
+    ) -> None:
         """Make the next job fail. The same video may be uploaded again."""
         with self._service.lock:
-            self._service.next_fate = replace(self._service.next_fate, failure=(error, message))
+            self._service.next_fate = replace(self._service.next_fate, failure=(error, message, code))
 
     def stall_next_job(self) -> None:
         """Make the next job stay in its state for ever."""
@@ -154,7 +158,7 @@ class _Fate:
     """The outcome of a job that a test has arranged."""
 
     stalls: bool = False
-    failure: tuple[str, str] | None = None
+    failure: tuple[str, str, str | None] | None = None
 
 
 class _Service:
@@ -217,8 +221,8 @@ class _Service:
         if job.state in (_COMPLETED, _FAILED) or fate.stalls:
             return job
         if fate.failure:
-            error, message = fate.failure
-            return replace(job, state=_FAILED, error=error, message=message)
+            error, message, code = fate.failure
+            return replace(job, state=_FAILED, error=error, message=message, failure_code=code)
         headers = {"Authorization": self._authorizations[job.id], "Content-Type": "video/mp4"}
         answer = self._ask_pds("POST", _UPLOAD_BLOB, content=job.content, headers=headers)
         if answer.is_error:
@@ -234,7 +238,7 @@ class _Service:
 
 def _status_of(job: Job) -> Json:
     status: Json = {"jobId": job.id, "did": job.did, "state": job.state, "progress": job.progress}
-    status |= {"blob": job.blob, "error": job.error, "message": job.message}
+    status |= {"blob": job.blob, "error": job.error, "message": job.message, "failureCode": job.failure_code}
     return {name: value for name, value in status.items() if value is not None}
 
 
