@@ -109,8 +109,7 @@ def refusal(url: str = "http://public.test/", **options: Any) -> SourceUnavailab
     return refused.value
 
 
-def test_a_page_is_fetched_with_its_type_and_encoding(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")  # is not used: it would look up names itself
+def test_a_page_is_fetched_with_its_type_and_encoding(site: Site) -> None:
     site.answers["/a?b=%20c"] = answer(b"<p>", 'Content-Type: Text/HTML; x=y;Charset = "ISO-8859-1"')
     page = fetched("http://public.test/a?b= c", max_bytes=3)
     assert page == Fetched("http://public.test/a?b=%20c", "text/html", "ISO-8859-1", b"<p>")
@@ -118,6 +117,66 @@ def test_a_page_is_fetched_with_its_type_and_encoding(site: Site, monkeypatch: p
     assert set(headers) == {"host", "accept", "accept-encoding", "user-agent"}
     assert headers["host"] == "public.test"
     assert headers["user-agent"].startswith("Mozilla/5.0 (compatible; prefect-bluesky/")
+
+
+class TestProxy:
+    """The proxy of the environment."""
+
+    @pytest.fixture
+    def told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """What a proxy is told, which connects to the site whatever the address."""
+        heads: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                with suppress(OSError):
+                    while True:
+                        client, _ = listener.accept()
+                        Thread(target=tunnelled, args=(client,), daemon=True).start()
+
+            def tunnelled(client: socket.socket) -> None:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += client.recv(1)
+                heads.append(head.decode())
+                with client, socket.create_connection(("127.0.0.1", site.server_port)) as server, suppress(OSError):
+                    client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    server.sendall(client.recv(65_536))
+                    while data := server.recv(65_536):
+                        client.sendall(data)
+
+            Thread(target=serve, daemon=True).start()
+            proxy = f"http://alice:secret@127.0.0.1:{listener.getsockname()[1]}"
+            monkeypatch.setenv("HTTP_PROXY", proxy)
+            monkeypatch.setenv("http_proxy", proxy)
+            yield heads
+
+    def test_it_is_told_the_address_that_was_checked(self, site: Site, told: list[str]) -> None:
+        site.answers["/"] = answer(b"through", "Connection: close")
+        assert fetched().data == b"through"
+        (head,) = told
+        assert head.startswith(f"CONNECT {PUBLIC}:80 HTTP/1.1\r\n")
+        assert "Proxy-Authorization: Basic YWxpY2U6c2VjcmV0" in head
+        assert site.requests[0]["host"] == "public.test"
+
+    def test_it_is_not_asked_for_a_private_address(self, site: Site, told: list[str]) -> None:
+        assert "not a public address" in str(refusal("http://10.0.0.1/"))
+        assert told == []
+
+    def test_a_host_without_a_proxy_is_reached_directly(
+        self, site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NO_PROXY", "public.test")
+        monkeypatch.setenv("no_proxy", "public.test")
+        site.answers["/"] = answer(b"directly")
+        assert fetched().data == b"directly"
+        assert told == []
+
+    @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://"])
+    def test_one_of_another_kind_is_named(self, site: Site, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+        assert "HTTPS_PROXY" in str(refusal())
 
 
 @pytest.mark.parametrize("header", ["X: y", "Content-Type: ;;", "Content-Type: ; charset="])

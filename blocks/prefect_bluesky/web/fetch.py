@@ -1,8 +1,9 @@
 """Fetch a URL that somebody gave, and refuse addresses in private networks.
 
 The address is checked at the moment of connecting. So a redirect, a number written in octal, or a name that resolves to
-another address the second time (DNS rebinding) cannot bypass the check. No cookies, credentials or proxies are used: a
-proxy would look up the name itself. Prefect's own SSRFProtectedHTTPTransport is not used, because it tests `is_private`
+another address the second time (DNS rebinding) cannot bypass the check. A proxy of the environment (HTTPS_PROXY,
+HTTP_PROXY, NO_PROXY) gets the checked address and not the name, which it would look up itself. No cookies and no
+credentials are sent. Prefect's own SSRFProtectedHTTPTransport is not used, because it tests `is_private`
 only, so 100.64.0.0/10, 168.63.129.16 and the NAT64/6to4 forms of private addresses pass, and because it has neither a
 total deadline nor a size cap (Prefect 3.8.8 to 3.9.1).
 """
@@ -18,7 +19,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import Thread
 from time import monotonic
@@ -28,14 +28,14 @@ import httpcore
 import httpx
 
 from prefect_bluesky.errors import SourceUnavailable
+from prefect_bluesky.settings import user_agent
+from prefect_bluesky.web.tunnel import ProxyRefusal, proxy_for, tunnel
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429}  # Request Timeout, Too Early and Too Many Requests are worth a retry, as is 5xx
 
-# Some sites answer only clients that call themselves Mozilla.
-_USER_AGENT = f"Mozilla/5.0 (compatible; prefect-bluesky/{version('prefect-bluesky')}; +https://bsky.app)"
-_HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "gzip"), ("User-Agent", _USER_AGENT)]
+_HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "gzip")]
 
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s\"';,]+)", re.IGNORECASE)
@@ -74,6 +74,8 @@ def fetch(
         reason, retryable = trouble.reason, trouble.retryable
     except httpcore.TimeoutException:
         reason, retryable = f"The server does not answer in full within {timeout:g} s.", True
+    except ProxyRefusal as refusal:
+        reason, retryable = str(refusal), True
     except (httpcore.NetworkError, httpcore.ProtocolError) as trouble:
         reason, retryable = f"The connection failed: {str(trouble)[:200]}", True
     raise SourceUnavailable(redacted(url), reason, retryable=retryable)
@@ -95,12 +97,14 @@ class _Trouble(Exception):
 def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: bool) -> Fetched:
     # httpcore is used, because an httpx client keeps cookies, and unpacks a whole chunk before its size is known.
     target = _target(url)
+    # Some sites answer only clients that call themselves Mozilla.
+    named = [*_HEADERS, ("User-Agent", f"Mozilla/5.0 (compatible; {user_agent()}; +https://bsky.app)")]
     with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network) as pool:
         for _ in range(_MAX_REDIRECTS + 1):
             request_url = httpcore.URL(
                 scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
             )
-            with pool.stream("GET", request_url, headers=[("Host", target.netloc.decode()), *_HEADERS]) as answer:
+            with pool.stream("GET", request_url, headers=[("Host", target.netloc.decode()), *named]) as answer:
                 headers = httpx.Headers(answer.headers)
                 if answer.status in _REDIRECTS and "location" in headers:
                     target = _target(headers["location"], target)
@@ -205,10 +209,13 @@ class _PublicNetwork(httpcore.NetworkBackend):
                     " PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES=true."
                 )
 
+        proxy = proxy_for(host, port)
+
         def connect(address: str, tries: int) -> httpcore.NetworkStream:
             share = self._deadline.left() / tries
-            stream = self._network.connect_tcp(address, port, share, local_address, socket_options)
-            return _TimedStream(stream, self._deadline)
+            to = (proxy.host, proxy.port) if proxy else (address, port)
+            stream = _TimedStream(self._network.connect_tcp(*to, share, local_address, socket_options), self._deadline)
+            return tunnel(stream, proxy, address, port, _tls()) if proxy else stream
 
         *others, last = addresses
         for position, address in enumerate(others):
