@@ -22,14 +22,13 @@ from prefect.events import (
 )
 
 from prefect_bluesky.alerts import ALERT, events
-from prefect_bluesky.planning import HELD
+from prefect_bluesky.planning import HEARTBEAT, HELD, LOST_AND_ENDED, LOST_AND_HELD
 
 _ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*"})
 _SAVED_ACCOUNTS = ResourceSpecification({"prefect.resource.id": "bluesky.account.*", "block": "*"})
 _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 _ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", HELD)}
-_RUN_HEARTBEAT = "prefect.flow-run.heartbeat"
 _SESSION_RENEWED = {events.SESSION_CREATED, events.SESSION_REFRESHED}
 
 _A_DAY = timedelta(days=1)
@@ -74,12 +73,8 @@ _UNATTENDED = """No session was refreshed for an hour, so a revoked app password
 
 What to do: check whether a worker of the pool "bluesky" is running, and check the deployment refresh-sessions."""
 
-_HOLD = ChangeFlowRunState(
-    state=StateType.FAILED,
-    name=HELD,
-    message="The worker died before the run's posts were confirmed. publish-held sends the posts that are not out yet.",
-)
-_END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="The worker died. The next run continues.")
+_HOLD = ChangeFlowRunState(state=StateType.FAILED, name=HELD, message=LOST_AND_HELD)
+_END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=LOST_AND_ENDED)
 
 
 @dataclass(frozen=True)
@@ -232,14 +227,11 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
     never_began = AutomationCore(
         name=f"bluesky: {what} that never began",
         description="The worker died before it started the run. A container, too, starts within half an hour.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
+        trigger=_without(
+            {"prefect.flow-run.Running", *_ENDS},
             after={"prefect.flow-run.Pending"},
-            expect={"prefect.flow-run.Running", *_ENDS},
-            match=_FLOW_RUNS,
-            match_related=_of(deployment),
-            for_each={"prefect.resource.id"},
             within=timedelta(minutes=30),
+            deployment=deployment,
         ),
         actions=actions,
     )
@@ -251,17 +243,27 @@ def _when_silent(what: str, deployment: UUID, actions: list[Any]) -> AutomationC
     return AutomationCore(
         name=f"bluesky: {what} whose worker has died",
         description="The run has sent no heartbeat for 90 seconds. A living run sends one every 30 seconds.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
+        trigger=_without(
+            {HEARTBEAT, *_ENDS},
             # The worker may have died before the run's first heartbeat.
-            after={_RUN_HEARTBEAT, "prefect.flow-run.Running"},
-            expect={_RUN_HEARTBEAT, *_ENDS},
-            match=_FLOW_RUNS,
-            match_related=_of(deployment),
-            for_each={"prefect.resource.id"},
+            after={HEARTBEAT, "prefect.flow-run.Running"},
             within=timedelta(seconds=90),
+            deployment=deployment,
         ),
         actions=actions,
+    )
+
+
+def _without(expect: set[str], *, after: set[str], within: timedelta, deployment: UUID) -> EventTrigger:
+    """Return the trigger for each run of a deployment of which an event is not heard in time."""
+    return EventTrigger(
+        posture=Posture.Proactive,
+        after=after,
+        expect=expect,
+        match=_FLOW_RUNS,
+        match_related=_of(deployment),
+        for_each={"prefect.resource.id"},
+        within=within,
     )
 
 

@@ -23,8 +23,9 @@ from prefect.settings import (
 )
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import ensure_session, publish_post, sandbox
 from tests import aws, warm
+from tests.held import Stopped
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
 from tests.support import Pds, block_schemas_made_once
@@ -198,6 +199,19 @@ def pds() -> Iterator[sandbox.Sandbox]:
     """Run a sandbox for one module, which may move its clock and let it fail."""
     with sandbox.run() as own:
         yield own
+
+
+@pytest.fixture
+def stopped(pds: sandbox.Sandbox) -> Stopped:
+    """An account whose app password is dead."""
+    return Stopped(pds)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry a passing trouble at once: the tasks' pauses take 42 s."""
+    for each in (ensure_session, publish_post):
+        monkeypatch.setattr(each, "retry_delay_seconds", [0.0])
 
 
 @pytest.fixture(params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])

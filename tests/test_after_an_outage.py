@@ -17,7 +17,7 @@ from prefect.events import Event, ReceivedEvent, Resource, ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.states import Running
 
-from prefect_bluesky import PlannedPost, Post, ensure_session, publish_post, sandbox
+from prefect_bluesky import PlannedPost, Post, sandbox
 from prefect_bluesky.errors import Expired
 from prefect_bluesky.planning import held_sender, lost_runs
 from prefect_bluesky.planning.held_runs import held_because, tags_of
@@ -30,29 +30,10 @@ from tests.proxy import Answer, Phase, Step
 from tests.support import WRITE, block, deployment_of, run_to_state, saved_block
 from tests.world import wait_for
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = pytest.mark.usefixtures("prefect_api", "without_pauses")
 
 AN_HOUR = timedelta(hours=1)
 ERROR = Answer(500, b'{"error": "InternalServerError", "message": "Internal Server Error"}')
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose accounts are this module's."""
-    with sandbox.run() as own:
-        yield own
-
-
-@pytest.fixture
-def stopped(pds: sandbox.Sandbox) -> Stopped:
-    return Stopped(pds)
-
-
-@pytest.fixture(autouse=True)
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passing trouble is retried for 42 s."""
-    for each in (ensure_session, publish_post):
-        monkeypatch.setattr(each, "retry_delay_seconds", [0.0])
 
 
 def told(handle: str) -> list[ReceivedEvent]:

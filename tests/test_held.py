@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -38,18 +37,6 @@ from tests.world import wait_for
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 FLOWS = Path(__file__).parents[1] / "flows"
-
-
-@pytest.fixture(scope="module")
-def pds() -> Iterator[sandbox.Sandbox]:
-    """A sandbox whose accounts are this module's."""
-    with sandbox.run() as own:
-        yield own
-
-
-@pytest.fixture
-def stopped(pds: sandbox.Sandbox) -> Stopped:
-    return Stopped(pds)
 
 
 class TestHolding:

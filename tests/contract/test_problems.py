@@ -9,21 +9,14 @@ from prefect.client.orchestration import get_client
 from prefect.events import ReceivedEvent, ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
-from prefect_bluesky import AuthProblem, BlueskyError, Post, ensure_session, publish_post
+from prefect_bluesky import AuthProblem, BlueskyError, Post
 from prefect_bluesky.alerts import events
 from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests.contract.causes import CASES, ON_BOTH, Patient
 from tests.support import counted, forget_processes_memory, run_deployed
 from tests.world import wait_for
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
-
-
-@pytest.fixture(autouse=True)
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passing trouble is retried for 42 s."""
-    for each in (ensure_session, publish_post):
-        monkeypatch.setattr(each, "retry_delay_seconds", [0.0])
+pytestmark = pytest.mark.usefixtures("prefect_api", "without_pauses")
 
 
 def heard(account: str) -> list[ReceivedEvent]:

@@ -8,10 +8,6 @@ from prefect.events import Event, Resource
 from prefect.events.filters import EventFilter, EventNameFilter
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, logger
-
-_MOST = 50
-"""Events of a page of Prefect's. Many blocks that cannot be used at the same time have one cause."""
 
 _BLOCK = "bluesky.block."
 
@@ -32,15 +28,12 @@ def tell_unusable(reasons: Mapping[str, str | None]) -> None:
 
 
 def _told() -> dict[str, str]:
-    """Return why blocks cannot be used, as told last, by their resources."""
+    """Return why blocks cannot be used, as told last, by their resources.
+
+    More than Prefect's page of events has cannot be used at a time only by one cause.
+    """
     wanted = EventFilter(event=EventNameFilter(name=[events.BLOCK_UNUSABLE, events.BLOCK_USABLE]))
-    try:
-        with api_client() as client:
-            found = client.read_events(wanted, limit=_MOST).events
-    except API_TROUBLE as trouble:
-        logger().warning("Prefect cannot be asked now which blocks were told of: %s", type(trouble).__name__)
-        return {}
-    last = {event.resource.id: event for event in sorted(found, key=lambda event: event.occurred)}
+    last = {event.resource.id: event for event in events.told(wanted)}
     return {
         resource: str(event.payload["reason"])
         for resource, event in last.items()

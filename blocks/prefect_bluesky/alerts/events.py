@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from prefect.events import Event, emit_event
+from prefect.events import Event, ReceivedEvent, emit_event
+from prefect.events.filters import EventFilter
 from prefect.events.related import object_as_related_resource
 
 from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, current_flow_run, logger
@@ -22,6 +23,9 @@ POST_EXPIRED = "bluesky.post.expired"
 REVIEW_WAITS = "bluesky.review.waits"
 BLOCK_UNUSABLE = "bluesky.block.unusable"
 BLOCK_USABLE = "bluesky.block.usable"
+
+_PAGE = 50
+"""The most events that Prefect gives in one answer."""
 
 
 class SignedIn(Protocol):
@@ -66,6 +70,18 @@ def emit(
     if block_id:
         about["block"] = str(block_id)
     emit_event(event, resource=about, payload=payload, id=event_id)
+
+
+def told(wanted: EventFilter) -> list[ReceivedEvent]:
+    """Return the latest of Prefect's events that a filter admits, the oldest first; none if Prefect cannot be asked."""
+    try:
+        with api_client() as client:
+            found = client.read_events(wanted, limit=_PAGE).events
+    except API_TROUBLE as trouble:
+        # Whoever then tells what is told already says that this cannot be sent either.
+        logger().debug("Prefect cannot be asked now what was told: %s", type(trouble).__name__)
+        return []
+    return sorted(found, key=lambda event: event.occurred)
 
 
 def deliver(event: Event) -> bool:

@@ -21,7 +21,6 @@ from prefect_bluesky.problems import AuthProblem
 
 _APP_PASSWORDS = "https://bsky.app/settings/app-passwords"
 _DEFAULT_SERVICE = "https://bsky.social"
-_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -149,8 +148,8 @@ class Reporter:
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
 
 
-def last_unstored(account: str, service_url: str) -> tuple[Incident, bool] | None:
-    """Return the last incident of an account that could not be stored, and whether it is open; None if there is none.
+def last_unstored(account: str, service_url: str) -> tuple[Incident | None, bool]:
+    """Return the last incident of an account that could not be stored, if there is one, and whether it is open.
 
     Args:
         account: the handle or DID that the block names.
@@ -161,15 +160,10 @@ def last_unstored(account: str, service_url: str) -> tuple[Incident, bool] | Non
         event=EventNameFilter(name=[events.AUTH_FAILED, events.AUTH_RECOVERED]),
         resource=EventResourceFilter(labels=labels),
     )
-    try:
-        with api_client() as client:
-            found = client.read_events(wanted, limit=_PAGE).events
-    except API_TROUBLE:
-        return None
-    last = max(found, key=lambda event: event.occurred, default=None)
+    *_, last = [None, *events.told(wanted)]
     problem = next((each for each in AuthProblem if last and each.value == last.payload["problem"]), None)
     if last is None or problem is None:
-        return None
+        return None, False
     incident = Incident(
         account,
         service_url,

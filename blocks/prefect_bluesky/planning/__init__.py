@@ -20,7 +20,7 @@ from prefect_bluesky.planning.held_runs import (
 )
 from prefect_bluesky.planning.held_sender import send_held
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
-from prefect_bluesky.planning.lost_runs import end_lost_runs
+from prefect_bluesky.planning.lost_runs import HEARTBEAT, LOST_AND_ENDED, LOST_AND_HELD, end_lost_runs
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import load_many, saved_names
@@ -30,10 +30,10 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 
 # fmt: off
 __all__ = [
-    "Calendar", "EXPIRED", "HELD", "PlannedPost", "PlannedRuns", "ScriptHolder", "Unusable", "account_of", "change",
-    "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire", "find_held_run", "find_plan",
-    "has_failed", "hold", "load_many", "move", "plan_ahead", "publish_due", "read_calendar", "read_entries",
-    "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run", "send_held", "service_of",
-    "show_calendar", "zone_of",
+    "Calendar", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "PlannedPost", "PlannedRuns",
+    "ScriptHolder", "Unusable", "account_of", "change", "deployment_id", "describe", "drop", "drop_plan",
+    "end_lost_runs", "expire", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "plan_ahead",
+    "publish_due", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names",
+    "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -105,7 +105,7 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     """
     run = current_flow_run()
     if run is None or run.deployment_id is None:
-        return State(type=StateType.FAILED, message=str(error), data=error)
+        return _failed(error)
     # Without the tags the run is still found, but not by its account.
     with suppress(*API_TROUBLE), api_client() as client:
         client.update_flow_run(run.id, tags={*run.tags, *tags_of(credentials)})
@@ -133,7 +133,7 @@ def expire(error: Expired, credentials: BlueskyCredentials) -> State[Any]:
     """
     run = current_flow_run()
     if run is None or run.deployment_id is None:
-        return State(type=StateType.FAILED, message=str(error), data=error)
+        return _failed(error)
     tell_expired(error, credentials, run)
     return final_state(error)
 
@@ -142,6 +142,10 @@ def final_state(error: BlueskyError) -> State[Any]:
     """Return the state of a run whose post is not sent any more: `Expired`, or `Failed`."""
     if isinstance(error, Expired):
         return expired_because(str(error))
+    return _failed(error)
+
+
+def _failed(error: BlueskyError) -> State[Any]:
     return State(type=StateType.FAILED, message=str(error), data=error)
 
 

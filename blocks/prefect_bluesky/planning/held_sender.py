@@ -273,8 +273,8 @@ class HeldSender:
 
     def _wait(self, run: FlowRun, credentials: BlueskyCredentials, post: Post, why: str) -> None:
         """Let a post wait for its account or its server. A post that has expired meanwhile has waited for too long."""
-        if post.expires and post.has_expired(datetime.now(UTC)):
-            self._expire(run, credentials, Expired(post.expires))
+        if expired := post.expired_at(datetime.now(UTC)):
+            self._expire(run, credentials, Expired(expired))
         else:
             self._note(run, credentials.handle, "held", why)
 

@@ -22,7 +22,8 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect_bluesky.planning.held_runs import held_because
 from prefect_bluesky.prefect_api import api_client, logger, read_runs
 
-_HEARTBEAT = "prefect.flow-run.heartbeat"
+HEARTBEAT = "prefect.flow-run.heartbeat"
+"""Prefect's event of a run that lives."""
 
 _SILENCE = timedelta(minutes=3)
 """How long a run gives no heartbeat until it is looked at. A living run gives one every 30 seconds."""
@@ -34,8 +35,11 @@ _NEVER_HEARD = timedelta(minutes=30)
 """How long a run may run without any heartbeat, as a worker of another setup may send none, or take to begin: a
 container, too, starts within half an hour."""
 
-_HELD = "The worker died before the run's posts were confirmed. publish-held sends the posts that are not out yet."
-_ENDED = "The worker died. The next run continues."
+LOST_AND_HELD = (
+    "The worker died before the run's posts were confirmed. publish-held sends the posts that are not out yet."
+)
+LOST_AND_ENDED = "The worker died. The next run continues."
+"""The messages of lost runs: of those that are held, and of those that are over."""
 
 _HOLDING = ["publish", "publish-batch"]
 _ENDING = ["publish-due", "publish-held", "refresh-sessions"]
@@ -83,7 +87,7 @@ def _is_silent(run: FlowRun, time_of_silence: timedelta) -> bool:
 
 def _has_heartbeat(run: UUID, since: datetime) -> bool:
     wanted = EventFilter(
-        event=EventNameFilter(name=[_HEARTBEAT]),
+        event=EventNameFilter(name=[HEARTBEAT]),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run}"]),
         occurred=EventOccurredFilter(since=since),
     )
@@ -93,7 +97,7 @@ def _has_heartbeat(run: UUID, since: datetime) -> bool:
 
 def _end(run: FlowRun, *, holds: bool) -> None:
     state: State[object] = (
-        held_because(_HELD) if holds else State(type=StateType.CRASHED, name="Crashed", message=_ENDED)
+        held_because(LOST_AND_HELD) if holds else State(type=StateType.CRASHED, name="Crashed", message=LOST_AND_ENDED)
     )
     with api_client() as client:
         current = client.read_flow_run(run.id).state

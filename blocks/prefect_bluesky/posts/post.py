@@ -290,9 +290,9 @@ class Post(ThreadPost):
         """Return the post with a time that has an offset. A time without one is taken as a time of the zone."""
         return self.model_copy(update={"expires": in_utc(self.expires, zone)}) if self.expires else self
 
-    def has_expired(self, now: datetime) -> bool:
-        """Return whether the post makes no sense any more."""
-        return self.expires is not None and in_utc(self.expires, _UTC) <= now
+    def expired_at(self, now: datetime) -> datetime | None:
+        """Return since when the post makes no sense any more, or None if it still does."""
+        return self.expires if self.expires and in_utc(self.expires, _UTC) <= now else None
 
     def stands_alone(self) -> bool:
         """Return True if the post needs nothing that may disappear before a retry: no file, page or other record."""

@@ -88,8 +88,8 @@ class _Sender:
                 if publication.look_first and (found := publication.find_earlier()):
                     self._outcomes[id(publication)] = found
                     continue
-                if publication.post.expires and publication.post.has_expired(datetime.now(UTC)):
-                    raise Expired(publication.post.expires)
+                if expired := publication.post.expired_at(datetime.now(UTC)):
+                    raise Expired(expired)
                 own_writes, own_size = len(publication.prepare_records()), _size(publication)
             except (AuthError, StoreError):
                 yield commit

@@ -152,8 +152,7 @@ class AccountState:
     @property
     def has_signed_in(self) -> bool:
         """True if our app password has signed in at our service before."""
-        made_with = self.document.password_fingerprint
-        return made_with is not None and made_with.matches(self.credential)
+        return self.document.was_made_with(self.credential)
 
     def matches_app_password(self, fingerprint: Fingerprint) -> bool:
         """Return True if a fingerprint is that of our app password. Before answering False, read the password again."""

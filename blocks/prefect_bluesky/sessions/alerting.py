@@ -69,7 +69,7 @@ class Alerting:
         known = {state.refusal and state.refusal.problem, self._unstored and self._unstored.problem}
         if problem in known or not self.may_alert:
             return
-        last, is_open = last_unstored(state.account, state.service_url) or (None, False)
+        last, is_open = last_unstored(state.account, state.service_url)
         if last is not None and is_open and last.problem is problem:
             # Another worker has told, or a process that has ended.
             self._unstored = last
@@ -87,7 +87,7 @@ class Alerting:
         Prefect is asked about other workers only if the session is new: once in half an hour, not at each gate.
         """
         if self._unstored is None and is_renewed and api_at_hand() and self.may_alert:
-            last, is_open = last_unstored(self._state.account, self._state.service_url) or (None, False)
+            last, is_open = last_unstored(self._state.account, self._state.service_url)
             self._unstored = last if is_open else None
         if self._unstored and self._sent(self._reporter.recovered, self._unstored):
             self._unstored = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
@@ -87,10 +88,10 @@ class Examination:
         if service.problem is not None:
             return
         yield self.clock()
-        yield from self.evidence().checks()
+        yield from self.evidence.checks()
         yield self.app_password()
         yield self.logins()
-        if self.known.session is not None and self.has_signed_in():
+        if self.known.session is not None and self.evidence.has_signed_in:
             yield from self.tokens(self.known.session)
         if log_in:
             yield self.login()
@@ -107,7 +108,7 @@ class Examination:
             return Check(name=name, found=f"none in {self.store.place}; the next publish signs in")
         hours = (self.now() - session.received_at) / timedelta(hours=1)
         found = f"of {session.handle} ({session.did}), {hours:.1f} h old, in {self.store.place}"
-        if not self.has_signed_in():
+        if not self.evidence.has_signed_in:
             # Another block of the account may use it, so it is neither tried nor said to be at fault.
             found += ". Another app password made it; the next publish signs in with this block's"
         return Check(name=name, found=found)
@@ -135,17 +136,14 @@ class Examination:
         found = f"{drift.total_seconds():+.0f} s compared to the server's clock"
         return Check(name=name, found=found, problem=AuthProblem.CLOCK_DRIFT if abs(drift) > _DRIFT else None)
 
+    @cached_property
     def evidence(self) -> Evidence:
-        """Return what can be found out about the account without a login."""
-        return Evidence(self.account, self.service_url, self.directory_url, self.known, self.has_signed_in())
-
-    def has_signed_in(self) -> bool:
-        """Return whether the block's app password has signed in before, as far as the app password can be read."""
-        made_with = self.known.password_fingerprint
+        """What can be found out about the account without a login, in view of the stored session."""
         try:
-            return made_with is not None and made_with.matches(self._credential())
+            has_signed_in = self.known.was_made_with(self._credential())
         except BlueskyError:
-            return False
+            has_signed_in = False  # as far as the app password can be read
+        return Evidence(self.account, self.service_url, self.directory_url, self.known, has_signed_in)
 
     def app_password(self) -> Check:
         name = "App password"
@@ -164,7 +162,7 @@ class Examination:
         refusal = self.known.refusal
         if refusal is not None and refusal.is_open and refusal.credential.matches(self._credential()):
             since = f"{refusal.first_seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            problem = self.evidence().in_view_of_history(refusal.problem)
+            problem = self.evidence.in_view_of_history(refusal.problem)
             return Check(name=name, found=f"{found}; refused since {since}", problem=problem)
         limit = AuthProblem.LOGIN_LIMIT_REACHED if count >= self.max_logins_per_day else None
         return Check(name=name, found=found, problem=limit)

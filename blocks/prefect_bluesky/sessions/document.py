@@ -83,6 +83,10 @@ class SessionDocument:
     refusal: Refusal | None = None
     other_refusals: tuple[Refusal, ...] = ()
 
+    def was_made_with(self, credential: str) -> bool:
+        """Return whether an app password, together with its service, has signed in before."""
+        return self.password_fingerprint is not None and self.password_fingerprint.matches(credential)
+
     @property
     def open_refusals(self) -> list[Refusal]:
         """All open refusals, newest first, for any app password."""

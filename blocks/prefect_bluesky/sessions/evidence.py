@@ -16,8 +16,8 @@ from prefect_bluesky.problems import AuthProblem, problem_of_status, root_cause
 from prefect_bluesky.protocol import did_document, handles_in, pds_in, resolve_handle, signs_in_at, xrpc
 from prefect_bluesky.sessions.document import SessionDocument
 
-_PATIENCE = 5.0
-"""Seconds for each of three requests. The evidence is taken under the lock of the account's worker."""
+PATIENCE = 5.0
+"""Seconds for each of three requests. They are made under the lock of the account's worker."""
 
 
 class Check(BaseModel):
@@ -87,7 +87,7 @@ class Evidence:
         """Compare the owner of the handle with the stored account."""
         name, known = "Handle", self.known.did
         try:
-            resolved = resolve_handle(self.service_url, self.account, timeout=_PATIENCE)
+            resolved = resolve_handle(self.service_url, self.account, timeout=PATIENCE)
         except ServiceError as trouble:
             return Check(name=name, found=str(trouble))
         self.did = known or resolved
@@ -106,7 +106,7 @@ class Evidence:
 
     def _document(self, did: str) -> dict[str, Any] | None:
         if did not in self._documents:
-            self._documents[did] = did_document(did, self.directory_url, timeout=_PATIENCE)
+            self._documents[did] = did_document(did, self.directory_url, timeout=PATIENCE)
         return self._documents[did]
 
     def _home(self, home: str | None) -> Check:
@@ -127,7 +127,7 @@ class Evidence:
         """Ask the PDS for the account's status, without a password."""
         name, method = "Account", "com.atproto.sync.getRepoStatus"
         try:
-            answer = xrpc.query(pds_url, method, {"did": did}, timeout=_PATIENCE)
+            answer = xrpc.query(pds_url, method, {"did": did}, timeout=PATIENCE)
         except RequestRefused as refused:
             gone = AuthProblem.ACCOUNT_DELETED if refused.error == "RepoNotFound" else None
             return Check(name=name, found=f"{pds_url} has no such account" if gone else str(refused), problem=gone)

@@ -11,13 +11,11 @@ from typing import Any
 from prefect_bluesky.errors import AuthError, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, problem_of_status
 from prefect_bluesky.protocol import did_document, did_of_server, pds_in, signs_in_at, xrpc
+from prefect_bluesky.sessions.evidence import PATIENCE
 from prefect_bluesky.sessions.session import Session
 
 _REFRESH = "com.atproto.server.refreshSession"
 _LOGIN = "com.atproto.server.createSession"
-
-_PATIENCE = 5.0
-"""Seconds that the directory of DIDs may take."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,11 @@ def refresh_session(session: Session, directory_url: str, *, received_at: dateti
             raise ServiceUnavailable(refused.server_url, _REFRESH, *answered) from refused
         raise
     renewed = _login_result(answer, session.pds_url, received_at, _REFRESH)
-    if moved_to := _moved_to(session.pds_url, renewed.session, directory_url):
+    renewed, moved_to = _at_home(session.pds_url, renewed, directory_url)
+    if moved_to:
         message = f"The account is at {moved_to} now."
         raise RequestRefused(session.pds_url, _REFRESH, HTTPStatus.OK, message=message)
-    return _at(session.pds_url, renewed)
+    return renewed
 
 
 def create_session(
@@ -72,10 +71,11 @@ def create_session(
             raise
         raise AuthError(problem, account, answer=refused) from refused
     made = _login_result(answer, service_url, received_at, _LOGIN)
-    if moved_to := _moved_to(service_url, made.session, directory_url):
+    made, moved_to = _at_home(service_url, made, directory_url)
+    if moved_to:
         found = f"the DID document names {moved_to}"
         raise AuthError(AuthProblem.ACCOUNT_MOVED, made.session.handle, found=found)
-    return _at(service_url, made)
+    return made
 
 
 def is_unknown_method(answer: ServiceError) -> bool:
@@ -95,28 +95,19 @@ def _problem_of_login(refused: ServiceError) -> AuthProblem | None:
     return classify(error=refused.error, message=refused.message)
 
 
-def _is_its_own(server_url: str, session: Session) -> bool:
-    """Return whether a server has given a token for itself, and not for another server that it signs in for."""
-    return session.audience == did_of_server(server_url)
+def _at_home(server_url: str, made: LoginResult, directory_url: str) -> tuple[LoginResult, str | None]:
+    """Return a result whose session is used where its token is good, and the PDS that the account has moved to.
 
-
-def _moved_to(server_url: str, session: Session, directory_url: str) -> str | None:
-    """Return the PDS to which an account has moved from the server that has answered, or None.
-
-    The DID document in an answer may be an hour old, as a PDS keeps the documents that it has read. So the directory
-    has the last word.
+    A server may sign in for others: its token is then not for itself. The DID document in an answer may be an hour old,
+    as a PDS keeps the documents that it has read. So the directory has the last word.
     """
-    if signs_in_at(server_url, session.pds_url) or not _is_its_own(server_url, session):
-        return None
-    home = pds_in(did_document(session.did, directory_url, timeout=_PATIENCE)) or session.pds_url
-    return None if signs_in_at(server_url, home) else home
-
-
-def _at(server_url: str, made: LoginResult) -> LoginResult:
-    """Return a result whose session is used at the server that its token is for."""
-    if signs_in_at(server_url, made.session.pds_url) or not _is_its_own(server_url, made.session):
-        return made
-    return replace(made, session=replace(made.session, pds_url=server_url))
+    session = made.session
+    if signs_in_at(server_url, session.pds_url) or session.audience != did_of_server(server_url):
+        return made, None
+    home = pds_in(did_document(session.did, directory_url, timeout=PATIENCE)) or session.pds_url
+    if signs_in_at(server_url, home):
+        return replace(made, session=replace(session, pds_url=server_url)), None
+    return made, home
 
 
 def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str) -> LoginResult:
