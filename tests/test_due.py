@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Running, Scheduled
 
 from prefect_bluesky import sandbox
 from prefect_bluesky.planning.dispatchers import minute_of
+from prefect_bluesky.planning.due_posts import read_planned
 from prefect_bluesky.planning.sign_of_life import living
 from tests.support import LOGIN, WRITE, SavedAccount, block, counted, planned_deployments, run_to_state, runs_of
 from tests.world import wait_for
@@ -178,6 +179,13 @@ def test_a_post_states_its_planned_time(plan: Plan, alice: SavedAccount) -> None
         ("first", f"{at:%Y-%m-%dT%H:%M:%S}.000Z"),
         ("second", f"{at:%Y-%m-%dT%H:%M:%S}.001Z"),
     ]
+
+
+def test_posts_of_one_time_are_due_in_the_order_in_which_they_were_planned(plan: Plan, alice: SavedAccount) -> None:
+    at, texts = datetime(2027, 12, 3, 8, tzinfo=UTC), [str(number) for number in range(20)]
+    plan.plan(*(alice.item(text, at=at) for text in texts))
+    due = read_planned(planned_deployments()[0], after=at, before=at)
+    assert [run.parameters["post"]["text"] for run in due] == texts
 
 
 def test_a_run_is_called_for_what_it_says(plan: Plan, alice: SavedAccount, tmp_path: Path) -> None:
