@@ -46,6 +46,10 @@ class Stopped:
         new = self.pds.create_app_password(self.account, uuid4().hex)
         block(self.pds, self.account, app_password=new).save(self.name, overwrite=True)
 
+    def delete_block(self) -> None:
+        """Delete the account's saved block, so that there is none."""
+        BlueskyCredentials.delete(self.name)
+
     def posts(self) -> list[str]:
         """Return the account's texts, as a feed shows them, the oldest first."""
         posts = sorted(self.pds.posts(self.account), key=lambda post: post["value"]["createdAt"])
@@ -84,3 +88,8 @@ def states(ids: list[UUID]) -> list[str | None]:
 def set_held(run: UUID) -> None:
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run, State(type=StateType.FAILED, name="Held"), force=True)
+
+
+def masked(credentials: BlueskyCredentials) -> dict[str, Any]:
+    """A block as the server has it that was passed as an object."""
+    return {"handle": credentials.handle, "app_password": "**********", "service_url": credentials.service_url}
