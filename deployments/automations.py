@@ -73,6 +73,15 @@ _UNATTENDED = """No session was refreshed for an hour, so a revoked app password
 
 What to do: check whether a worker of the pool "bluesky" is running, and check the deployment refresh-sessions."""
 
+FORMER = [
+    "bluesky: tell when an account has recovered",
+    "bluesky: send what was held when an account has recovered",
+    "bluesky: hold the post of a run that never began",
+    "bluesky: start a batch again that never began",
+    "bluesky: publish what is left by a run of publish-due that never began",
+]
+"""The automations of earlier versions, which `setup.py` deletes."""
+
 _HOLD = ChangeFlowRunState(state=StateType.FAILED, name=HELD, message=LOST_AND_HELD)
 _END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=LOST_AND_ENDED)
 
@@ -100,17 +109,14 @@ def automations(parts: Parts) -> list[AutomationCore]:
             actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} cannot publish", _FAILED),
         ),
         AutomationCore(
-            name="bluesky: tell when an account has recovered",
-            description="Sent once for each incident.",
+            name="bluesky: send what was held when an account recovers",
+            description="Once for each incident. A schedule sends what was held too, in case this event is lost.",
             trigger=_once_per_incident(events.AUTH_RECOVERED),
-            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED),
-        ),
-        AutomationCore(
-            name="bluesky: send what was held when an account has recovered",
-            description="A schedule sends it too, in case this event is lost.",
-            trigger=_once_per_incident(events.AUTH_RECOVERED),
-            # publish-held runs for all accounts: a post held because its worker died does not name its account.
-            actions=[RunDeployment(deployment_id=parts.publish_held)],
+            actions=[
+                *_message(parts, "Bluesky: {{ event.resource['handle'] }} can publish again", _RECOVERED),
+                # publish-held runs for all accounts: a post held because its worker died does not name its account.
+                RunDeployment(deployment_id=parts.publish_held),
+            ],
         ),
         AutomationCore(
             name="bluesky: tell when a post has expired",

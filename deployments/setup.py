@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import yaml
-from automations import Parts, automations
+from automations import FORMER, Parts, automations
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import BlockDocument
@@ -72,6 +72,9 @@ class Setup:
         self._deploy()
         for wanted in self._wanted(notification):
             self._put(wanted)
+        for former in self._former():
+            self._client.delete_automation(former.id)
+            print(f"deleted the automation “{former.name}” of an earlier version")
         if notification is None:
             print(_NO_NOTIFICATION)
 
@@ -96,6 +99,8 @@ class Setup:
             yield _NO_NOTIFICATION
         for automation in wanted:
             yield from self._automation_differences(automation)
+        for former in self._former():
+            yield f"the automation “{former.name}” is of an earlier version"
 
     def _notification(self) -> UUID | None:
         """Return the block that messages go to; None if none is given and the automations have none."""
@@ -195,6 +200,10 @@ class Setup:
         for duplicate in present[1:]:
             self._client.delete_automation(duplicate.id)
             print(f"deleted a copy of the automation “{wanted.name}”")
+
+    def _former(self) -> Iterator[Automation]:
+        for name in FORMER:
+            yield from self._client.read_automations_by_name(name)
 
     def _automation_differences(self, wanted: AutomationCore) -> Iterator[str]:
         present = self._client.read_automations_by_name(wanted.name)

@@ -83,13 +83,14 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
 
 def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: World, setup: dict[str, Any]) -> None:
     present = automations()
-    alert, recovered, silent, held = (
+    former = "bluesky: send what was held when an account has recovered"
+    alert, recovered, silent, expired = (
         present[f"bluesky: {name}"]
         for name in (
             "tell when an account cannot sign in",
-            "tell when an account has recovered",
+            "send what was held when an account recovers",
             "tell when a session was not refreshed for a day",
-            "send what was held when an account has recovered",
+            "tell when a post has expired",
         )
     )
     with get_client(sync_client=True) as client:
@@ -97,7 +98,8 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
         client.update_automation(alert.id, _core(alert.model_copy(update={"trigger": hurried})))
         client.pause_automation(recovered.id)
         client.delete_automation(silent.id)
-        client.create_automation(_core(held))
+        client.create_automation(_core(expired))
+        client.create_automation(_core(expired.model_copy(update={"name": former})))
         deployment = client.read_deployment_by_name("refresh-sessions/refresh-sessions")
         client.update_deployment(deployment.id, DeploymentUpdate(description="mine", paused=True))
     found = differences(setup)
@@ -106,9 +108,10 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
         " warm, and say which account needs somebody.",
         "the deployment refresh-sessions/refresh-sessions: paused is True, not False",
         "the automation “bluesky: tell when an account cannot sign in”: trigger.within is 60.0, not 86400.0",
-        "the automation “bluesky: tell when an account has recovered”: enabled is False, not True",
-        "there are 2 automations “bluesky: send what was held when an account has recovered”",
+        "the automation “bluesky: send what was held when an account recovers”: enabled is False, not True",
+        "there are 2 automations “bluesky: tell when a post has expired”",
         "the automation “bluesky: tell when a session was not refreshed for a day” is missing",
+        f"the automation “{former}” is of an earlier version",
     ]
     assert server.set_up("--check").splitlines() == found
     assert "Set up." in server.set_up()
