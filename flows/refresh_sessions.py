@@ -73,7 +73,9 @@ def _check(name: str, credentials: BlueskyCredentials | BlueskyError | ValueErro
         remark = problem.remedy if problem else str(error)
         return AccountHealth(**about, did=credentials.did, state=state, problem=problem, remark=remark)
     log.info("%s", status)
-    return AccountHealth(**about, did=status.did, expires_at=status.expires_at, state="well")
+    # A session that is reused was not shown to its server.
+    state = "not due" if status.action == "reused" else "well"
+    return AccountHealth(**about, did=status.did, expires_at=status.expires_at, state=state)
 
 
 def _show(accounts: list[AccountHealth], summary: str) -> None:

@@ -46,6 +46,10 @@ class TestPage:
     def test_healthy_accounts_are_reported_as_well(self) -> None:
         assert "**All accounts are well**" in status_page([account("alice")], [], NOW)
 
+    def test_it_says_how_old_its_knowledge_is(self) -> None:
+        page = status_page([account("alice"), account("bob", "not due")], [], NOW)
+        assert "**All accounts were well when they were last asked**" in page
+
     def test_without_accounts_it_says_what_to_do_first(self) -> None:
         assert "save a Bluesky Credentials block" in status_page([], [], NOW)
 
@@ -93,6 +97,11 @@ class TestFlow:
             refresh_sessions()
             refresh_sessions(max_age=timedelta())
         assert requests == {LOGIN: 2, REFRESH: 2}
+
+    def test_only_what_was_asked_now_is_called_well(self, pds: sandbox.Sandbox, refresh_sessions: Any) -> None:
+        block(pds, pds.create_account()).save("one")
+        found = [refresh_sessions(return_state=True).message for _ in range(2)]
+        assert found == ["1 well", "1 not due"]
 
     def test_a_dead_app_password_is_found_before_a_publish(self, pds: sandbox.Sandbox, refresh_sessions: Any) -> None:
         dead, well = pds.create_account(), pds.create_account()
@@ -155,7 +164,7 @@ class TestFlow:
         for _ in range(2):
             refresh_sessions()
         page = str(latest("bluesky-accounts"))
-        assert "All accounts are well" in page
+        assert "All accounts were well when they were last asked" in page
         assert "data:image/png;base64," in page
         checks = int(page.partition("![The last ")[2].partition(" checks")[0])
         assert checks >= 2

@@ -167,8 +167,9 @@ class BlueskyCredentials(CredentialsBlock):
     def keep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
         """Refresh a session that is older than `max_age`, however long it is still valid.
 
-        A server reports a revoked app password only at a refresh, so this finds it before a publish does. If the
-        account is refused and the alert about it reached nobody, Prefect is told once more.
+        A server reports a revoked app password only at a refresh, so this finds it before a publish does. A younger
+        session is `reused`, and its server is not asked. If the account is refused and the alert about it reached
+        nobody, Prefect is told once more.
 
         Args:
             max_age: the longest time since the server gave the session.

@@ -16,10 +16,11 @@ from prefect_bluesky.problems import AuthProblem
 if TYPE_CHECKING:
     from PIL import ImageDraw
 
-State = Literal["well", "stopped", "not reached", "unusable"]
+State = Literal["well", "not due", "stopped", "not reached", "unusable"]
 
 _COLOURS: dict[State | None, str] = {
     "well": "#2da44e",
+    "not due": "#aceebb",
     "stopped": "#cf222e",
     "not reached": "#d4a72c",
     "unusable": "#8250df",
@@ -27,6 +28,7 @@ _COLOURS: dict[State | None, str] = {
 }
 _MEANINGS: dict[State, str] = {
     "well": "well",
+    "not due": "not due: well when last asked",
     "stopped": "stopped: needs a person",
     "not reached": "not reached: tried again",
     "unusable": "unusable block",
@@ -44,7 +46,9 @@ class AccountHealth(BaseModel):
     block: str = Field(description="The name of the saved block.")
     did: str | None = Field(default=None, description="The account's DID, if it is known.")
     expires_at: datetime | None = Field(default=None, description="When the access token expires.")
-    state: State = Field(description="The account can publish, needs a person, or was not reached.")
+    state: State = Field(
+        description="The account can publish, could when last asked, needs a person, or was not reached."
+    )
     problem: AuthProblem | None = Field(default=None, description="The cause, if the account cannot publish.")
     remark: str = Field(default="", description="The remedy.")
 
@@ -69,9 +73,11 @@ def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: da
     """Return the status page as Markdown. `past` holds earlier checks, oldest first."""
     if not accounts:
         return "# Bluesky accounts\n\nNo account is saved yet: save a Bluesky Credentials block.\n"
-    well = [account for account in accounts if account.state == "well"]
-    troubled = [account for account in accounts if account.state != "well"]
-    verdict = f"{len(well)} of {len(accounts)} accounts are well" if troubled else "All accounts are well"
+    well = [account for account in accounts if account.state in {"well", "not due"}]
+    troubled = [account for account in accounts if account.state not in {"well", "not due"}]
+    who = f"{len(well)} of {len(accounts)} accounts" if troubled else "All accounts"
+    all_asked = all(account.state == "well" for account in well)
+    verdict = f"{who} {'are well' if all_asked else 'were well when they were last asked'}"
     lines = ["# Bluesky accounts", f"**{verdict}**, {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC."]
     if troubled:
         rows = [
