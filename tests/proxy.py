@@ -6,7 +6,6 @@ has done its work is what `Sandbox.drop` does.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +65,7 @@ class Step:
 
     Args:
         number: which one, the first being 1.
-        method: its XRPC method.
+        method: its XRPC method, its operation of AWS, or else its verb and path.
         body: what it brings.
     """
 
@@ -117,7 +116,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
 
         def do_GET(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            method = re.sub(r"^/xrpc/|\?.*", "", self.path)
+            method = _method_of(self.command, self.path, self.headers.get("X-Amz-Target", ""))
             headers = dict(_passed_on(self.headers.items()))
             step = Step(next(numbers), method, server, self.command, self.path, headers, body)
             said = on_step(step, Phase.BEFORE)
@@ -130,7 +129,7 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
             if isinstance(said, Silence):
                 self._fall_silent(said)
 
-        do_POST = do_GET
+        do_DELETE = do_PATCH = do_POST = do_GET
 
         def _say(self, answer: Answer) -> None:
             self.send_response_only(answer.status)
@@ -180,6 +179,13 @@ def run(server_url: str, on_step: OnStep) -> Iterator[str]:
             proxy.hear_no_more()
     if trouble:
         raise trouble[0]
+
+
+def _method_of(verb: str, target: str, operation: str) -> str:
+    path = target.partition("?")[0]
+    if operation:
+        return operation.rpartition(".")[2]
+    return path.removeprefix("/xrpc/") if path.startswith("/xrpc/") else f"{verb} {path}"
 
 
 def _passed_on(headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from prefect import flow
@@ -15,12 +15,11 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.events import ResourceSpecification
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.flow_engine import run_flow
-from pydantic import SecretStr
 
-from prefect_bluesky import AuthError, BlueskyCredentials, Post, hold, publish_post, sandbox
-from prefect_bluesky.planning.held_runs import drop, find_held_run, read_held_runs
+from prefect_bluesky import AuthError, Image, Post, hold, publish_post, sandbox
+from prefect_bluesky.planning.held_runs import drop, read_held_runs
 from tests import warm
-from tests.held import Stopped, deployed_publish, runs, set_held, states
+from tests.held import Stopped, deployed_publish, masked, runs, set_held, states
 from tests.support import (
     LOGIN,
     RESOLVE,
@@ -171,6 +170,18 @@ class TestSending:
         publish_held(stopped.account.handle)
         assert stopped.posts() == ["one", "two"]
 
+    def test_the_next_posts_do_not_wait_for_what_one_needs_from_elsewhere(
+        self, stopped: Stopped, publish: Any, publish_held: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(publish_post, "retry_delay_seconds", [0.0])
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
+        picture_away = Post(text="one", images=[Image(source="http://127.0.0.1:1/cat.png", alt="A cat")])
+        held = stopped.hold(publish, picture_away, Post(text="two"))
+        stopped.mend()
+        publish_held(stopped.account.handle)
+        assert (states(held), stopped.posts()) == (["Held", "Completed"], ["two"])
+        assert drop(held[0])
+
     def test_an_account_does_not_wait_for_another(self, pds: sandbox.Sandbox, publish: Any, publish_held: Any) -> None:
         dead, mended = Stopped(pds), Stopped(pds)
         dead.hold(publish, Post(text="waits"))
@@ -242,138 +253,6 @@ class TestSending:
         saved_block(pds, account)
         publish_held(account.handle)
         assert states([run.id]) == ["Completed"]
-
-
-def masked(credentials: BlueskyCredentials) -> dict[str, Any]:
-    """A block as the server has it that was passed as an object."""
-    return {"handle": credentials.handle, "app_password": "**********", "service_url": credentials.service_url}
-
-
-class TestWhoMayHoldAndWhatIsSent:
-    """Each post is sent once or never, as the person meant it."""
-
-    def test_a_script_s_run_fails_and_is_never_sent(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
-        state = publish(stopped.credentials, Post(text="typed in a shell"), return_state=True)
-        assert (state.name, state.type) == ("Failed", StateType.FAILED)
-        stopped.mend()
-        stopped.credentials.publish("typed in a shell")
-        publish_held()
-        assert stopped.posts() == ["typed in a shell"]
-
-    def test_a_subflow_fails_and_its_parent_decides(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
-        @flow
-        def announce() -> str:
-            try:
-                publish(stopped.credentials, Post(text="in a subflow"))
-            except AuthError:
-                return "not out"
-            return "out"
-
-        _, state = run_deployed(announce, {})
-        assert (state.result(), list(read_held_runs(stopped.account.handle))) == ("not out", [])
-
-    def test_a_script_s_post_that_an_earlier_version_held_is_not_sent(
-        self, stopped: Stopped, publish: Any, publish_held: Any
-    ) -> None:
-        stopped.mend()
-        run = publish(stopped.credentials, Post(text="by hand"), return_state=True).state_details.flow_run_id
-        set_held(run)
-        publish_held()
-        assert states([run]) == ["Held"]
-        assert drop(run)
-        publish_held()
-        assert (states([run]), stopped.posts()) == (["Dropped"], ["by hand"])
-
-    def test_a_flow_of_another_team_is_started_again_whatever_its_parameters_are_called(
-        self, stopped: Stopped, publish_held: Any
-    ) -> None:
-        @flow
-        def announce(credentials: str, post: str) -> Any:
-            try:
-                return publish_post(stopped.credentials, f"{post} by {credentials}")
-            except AuthError as error:
-                return hold(error, stopped.credentials)
-
-        given = {"credentials": "us", "post": "Hello"}
-        run, _ = run_deployed(announce, given, **given)
-        stopped.mend()
-        publish_held(stopped.account.handle)
-        assert (states([run.id]), stopped.posts()) == (["Scheduled"], [])
-
-    @pytest.mark.parametrize(
-        ("handle", "service", "expected"),
-        [("same", "same", ["meant for one"]), ("same", "other", []), ("other", "same", [])],
-    )
-    def test_a_block_serves_only_for_its_account_at_its_service(
-        self, pds: sandbox.Sandbox, publish: Any, publish_held: Any, handle: str, service: str, expected: list[str]
-    ) -> None:
-        account, other = pds.create_account(), pds.create_account()
-        wrong = block(pds, account, app_password="aaaa-bbbb-cccc-dddd")
-        run = deployed_publish(publish, wrong, Post(text="meant for one"), given=masked(wrong))
-        with sandbox.run() as elsewhere:
-            there = pds if service == "same" else elsewhere
-            owner = account if handle == "same" else other
-            if there is elsewhere:
-                owner = elsewhere.create_account(account.handle)
-            saved_block(there, owner)
-            publish_held()
-            posts = [post["value"]["text"] for post in there.posts(owner)]
-        assert posts == expected
-        assert states([run.id]) == (["Completed"] if expected else ["Held"])
-
-    def test_a_saved_block_that_is_another_account_s_by_now_does_not_send(
-        self, pds: sandbox.Sandbox, stopped: Stopped, publish: Any, publish_held: Any
-    ) -> None:
-        held = stopped.hold(publish, Post(text="as the first"))
-        other = pds.create_account()
-        block(pds, other).save(stopped.name, overwrite=True)
-        publish_held()
-        assert (states(held), pds.posts(other)) == (["Held"], [])
-
-    def test_an_account_that_has_another_handle_by_now_sends(
-        self, pds: sandbox.Sandbox, publish: Any, publish_held: Any
-    ) -> None:
-        account = pds.create_account()
-        name = f"account-{uuid4().hex[:8]}"
-        by_did = BlueskyCredentials(
-            handle=account.did, app_password=SecretStr("aaaa-bbbb-cccc-dddd"), service_url=pds.url
-        )
-        by_did.save(name)
-        run = deployed_publish(publish, by_did, Post(text="under a new name"))
-        assert run.state_name == "Held"
-        block(pds, account).save(name, overwrite=True)
-        publish_held()
-        assert states([run.id]) == ["Completed"]
-
-    def test_of_two_blocks_of_one_account_the_one_that_the_run_names_sends(
-        self, stopped: Stopped, publish: Any, publish_held: Any
-    ) -> None:
-        held = stopped.hold(publish, Post(text="once"))
-        new = stopped.pds.create_app_password(stopped.account, "other")
-        saved_block(stopped.pds, stopped.account, app_password=new)
-        publish_held()
-        assert states(held) == ["Held"]
-        stopped.mend()
-        publish_held()
-        assert (states(held), stopped.posts()) == (["Completed"], ["once"])
-
-    def test_a_dropped_post_is_never_sent(self, stopped: Stopped, publish: Any, publish_held: Any) -> None:
-        held = stopped.hold(publish, Post(text="dropped"), Post(text="sent"))
-        assert drop(find_held_run(str(held[0])[:20]).id)
-        stopped.mend()
-        publish_held()
-        assert (states(held), stopped.posts()) == (["Dropped", "Completed"], ["sent"])
-        assert not drop(held[1])
-
-    def test_a_post_that_was_held_for_too_long_is_not_sent(
-        self, stopped: Stopped, publish: Any, publish_held: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        held = stopped.hold(publish, Post(text="old news"))
-        stopped.mend()
-        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_HOLD_FOR", "PT0.001S")
-        state = publish_held(stopped.account.handle, return_state=True)
-        assert (state.name, state.message) == ("Failed", "1 expired")
-        assert (states(held), stopped.posts()) == (["Expired"], [])
 
 
 @pytest.mark.slow

@@ -281,12 +281,7 @@ class GeneratorFailed(BlueskyError):
 
 
 class PublishError(BlueskyError):
-    """A post that was not published, or not correctly."""
-
-    @property
-    def is_temporary(self) -> bool:
-        """False: an error of this post alone must not delay the posts after it."""
-        return False
+    """A post that was not published, or not correctly. The account's other posts are not affected."""
 
 
 class SourceUnavailable(PublishError):

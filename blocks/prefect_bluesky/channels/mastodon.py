@@ -35,6 +35,9 @@ _MAX_IMAGE_BYTES = 100_000_000
 _LENGTH, _URL_LENGTH, _IMAGES, _ALT = 500, 23, 4, 1500
 _IMAGE_BYTES, _IMAGE_PIXELS = 16 * 1024 * 1024, 33_177_600
 
+_BETWEEN_LOOKS = 0.5
+"""Seconds between two questions whether an image has been processed."""
+
 _OVERLAP = timedelta(minutes=1)
 """The largest tolerated lag of an instance's clock behind ours."""
 
@@ -108,7 +111,8 @@ class MastodonChannel:
     @cached_property
     def _limits(self) -> dict[str, Any]:
         with self._errors_of("the request for its limits"):
-            return dict(self._client.instance_v2().get("configuration") or {})
+            instance = self._client.instance_v2()
+        return dict(self._checked(instance, "the request for its limits", "version").get("configuration") or {})
 
     def _limit(self, kind: str, name: str, default: int) -> int:
         # A limit that the instance does not report is None.
@@ -179,7 +183,7 @@ class MastodonChannel:
                 language=languages[0].partition("-")[0] if languages else None,
                 idempotency_key=key,
             )
-        return _id_and_url(status)
+        return _id_and_url(self._checked(status, "a status"))
 
     def _upload(self, image: Image, field: str) -> Any:
         """Upload an image, and return its id once the server has processed it. The server deletes unused images."""
@@ -189,11 +193,11 @@ class MastodonChannel:
             max_side=isqrt(self._limit("media_attachments", "image_matrix_limit", _IMAGE_PIXELS)),
         )
         with self._errors_of("an image"):
-            media = self._client.media_post(fitted.data, fitted.mime_type, description=image.alt or None)
+            media: Any = self._client.media_post(fitted.data, fitted.mime_type, description=image.alt or None)
             deadline = time.monotonic() + self._client.request_timeout
             # A status cannot use the image before the server has processed it.
-            while media.url is None and time.monotonic() < deadline:
-                time.sleep(0.5)
+            while self._checked(media, "an image").url is None and time.monotonic() < deadline:
+                time.sleep(_BETWEEN_LOOKS)
                 media = self._client.media(media.id)
         if media.url is None:
             raise ServiceUnavailable(self._url, "an image", None, message="the image is still being processed")
@@ -213,11 +217,13 @@ class MastodonChannel:
     def _statuses_since(self, since: datetime) -> Iterator[Any]:
         """Yield the account's own statuses, newest first."""
         with self._errors_of("the account's statuses"):
-            account = self._client.account_verify_credentials().id
+            account = self._checked(self._client.account_verify_credentials(), "the account's statuses").id
         last: Any = None
         while True:
             with self._errors_of("the account's statuses"):
                 page = self._client.account_statuses(account, exclude_reblogs=True, limit=_PAGE, max_id=last)
+            if not all(hasattr(status, "created_at") for status in page):
+                raise self._not_ours("the account's statuses")
             young = [status for status in page if status.created_at >= since]
             yield from young
             if not page or len(young) < len(page):
@@ -230,9 +236,19 @@ class MastodonChannel:
 
         with self._errors_of("the text of a status"):
             try:
-                return str(self._client.status_source(status.id).text).strip()
+                source = self._client.status_source(status.id)
+                return str(self._checked(source, "the text of a status").text).strip()
             except MastodonNotFoundError:
                 return None
+
+    def _checked(self, entity: Any, request: str, what: str = "id") -> Any:
+        """Return an entity of an answer, which has what every such entity has. The client takes any JSON for one."""
+        if getattr(entity, what, None) is None:
+            raise self._not_ours(request)
+        return entity
+
+    def _not_ours(self, request: str) -> ServiceUnavailable:
+        return ServiceUnavailable(self._url, request, HTTPStatus.OK, message="the answer is not Mastodon's")
 
     @contextmanager
     def _errors_of(self, request: str) -> Iterator[None]:

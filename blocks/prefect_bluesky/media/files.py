@@ -16,7 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.prefect_api import as_form, load_block
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import Fetched, fetch, redacted
+from prefect_bluesky.web import Fetched, fetch, redacted, title_of
+
+_NO_FILES = {"text/html", "application/xhtml+xml", "application/json"}
+"""Content types of no file that a post can attach."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -90,7 +93,13 @@ def _read(file: File, field: str, max_bytes: int) -> bytes:
         case "data":
             return _from_data_url(file.source, field)
         case "http" | "https":
-            return read_url(file.source, max_bytes=max_bytes).data
+            fetched = read_url(file.source, max_bytes=max_bytes)
+            if fetched.content_type not in _NO_FILES:
+                return fetched.data
+            title = title_of(fetched.data)
+            reason = f"the answer is a web page{f', “{title}”,' if title else ''} and no file. Check the URL."
+            # A captive portal or a firewall answers so, too.
+            raise SourceUnavailable(redacted(fetched.url), reason, retryable=True)
         case "s3" | "gs" | "az" | "ftp" | "file":
             reason = f"{redacted(file.source)!r} is neither a path nor an https:// URL."
             raise InvalidInput(field, reason, "Name the Prefect block as its storage.")

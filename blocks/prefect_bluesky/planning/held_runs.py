@@ -110,7 +110,7 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     with suppress(*API_TROUBLE), api_client() as client:
         client.update_flow_run(run.id, tags={*run.tags, *tags_of(credentials)})
     tell_held(error, credentials)
-    logger().error("Held until the account is fixed: %s", error)
+    logger().error("Held: %s", error)
     return held_state(error)
 
 

@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed, Scheduled
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import BlueskyError, Expired, ServiceError
+from prefect_bluesky.errors import BlueskyError, Expired, PublishError, ServiceError
 from prefect_bluesky.planning.held_runs import (
     EXPIRED,
     HELD,
@@ -158,6 +158,9 @@ class HeldSender:
         except BlueskyError as error:
             if not error.is_temporary:
                 self._settle(run, account, final_state(error))
+            elif isinstance(error, PublishError):
+                # The account's next posts do not wait for what this one needs from elsewhere.
+                self._note(run, account, "held", str(error))
             elif self._is_suspect(run, error):
                 self._suspects[account].append(run)
                 self._note(run, account, "held", str(error))

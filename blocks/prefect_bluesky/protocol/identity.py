@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +13,9 @@ from prefect_bluesky.validation import normal_service_url
 
 _ENTRYWAY, _ITS_HOSTS = "https://bsky.social", ".host.bsky.network"
 """Where the accounts of Bluesky's own PDSs sign in (https://docs.bsky.app/docs/advanced-guides/entryway)."""
+
+_NO_SUCH = re.compile("DID not (registered|available)")
+"""The words of https://plc.directory for a DID that it does not know, or whose owner has ended it."""
 
 
 def resolve_handle(server_url: str, handle: str, *, timeout: float | None = None) -> str | None:
@@ -71,10 +76,19 @@ def did_of_server(url: str) -> str:
 
 
 def did_document(did: str, directory_url: str, *, timeout: float | None = None) -> dict[str, Any] | None:
-    """Return an account's DID document, from the PLC directory or its `did:web` host, or None if there is no answer."""
+    """Return an account's DID document, from the PLC directory or its `did:web` host, or None if there is none.
+
+    Raises:
+        ServiceError: no answer, or the answer of something else.
+    """
     kind, _, name = did.removeprefix("did:").partition(":")
     url = f"{directory_url}/{did}" if kind == "plc" else f"https://{name}/.well-known/did.json"
     try:
-        return xrpc.get_json(url, timeout=timeout)
-    except ServiceError:
-        return None
+        found = xrpc.get_json(url, timeout=timeout)
+    except ServiceError as trouble:
+        if trouble.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} and _NO_SUCH.match(trouble.message or ""):
+            return None
+        raise
+    if found.get("id") != did:
+        raise ServiceUnavailable(url, "GET", HTTPStatus.OK, message="no DID document")
+    return found

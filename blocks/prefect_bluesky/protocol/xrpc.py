@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
-from html import unescape
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +14,7 @@ import httpx
 
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceUnavailable
 from prefect_bluesky.settings import current_settings, user_agent
+from prefect_bluesky.web import title_of
 
 
 def query(
@@ -114,7 +113,6 @@ class _Pieces:
 
 _PIECE = 256 * 1024  # bytes
 _PASSING = {408, 425}  # proxies answer Request Timeout and Too Early when a retry makes sense
-_TITLE = re.compile(rb"<title[^>]*>(.{1,300}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @cache
@@ -152,18 +150,12 @@ def _result(answer: httpx.Response, server_url: str, method: str, accept: Collec
     # Only the server itself gives its refusals a name. What has none says nothing about the request.
     is_of_another = error is None
     if is_of_another:
-        message = message or _title(answer)
+        message = message or title_of(answer.content)
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(server_url, method, 429, error, message, _retry_after(answer))
     if is_of_another or answer.is_server_error or answer.is_success or answer.status_code in _PASSING:
         raise ServiceUnavailable(server_url, method, answer.status_code, error, message, _retry_after(answer))
     raise RequestRefused(server_url, method, answer.status_code, error, message)
-
-
-def _title(answer: httpx.Response) -> str | None:
-    """Return the title of a web page, which says whose page it is. The rest of the page may repeat the request."""
-    found = _TITLE.search(answer.content)
-    return " ".join(unescape(found[1].decode(errors="replace")).split()) if found else None
 
 
 def _json_object(answer: httpx.Response) -> dict[str, Any] | None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect_bluesky.alerts import events
-from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict
+from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict, ServiceUnavailable
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -160,7 +161,10 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
             budget.spend(account, budget.DELETE, method=method)
             body = {"repo": account.did, "collection": collection, "rkey": rkey}
             with auth.problems():
-                xrpc.procedure(account.pds_url, method, body, auth=auth)
+                answer = xrpc.procedure(account.pds_url, method, body, auth=auth)
+            # Of a record that is gone already, a PDS says nothing.
+            if answer and "commit" not in answer:
+                raise ServiceUnavailable(account.pds_url, method, HTTPStatus.OK, message="the answer is not a PDS's")
 
 
 _A_MOMENT = timedelta(milliseconds=1)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceUnavailable, SourceUnavailable
+from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceError, ServiceUnavailable, SourceUnavailable
 from prefect_bluesky.media import File, fit_image, is_mp4, picture_size, read_file, read_url
 from prefect_bluesky.posts import Captions, Video
 from prefect_bluesky.prefect_api import logger
@@ -24,7 +24,7 @@ from prefect_bluesky.protocol import (
 from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sessions import BearerAuth, SessionStatus
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import Page, read_page
+from prefect_bluesky.web import Page, read_page, redacted
 
 MAX_IMAGE_SOURCE = 50_000_000
 """Bytes of an image at most, before it is made to fit."""
@@ -157,39 +157,47 @@ class ResolvedMaterials(LocalMaterials):
         place = Reference(did, wanted.collection, wanted.rkey)
         params = {"repo": did, "collection": place.collection, "rkey": place.rkey}
         # Most PDSs answer for the whole network. If this one does not, the record's own PDS is asked.
-        found = self._answer_of_ours(params) or self._answer_of_its_home(did, params)
+        found = self._answer_of_ours(params) or self._answer_of_its_home(did, params, field)
+        if found is None:
+            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Check that it exists.")
         cid, value = found.get("cid"), found.get("value")
         if not isinstance(cid, str) or not isinstance(value, dict):
-            raise InvalidInput(field, f"there is no {place}; it may have been deleted.", "Check that it exists.")
+            raise SourceUnavailable(f"{field}, {place}", "the answer has no record.", retryable=True)
         return StrongRef(str(place), cid, value)
 
-    def _answer_of_ours(self, params: dict[str, str]) -> Json:
+    def _answer_of_ours(self, params: dict[str, str]) -> Json | None:
         try:
             return xrpc.query(self._account.pds_url, _GET_RECORD, params)
         except RequestRefused:
-            return {}
+            return None
 
-    def _answer_of_its_home(self, did: str, params: dict[str, str]) -> Json:
+    def _answer_of_its_home(self, did: str, params: dict[str, str], field: str) -> Json | None:
         if did == self._account.did:
-            return {}
+            return None
         # Anybody may name any server in a DID document: it is asked with the caution that any stranger's URL needs.
         if did.startswith("did:web:"):
-            document = self._json(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
+            document = self._json(f"https://{did.removeprefix('did:web:')}/.well-known/did.json", field)
         else:
-            document = did_document(did, self._settings.did_directory_url) or {}
+            try:
+                document = did_document(did, self._settings.did_directory_url)
+            except ServiceError as trouble:
+                raise SourceUnavailable(f"{field}, {did}", str(trouble), retryable=True) from None
         home = pds_in(document)
-        return self._json(f"{home}/xrpc/{_GET_RECORD}?{urlencode(params)}") if home else {}
+        return self._json(f"{home}/xrpc/{_GET_RECORD}?{urlencode(params)}", field) if home else None
 
-    def _json(self, url: str) -> Json:
+    def _json(self, url: str, field: str) -> Json | None:
+        """Return what a stranger's server has, or None if it has nothing."""
         try:
             found = json.loads(read_url(url, max_bytes=_MAX_PAGE).data)
         except SourceUnavailable as trouble:
             if trouble.retryable:
-                raise
-            return {}
+                raise SourceUnavailable(f"{field}, {trouble.source}", trouble.reason, retryable=True) from None
+            return None
         except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            found = None
+        if not isinstance(found, dict):
+            raise SourceUnavailable(f"{field}, {redacted(url)}", "the answer is no JSON object.", retryable=True)
+        return found
 
 
 class UploadedMaterials(ResolvedMaterials):
@@ -209,12 +217,19 @@ class UploadedMaterials(ResolvedMaterials):
         return blob
 
     def _processed(self, data: bytes) -> Json:
-        with self._auth.problems():
-            return upload_video(
-                data,
-                name="video.mp4",  # not the file's own name: it may be a path or a signed URL
-                account=self._account,
-                auth=self._auth,
-                service_url=self._settings.video_service_url,
-                on_progress=partial(logger().info, "The video is being processed: %s, %s %%"),
-            )
+        service_url = self._settings.video_service_url
+        try:
+            with self._auth.problems():
+                return upload_video(
+                    data,
+                    name="video.mp4",  # not the file's own name: it may be a path or a signed URL
+                    account=self._account,
+                    auth=self._auth,
+                    service_url=service_url,
+                    on_progress=partial(logger().info, "The video is being processed: %s, %s %%"),
+                )
+        except ServiceError as trouble:
+            if trouble.server_url != service_url or not trouble.retryable:
+                raise
+            # Of the account's posts, only those with a video need this service.
+            raise SourceUnavailable("video", str(trouble), retryable=True) from trouble

@@ -103,6 +103,8 @@ def _processed(job_id: str, service_url: str, report: Callable[[str, int | None]
     for pause in _pauses():
         try:
             job = _job_in(xrpc.query(service_url, _STATUS, {"jobId": job_id}))
+            if "state" not in job:
+                raise ServiceUnavailable(service_url, _STATUS, HTTPStatus.OK, message="the answer has no job's state")
         except ServiceError:
             unanswered += 1
             if unanswered == _UNANSWERED_IN_A_ROW:

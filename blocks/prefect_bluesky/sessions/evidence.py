@@ -6,6 +6,7 @@ A server gives one answer for many causes. These public facts, and what is store
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +107,10 @@ class Evidence:
 
     def _document(self, did: str) -> dict[str, Any] | None:
         if did not in self._documents:
-            self._documents[did] = did_document(did, self.directory_url, timeout=PATIENCE)
+            # Without the evidence, the general cause stands.
+            self._documents[did] = None
+            with suppress(ServiceError):
+                self._documents[did] = did_document(did, self.directory_url, timeout=PATIENCE)
         return self._documents[did]
 
     def _home(self, home: str | None) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -104,7 +105,9 @@ def _at_home(server_url: str, made: LoginResult, directory_url: str) -> tuple[Lo
     session = made.session
     if signs_in_at(server_url, session.pds_url) or session.audience != did_of_server(server_url):
         return made, None
-    home = pds_in(did_document(session.did, directory_url, timeout=PATIENCE)) or session.pds_url
+    home = session.pds_url
+    with suppress(ServiceError):
+        home = pds_in(did_document(session.did, directory_url, timeout=PATIENCE)) or home
     if signs_in_at(server_url, home):
         return replace(made, session=replace(session, pds_url=server_url)), None
     return made, home

@@ -29,11 +29,16 @@ import httpx
 
 from prefect_bluesky.errors import SourceUnavailable
 from prefect_bluesky.settings import user_agent
+from prefect_bluesky.web.title import title_of
 from prefect_bluesky.web.tunnel import ProxyRefusal, proxy_for, tunnel
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429}  # Request Timeout, Too Early and Too Many Requests are worth a retry, as is 5xx
+_FINAL = {401, 404, 410}  # servers themselves say these with a page
+
+_MAX_REFUSAL = 100_000
+"""Bytes of a page that are read for its title."""
 
 _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "gzip")]
 
@@ -109,8 +114,11 @@ def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: b
                 if answer.status in _REDIRECTS and "location" in headers:
                     target = _target(headers["location"], target)
                     continue
-                _check_status(answer.status, target.host)
                 content_type = headers.get("content-type", "")
+                if not 200 <= answer.status < 300:
+                    is_page = "html" in content_type.lower()
+                    page = _read(answer, headers, _MAX_REFUSAL, keep_truncated=True) if is_page else None
+                    raise _refusal(answer.status, target.host, page)
                 charset = _CHARSET.search(content_type)
                 return Fetched(
                     url=str(target),
@@ -141,12 +149,13 @@ def _target(reference: str, base: httpx.URL | None = None) -> httpx.URL:
     return url
 
 
-def _check_status(status: int, host: str) -> None:
-    if 200 <= status < 300:
-        return
+def _refusal(status: int, host: str, page: bytes | None) -> _Trouble:
+    """Return the error of an answer that is no success. A page in place of a file may be that of a firewall."""
     no_login, check = " Give a URL that is readable without a login.", " Check the URL."
     remedy = {401: no_login, 403: no_login, 404: check, 410: check}.get(status, "")
-    raise _Trouble(f"{host} answers with {status}.{remedy}", retryable=500 <= status < 600 or status in _PASSING)
+    title = title_of(page) if page else None
+    is_passing = 500 <= status < 600 or status in _PASSING or (page is not None and status not in _FINAL)
+    return _Trouble(f"{host} answers with {status}{f', “{title}”' if title else ''}.{remedy}", retryable=is_passing)
 
 
 def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, keep_truncated: bool) -> bytes:

@@ -96,6 +96,10 @@ class AwsSecret:
     def _refused(self, refusal: ClientError) -> Refused:
         said = refusal.response.get("Error", {})
         code, message = said.get("Code", ""), said.get("Message", "")
+        if not code or code.isdigit():  # botocore puts the status in place of a name that is missing
+            status = refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            reason = f"something before AWS answered {refusal.operation_name} with {status}. Check the network."
+            return Refused(code, StoreUnavailable(self.place, reason))
         kind: type[StoreError] = StoreError
         if code in _TEMPORARY or refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
             kind = StoreUnavailable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -43,7 +44,8 @@ class PrefectSessionStore(SessionStore):
             except ValueError as taken:  # Prefect raises a ValueError if the name exists, and never for HTTP trouble
                 if self._read() is None:
                     reason = f"the block could not be created ({type(taken).__name__})."
-                    raise StoreError(self.place, reason) from None
+                    is_nonsense = type(taken) is not ValueError  # a proxy's page or JSON in place of the API's answer
+                    raise (StoreUnavailable if is_nonsense else StoreError)(self.place, reason) from None
                 raise StoreConflict(self.place, "another worker saved first.") from None
             except API_TROUBLE as trouble:
                 raise self._trouble(trouble) from None
@@ -77,9 +79,15 @@ class PrefectSessionStore(SessionStore):
         return Saved(SessionDocument.from_json(text, place=self.place), sha256(text.encode()).hexdigest())
 
     def _trouble(self, trouble: httpx.TransportError | PrefectHTTPStatusError) -> StoreError:
-        if isinstance(trouble, PrefectHTTPStatusError) and trouble.response.status_code < 500:
+        if isinstance(trouble, PrefectHTTPStatusError) and _is_refusal(trouble.response):
             return StoreError(self.place, f"the Prefect API answered {trouble.response.status_code}.")
         return StoreUnavailable(self.place, f"the Prefect API gave no usable answer ({type(trouble).__name__}).")
+
+
+def _is_refusal(answer: httpx.Response) -> bool:
+    """Return whether the Prefect API itself refuses a request. What stands before the API answers with a page."""
+    is_json = answer.headers.get("content-type", "").startswith("application/json")
+    return is_json and answer.status_code < 500 and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS
 
 
 # Inside an async flow a block's methods return coroutines, even in a thread. This code is always synchronous.
