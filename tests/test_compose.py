@@ -76,18 +76,10 @@ def team(real_pds: Pds, mastodon: MastodonServer) -> Team:
 # So close that all are due at once.
 AT_ONCE: dict[str, Any] = {"review": False, "every_hours": 1e-9, "count": 3}
 
-ON_MASTODON = [
-    "Release 2.0 is out.",
-    "Release 2.0 is out.\n\nhttps://example.com/2.0",
-    "Release 2.0 is out. It is twice as fast, and half as large.",
-    "We rewrote the scheduler, which took a year. It was worth it.\n\nhttps://example.com/2.0",
-]
-ON_BLUESKY = [
-    "Release 2.0 is out.",
-    "Release 2.0 is out.",
-    "Release 2.0 is out. It is twice as fast, and half as large.",
-    "We rewrote the scheduler, which took a year. It was worth it.",
-]
+_BOTH = "Release 2.0 is out. It is twice as fast, and half as large.\n\n"
+_SECOND = "We rewrote the scheduler, which took a year. It was worth it."
+ON_BLUESKY = ["Release 2.0 is out.", _BOTH + _SECOND, _SECOND]
+ON_MASTODON = [f"{text}\n\nhttps://example.com/2.0" for text in ON_BLUESKY]
 
 
 def test_an_idea_goes_out_on_both_as_each_takes_it(compose: Flow[Any, Any], team: Team) -> None:

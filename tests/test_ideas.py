@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from prefect_bluesky.compose.idea import read_idea, read_idea_file
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
+from prefect_bluesky.media import read_markdown
 from prefect_bluesky.media.files import File
-from prefect_bluesky.media.markdown import plain_text
 from tests.support import web_page
 
 ARTICLE = """<html><head><title>Release 2.0 | Example</title>
@@ -108,17 +108,15 @@ def test_a_markdown_file_has_a_title_a_link_and_images_beside_it(tmp_path: Path)
     file.write_text(MARKDOWN)
     idea = read_idea_file(File(source=str(file)))
     assert (idea.title, idea.link, idea.languages) == ("Release 2.0", "https://example.com/2.0", ("en",))
-    assert idea.text == "It is twice as fast, see the docs.\n\n• half the memory\n\n• one command"
+    assert idea.text == "It is twice as fast, see the docs.\n\n• half the memory\n• one command"
     assert [(image.source, image.alt) for image in idea.images] == [
         (str(tmp_path / "chart.png"), "A chart of the speed")
     ]
 
 
 def test_the_first_heading_is_the_title() -> None:
-    assert plain_text("# One *and* two\n\nText.\n\n## Three\n\n> Quoted.") == (
-        "One and two",
-        "Text.\n\nThree\n\nQuoted.",
-    )
+    said = read_markdown("# One *and* two\n\nText.\n\n## Three\n\n> Quoted.")
+    assert (said.title, said.text) == ("One and two", "Text.\n\nThree\n\nQuoted.")
 
 
 def test_a_text_file_is_an_idea_as_it_is_written(tmp_path: Path) -> None:
@@ -134,7 +132,7 @@ def test_a_text_file_is_an_idea_as_it_is_written(tmp_path: Path) -> None:
         ("idea.pdf", b"", "'.pdf' is none of .md, .markdown and .txt"),
         ("idea.txt", b"\xff\xfe", "is not UTF-8"),
         ("idea.md", b"---\n- a\n---\nText", "no list of fields"),
-        ("idea.md", b"---\na: [\n---\nText", "no YAML"),
+        ("idea.md", b"---\na: [\n---\nText", "file: line 3: "),
         ("idea.md", b"", "there is no idea in it"),
         ("idea.md", b"Look\n\n![](data:image/png;base64,aaaa)", "images: one is a data URL in the text"),
         ("idea.txt", b"x" * 50_001, "text: String should have at most 50000 characters"),
@@ -161,5 +159,5 @@ def test_any_text_is_an_idea_or_refused(text: str) -> None:
 
 @given(st.text())
 def test_any_markdown_is_plain_text(text: str) -> None:
-    title, body = plain_text(text)
-    assert isinstance(title + body, str)
+    said = read_markdown(text)
+    assert isinstance(said.title + said.text, str)

@@ -135,7 +135,21 @@ def explain_validation_error(unusable: ValidationError) -> str:
     return "; ".join(_explained(error) for error in unusable.errors(include_url=False, include_input=False))
 
 
+_PLAIN_WORDS = {
+    "missing": "it is missing.",
+    "extra_forbidden": "there is no such field. Check its name.",
+    "string_type": "it is not a text. Write one, in quotes.",
+    "tuple_type": "it is not a list. Write one, such as [a, b].",
+    "list_type": "it is not a list. Write one, such as [a, b].",
+    "model_type": "it is not a list of fields with values.",
+    "dict_type": "it is not a list of fields with values.",
+    "bool_parsing": "it is neither true nor false.",
+    "bool_type": "it is neither true nor false.",
+}
+"""What is said in place of pydantic's words, by the type of its error."""
+
+
 def _explained(error: ErrorDetails) -> str:
     field = ".".join(str(part) for part in error["loc"])
-    reason = error["msg"].removeprefix("Value error, ")
+    reason = _PLAIN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return f"{field}: {reason}" if field else reason

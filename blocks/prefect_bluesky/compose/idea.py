@@ -6,22 +6,12 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from prefect_bluesky.channels import Draft, Kind, Rules
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
-from prefect_bluesky.media import (
-    FENCE,
-    File,
-    plain_text,
-    read_file,
-    read_url,
-    resolve_files,
-    without_images,
-    yaml_content,
-)
+from prefect_bluesky.media import File, is_draft, read_file, read_markdown, read_url, resolve_files, split_front_matter
 from prefect_bluesky.posts import Image, find_entities, is_web_address, normal_language, tidy
 from prefect_bluesky.prefect_api import as_form
 from prefect_bluesky.validation import explain_validation_error
@@ -126,23 +116,17 @@ def read_idea_file(file: File) -> Idea:
 
 
 def _from_markdown(text: str, file: File) -> Idea:
-    fields: dict[str, Any] = {}
-    before, *parts = FENCE.split(text, maxsplit=2)
-    if not before.strip() and len(parts) == 2:
-        matter, text = parts
-        try:
-            fields = yaml_content(matter) or {}
-        except yaml.YAMLError as damaged:
-            raise InvalidInput("file", f"the front matter is no YAML: {damaged}.", "Correct the YAML.") from None
-        if not isinstance(fields, dict):
-            raise InvalidInput("file", "the front matter is no list of fields.", "Write fields such as title.")
-    text, images = without_images(text)
-    if any(image["source"].startswith("data:") for image in images):
+    fields, text = split_front_matter(text, "file")
+    if is_draft(fields):
+        raise InvalidInput("file", "its front matter calls it a draft.", "Remove draft: or published: there.")
+    said = read_markdown(text)
+    if any(image["source"].startswith("data:") for image in said.images):
         raise InvalidInput("images", "one is a data URL in the text.", "Save the image as a file beside the text.")
-    title, body = plain_text(text)
     # Ignore other fields that a blog keeps in the front matter (a date, a layout).
     known = {name: fields[name] for name in _FIELDS if fields.get(name)}
-    idea: Idea = resolve_files(file, _idea(file.source, {"title": title, "text": body, "images": images} | known))
+    idea: Idea = resolve_files(
+        file, _idea(file.source, {"title": said.title, "text": said.text, "images": said.images} | known)
+    )
     return idea
 
 

@@ -2,42 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prefect_bluesky.channels import Draft, Kind, Rules
 from prefect_bluesky.compose.idea import Idea
-from prefect_bluesky.posts import PARAGRAPHS, SENTENCES
+from prefect_bluesky.compose.outline import Outline, Passage, outline, says_something
+
+_FULL = 2 / 3
+"""How full a post of a thread is, if there is a choice: a reader takes in two or three sentences at a glance."""
+
+_LEAST = 1 / 5
+"""How full a post of a thread is at the least, if there is a choice."""
 
 
 class TemplateGenerator:
     """Makes drafts from an idea's own words, without adding any.
 
-    The drafts, in order: a hook with the headline; a post that leads to the link; a thread of the whole idea; a summary
-    with as much of the beginning as fits; a hook for each further paragraph. If the idea is too short for a draft, that
-    draft is left out.
+    The drafts, in order: a hook with the headline; the headline with the beginning of the text; a thread of the whole
+    idea; a summary with as much of the text as fits; a hook for each further paragraph. Each leads to the idea's link.
+    If the idea is too short for a draft, that draft is left out.
     """
 
     def generate(self, idea: Idea, rules: Rules, count: int) -> list[Draft]:
         """Return at most `count` drafts that fit a channel."""
         drafts: list[Draft] = []
-        for kind, posts, link in _ways(idea, rules):
-            if all(posts) and not any(posts == draft.posts and link == draft.link for draft in drafts):
-                drafts.append(idea.draft(kind, posts, link, rules))
+        for kind, posts in _ways(outline(idea), rules, idea.link):
+            if all(posts) and not any(posts == draft.posts for draft in drafts):
+                drafts.append(idea.draft(kind, posts, idea.link, rules))
         return drafts[:count]
 
 
-def _ways(idea: Idea, rules: Rules) -> Iterator[tuple[Kind, tuple[str, ...], str | None]]:
-    paragraphs = [paragraph.strip() for paragraph in PARAGRAPHS.split(idea.text) if paragraph.strip()]
-    sentences = [sentence.strip() for sentence in SENTENCES.split(idea.text) if sentence.strip()]
-    headline = idea.title or sentences[0]
-    yield "hook", (rules.shortened(headline),), None
-    if idea.link:
-        yield "link", (rules.shortened(headline, idea.link),), idea.link
-    parts = paragraphs if len(paragraphs) > 1 else sentences
-    if idea.title:
-        parts = [headline, *parts]
-    if rules.max_posts > 1 and len(parts) > 1:
-        yield "thread", tuple(parts), idea.link
-    yield "summary", (rules.shortened(" ".join(sentences), idea.link),), idea.link
-    for paragraph in paragraphs[1:]:
-        yield "hook", (rules.shortened(paragraph),), None
+def _ways(idea: Outline, rules: Rules, link: str | None) -> Iterator[tuple[Kind, tuple[str, ...]]]:
+    thread = packed(_with_headline(idea), rules)
+    body = _written(idea.passages)
+    beginning = rules.shortened(thread[0] if thread else idea.headline, link)
+    yield "hook", (rules.shortened(idea.headline, link) if says_something(idea.headline) else beginning,)
+    if link:
+        yield "link", (beginning,)
+    if rules.max_posts > 1 and len(thread) > 1:
+        yield "thread", tuple(thread)
+    if body:
+        yield "summary", (rules.shortened(body, link),)
+    for paragraph in idea.paragraphs[0 if idea.has_title else 1 :]:
+        yield "hook", (rules.shortened(paragraph, link),)
+
+
+def _with_headline(idea: Outline) -> list[Passage]:
+    """Return the passages below the headline, which is no post by itself."""
+    if not idea.has_title:
+        return idea.passages
+    first, *others = idea.passages or [Passage("", begins_paragraph=True)]
+    return [Passage(f"{idea.headline}\n\n{first.text}".strip(), begins_paragraph=True), *others]
+
+
+def packed(passages: Sequence[Passage], rules: Rules) -> list[str]:
+    """Return the posts of a thread: passages together, as far as a post is about two thirds full."""
+    full, least = rules.max_length * _FULL, rules.max_length * _LEAST
+    posts: list[list[Passage]] = []
+    for passage in _pieces(passages, rules):
+        together = [*posts[-1], passage] if posts else []
+        written = _written(together)
+        has_room = rules.length(written) <= full or rules.length(_written(posts[-1] if posts else [])) < least
+        if together and has_room and not rules.excess(written):
+            posts[-1] = together
+        else:
+            posts.append([passage])
+    if len(posts) > 1:
+        _fill(posts, rules, least)
+    return [_written(post) for post in posts]
+
+
+def _pieces(passages: Sequence[Passage], rules: Rules) -> Iterator[Passage]:
+    for passage in passages:
+        if not rules.excess(passage.text):
+            yield passage
+            continue
+        for number, text in enumerate(rules.split(passage.text)):
+            yield Passage(text, begins_paragraph=passage.begins_paragraph and number == 0)
+
+
+def _fill(posts: list[list[Passage]], rules: Rules, least: float) -> None:
+    """Let the last post be no scrap: put it to the one before, or take a passage from there."""
+    if rules.length(_written(posts[-1])) >= least:
+        return
+    together = [*posts[-2], *posts[-1]]
+    if not rules.excess(_written(together)):
+        posts[-2:] = [together]
+    elif len(posts[-2]) > 1:
+        moved = [posts[-2][-1], *posts[-1]]
+        if not rules.excess(_written(moved)):
+            posts[-2:] = [posts[-2][:-1], moved]
+
+
+def _written(passages: Sequence[Passage]) -> str:
+    """Return passages as they follow each other."""
+    text = ""
+    for passage in passages:
+        text += ("\n\n" if passage.begins_paragraph else passage.joint) + passage.text if text else passage.text
+    return text

@@ -1,91 +1,176 @@
-"""Read Markdown: front matter in YAML, images on lines of their own, and the text without its markup."""
+"""Read Markdown: the text without its markup, and the images."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import unescape
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-import yaml
-
-from prefect_bluesky.extras import extra
+from prefect_bluesky.errors import InvalidInput
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-FENCE = re.compile(r"^---[ \t]*\r?$", re.MULTILINE)
-"""A line of three dashes, which begins and ends front matter."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_HTML_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
-_IMAGE = re.compile(r"^[ \t]*!\[([^\]\n]*)\]\(([^()\s]+)\)[ \t]*\r?$\n?", re.MULTILINE)
+# What generators of sites replace: Hugo's shortcodes, Liquid's and Jinja's tags; and MDX's imports and exports.
+_TEMPLATE = re.compile(r"\{\{[<%-]?.*?[>%-]?\}\}|\{%.*?%\}", re.DOTALL)
+_MDX = re.compile(r"^(?:import\s.*['\"].*|export\s+(?:const|default|let)\b.*)$", re.MULTILINE)
+
+_FOOTNOTE = re.compile(r"^\[\^[^\]\s]+\]:.*(?:\n(?: {4}|\t).*)*\n?", re.MULTILINE)
+_FOOTNOTE_MARK = re.compile(r"\[\^[^\]\s]+\]")
 
 
-def without_images(body: str) -> tuple[str, list[dict[str, str]]]:
-    r"""Take the images on lines of their own out of a text; return the text and each image's source and alt text.
+@dataclass(frozen=True)
+class Written:
+    """What a Markdown text says.
 
-    Example:
-        >>> without_images("Look:\n![A cat](cat.jpg)")
-        ('Look:', [{'source': 'cat.jpg', 'alt': 'A cat'}])
+    Attributes:
+        title: the first heading, if nothing precedes it, else "".
+        text: the text without markup, in paragraphs.
+        images: the source and the alternative text of each image.
     """
-    images = [{"source": source, "alt": alt} for alt, source in _IMAGE.findall(body)]
-    return _IMAGE.sub("", body).strip(), images
+
+    title: str
+    text: str
+    images: list[dict[str, str]]
 
 
-class _Loader(yaml.BaseLoader):
-    """YAML without types: `no` is Norwegian and `08:00` is no number. Only an empty value, or null, is None."""
+def read_markdown(markdown: str, *, for_post: bool = False) -> Written:
+    r"""Return what a Markdown text says.
 
+    Headings, list items and quotations become paragraphs and lines. Comments are never part of the text.
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
-
-
-def yaml_content(text: str) -> Any:
-    """Return the content of a YAML document: lists, mappings and texts.
+    Args:
+        markdown: the text.
+        for_post: whether the text is a post as its writer wants it: lines stay lines, a heading is text, a link keeps
+            its address, code stays. Otherwise the text is an article: its lines are joined, its first heading is its
+            title, and links, code, tables and footnotes are left out.
 
     Raises:
-        yaml.YAMLError: it is no YAML, is nested too deeply, or has aliases: a few lines could expand to gigabytes.
-    """
-    try:
-        for event in yaml.parse(text, _Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=event.start_mark)  # type: ignore[arg-type]
-        return yaml.load(text, _Loader)  # noqa: S506 (it makes no objects)
-    except RecursionError:
-        raise yaml.YAMLError("its lists are nested too deeply") from None
-
-
-def plain_text(markdown: str) -> tuple[str, str]:
-    r"""Return the title of a Markdown text, and the rest of the text as paragraphs.
-
-    The title is the first heading, if nothing precedes it. Headings, list items and quotations become paragraphs. Of a
-    link only its text remains. Code and tables are left out, as nobody reads them in a post.
+        InvalidInput: a comment in a post does not end.
 
     Example:
-        >>> plain_text("# Release 2.0\n\nIt is **twice** as [fast](https://example.com).")
-        ('Release 2.0', 'It is twice as fast.')
+        >>> read_markdown("# Release 2.0\n\nIt is **twice** as [fast](https://example.com).").text
+        'It is twice as fast.'
+        >>> read_markdown("See the [notes](https://example.com).\n![A cat](cat.jpg)", for_post=True)
+        Written(title='', text='See the notes https://example.com.', images=[{'source': 'cat.jpg', 'alt': 'A cat'}])
     """
-    with extra("compose", "file"):
-        from markdown_it import MarkdownIt
+    from markdown_it import MarkdownIt
 
-    title = ""
-    paragraphs: list[str] = []
-    kinds: list[str] = []
-    for token in MarkdownIt().enable("table").parse(markdown):
+    text = _COMMENT.sub("", markdown.replace("\r\n", "\n").replace("\r", "\n"))
+    if for_post and "<!--" in text:
+        raise InvalidInput("text", "it has a comment, <!--, that does not end.", "Write --> where the comment ends.")
+    if not for_post:
+        text = _FOOTNOTE_MARK.sub("", _FOOTNOTE.sub("", _MDX.sub("", _TEMPLATE.sub("", text))))
+    reader = _Reader(for_post)
+    for token in MarkdownIt().enable([] if for_post else ["table"]).parse(text):
+        reader.read(token)
+    return Written(reader.title, reader.text(), reader.images)
+
+
+class _Reader:
+    """Collects the text of Markdown's tokens."""
+
+    def __init__(self, for_post: bool) -> None:
+        self.title = ""
+        self.images: list[dict[str, str]] = []
+        self._for_post = for_post
+        self._blocks: list[str] = []
+        self._open: list[Token] = []
+        self._numbers: list[int | None] = []
+        self._is_new_item = False
+
+    def text(self) -> str:
+        return "".join(self._blocks).strip()
+
+    def read(self, token: Token) -> None:
         if token.nesting == 1:
-            kinds.append(token.type)
+            self._open.append(token)
+            if token.type == "ordered_list_open":
+                self._numbers.append(int(token.attrGet("start") or 1))
+            elif token.type == "bullet_list_open":
+                self._numbers.append(None)
+            elif token.type == "list_item_open":
+                self._is_new_item = True
         elif token.nesting == -1:
-            kinds.pop()
-        elif token.type == "inline" and "table_open" not in kinds:
-            text = _inline(token)
-            if not paragraphs and not title and kinds[-1] == "heading_open":
-                title = text
-            elif text:
-                bullet = "• " if "list_item_open" in kinds else ""
-                paragraphs.append(bullet + text)
-    return title, "\n\n".join(paragraphs)
+            self._open.pop()
+            if token.type in {"ordered_list_close", "bullet_list_close"}:
+                self._numbers.pop()
+        elif token.type in {"fence", "code_block"}:
+            if self._for_post:
+                self._add(token.content.rstrip("\n"))
+        elif token.type == "html_block":
+            self._add(_without_tags(token.content).strip())
+        elif token.type == "inline" and (self._for_post or not self._is_in("table_open")):
+            self._read_inline(token)
+
+    def _is_in(self, kind: str) -> bool:
+        return any(each.type == kind for each in self._open)
+
+    def _read_inline(self, token: Token) -> None:
+        text = self._inline(token.children or [])
+        is_heading = self._is_in("heading_open")
+        if is_heading and not self._for_post and not self._blocks and not self.title:
+            self.title = text
+        else:
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        if not text:
+            return
+        if self._numbers and self._is_new_item:
+            number = self._numbers[-1]
+            text = f"• {text}" if number is None else f"{number}. {text}"
+            if number is not None:
+                self._numbers[-1] = number + 1
+        is_next_item = bool(self._numbers) and self._is_new_item and self._was_item
+        self._blocks.append(("\n" if is_next_item else "\n\n") + text)
+        self._was_item, self._is_new_item = bool(self._numbers), False
+
+    _was_item = False
+
+    def _inline(self, children: Sequence[Token]) -> str:
+        parts: list[str] = []
+        links: list[tuple[int, str]] = []
+        for child in children:
+            match child.type:
+                case "softbreak":
+                    parts.append("\n" if self._for_post else " ")
+                case "hardbreak":
+                    parts.append("\n")
+                case "image":
+                    self.images.append({"source": _path(str(child.attrGet("src") or "")), "alt": child.content})
+                case "html_inline":
+                    parts.append("\n" if _LINE_BREAK.fullmatch(child.content) else "")
+                case "link_open":
+                    links.append((len(parts), str(child.attrGet("href") or "")))
+                case "link_close":
+                    start, address = links.pop()
+                    shown = "".join(parts[start:]).strip()
+                    if self._for_post and not _names(shown, address):
+                        parts.append(f" {address}" if shown else address)
+                case _:
+                    parts.append(child.content)
+        lines = "".join(parts).split("\n")
+        return "\n".join(line.strip() for line in lines).strip()
 
 
-def _inline(token: Token) -> str:
-    shown = {"softbreak": " ", "hardbreak": "\n"}
-    return "".join(
-        shown.get(child.type, "" if child.type in {"html_inline", "image"} else child.content)
-        for child in token.children or []
-    ).strip()
+def _without_tags(html: str) -> str:
+    return unescape(_HTML_TAG.sub("", _LINE_BREAK.sub("\n", html)))
+
+
+def _path(source: str) -> str:
+    """Return the source of an image as its writer sees it: in Markdown, a path is written as a URL is."""
+    return source if _SCHEME.match(source) else unquote(source)
+
+
+def _names(shown: str, address: str) -> bool:
+    """Return whether a link's text is its address already."""
+    return shown in {address, unquote(address)} or f"mailto:{shown}" == address

@@ -7,17 +7,18 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.media import FENCE, File, read_file, resolve_files, without_images, yaml_content
+from prefect_bluesky.media import FENCE, File, read_file, read_markdown, resolve_files, yaml_content
 from prefect_bluesky.planning.planned_post import PlannedPost
+from prefect_bluesky.posts import Post
 from prefect_bluesky.validation import explain_validation_error
 
 MAX_BYTES = 20_000_000
@@ -94,24 +95,29 @@ def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
 
 
 def _from_yaml(text: str) -> _Written:
-    try:
-        return _listed(yaml_content(text))
-    except yaml.MarkedYAMLError as damaged:
-        line = damaged.problem_mark.line + 1 if damaged.problem_mark else 1
-        raise InvalidInput("calendar", f"line {line}: {damaged.problem}.", "Correct the YAML there.") from None
-    except yaml.YAMLError as damaged:
-        raise InvalidInput("calendar", f"the file is not YAML: {damaged}.", "Check it with a YAML editor.") from None
+    return _listed(yaml_content(text, "calendar"))
 
 
 def _from_json(text: str) -> _Written:
     try:
-        return _listed(json.loads(text))
+        return _listed(json.loads(text, object_pairs_hook=_object))
     except json.JSONDecodeError as damaged:
         raise InvalidInput("calendar", f"line {damaged.lineno}: {damaged.msg}.", "Correct the JSON there.") from None
     except RecursionError:
         raise InvalidInput("calendar", "the lists are nested too deeply.", "Write one list of posts.") from None
     except ValueError as damaged:  # a number of thousands of digits
         raise InvalidInput("calendar", f"the file cannot be read: {damaged}.", "Correct the JSON.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    """Return an object of JSON, which has each name once."""
+    names = Counter(name for name, _ in pairs)
+    name, times = names.most_common(1)[0] if pairs else ("", 0)
+    if times > 1:
+        first = next(value for each, value in pairs if each == name)
+        what = f"{name!r} is there {times} times in one object, first with {str(first)[:40]!r}."
+        raise InvalidInput("calendar", what, "Write each post as an object of its own, or remove one of them.")
+    return dict(pairs)
 
 
 def _listed(content: Any) -> _Written:
@@ -137,36 +143,84 @@ def _listed(content: Any) -> _Written:
 _CELLS = ("account", "at", "expires", "key", "text", "link_card", "quote", "reply_to")
 _LISTS = ("languages", "tags", "labels", "replies_from")
 _SWITCHES = ("split_long_text", "numbered", "shorten_links", "quotable")
+_LISTED = re.compile(r"[,;\n]|\s+(?=[#＃])")
 _NUMBERED = re.compile(r"(image|alt)(?: ([1-9][0-9]?))?")
 
 
+_SEPARATORS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r"sep=(.)[ \t]*(?:\r\n|\r|\n|$)", re.IGNORECASE)
+"""The first line by which Excel is told the separator."""
+
+
 def _from_csv(text: str) -> _Written:
-    # Spreadsheets write semicolons in countries that use the comma for decimals.
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        columns = [name.strip().lower().replace("_", " ") for name in next(rows, [])]
-        columns = [name if _NUMBERED.fullmatch(name) else name.replace(" ", "_") for name in columns]
-        for name in columns:
-            if name not in {*_CELLS, *_LISTS, *_SWITCHES} and not _NUMBERED.fullmatch(name):
-                known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
-                raise InvalidInput("calendar", f"there is no column {name!r}.", f"The columns are {known}.")
-        if twice := [name for name, times in Counter(columns).items() if times > 1]:
-            raise InvalidInput("calendar", f"the column {twice[0]!r} appears twice.", "Number images: image, image 2.")
-        posts = [
-            (place, _from_row(columns, row, place))
-            for row in rows
-            if any(cell.strip() for cell in row) and (place := f"row {rows.line_num}")
-        ]
-    except csv.Error as damaged:
-        raise InvalidInput("calendar", f"row {rows.line_num}: {damaged}.", "Save the file as CSV again.") from None
-    return _Written(posts)
+    if told := _SEPARATOR_LINE.match(text):
+        separator, text, first = told[1], text[told.end() :], 2
+    else:
+        separator, first = _separator_of(text), 1
+    rows = [(number, row) for number, row in _rows(text, separator, first) if any(map(str.strip, row))]
+    (_, header), *others = rows or [(first, [])]
+    columns = _columns(header)
+    return _Written([(f"row {number}", _from_row(columns, row, f"row {number}")) for number, row in others])
+
+
+def _rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows with their numbers, as a spreadsheet counts them: a cell may have several lines."""
+    # Lines may end in CR, too.
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    for number in count(first):
+        try:
+            row = next(rows, None)
+        except csv.Error as damaged:
+            is_open = "unexpected end of data" in str(damaged)
+            reason = "a text begins with a quote, and no quote ends it" if is_open else str(damaged)
+            remedy = "Write a quote within a text twice, or save the file as CSV again."
+            raise InvalidInput("calendar", f"row {number}: {reason}.", remedy) from None
+        if row is None:
+            return
+        yield number, row
+
+
+def _separator_of(text: str) -> str:
+    """Return what separates the columns: that with which most names in the header are known.
+
+    Spreadsheets write semicolons in countries that use the comma for decimals.
+    """
+    header = next((line for line in text.splitlines() if line.strip(f"{_SEPARATORS} ")), "")
+
+    def known(separator: str) -> int:
+        return sum(_is_column(_column(cell.strip('"'))) for cell in header.split(separator))
+
+    return max(_SEPARATORS, key=lambda each: (known(each), header.count(each)))
+
+
+def _column(cell: str) -> str:
+    """Return the name of a column, as `_CELLS` and the others have it."""
+    name = " ".join(cell.strip().lower().replace("_", " ").split())
+    return name if _NUMBERED.fullmatch(name) else name.replace(" ", "_")
+
+
+def _is_column(name: str) -> bool:
+    return name in {*_CELLS, *_LISTS, *_SWITCHES} or _NUMBERED.fullmatch(name) is not None
+
+
+def _columns(header: list[str]) -> list[str]:
+    columns = [_column(cell) for cell in header]
+    while columns and not columns[-1]:
+        columns.pop()
+    for name in filter(None, columns):
+        if not _is_column(name):
+            known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
+            raise InvalidInput("calendar", f"there is no column {name!r}.", f"The columns are {known}.")
+    if twice := [name for name, times in Counter(columns).items() if name and times > 1]:
+        raise InvalidInput("calendar", f"the column {twice[0]!r} appears twice.", "Number images: image, image 2.")
+    return columns
 
 
 def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable:
-    if len(row) > len(columns):
-        return Unusable(place, row[0], f"the row has {len(row)} cells under {len(columns)} columns. Quote texts.")
+    beyond = [cell for number, cell in enumerate(row) if cell.strip() and not "".join(columns[number : number + 1])]
+    if beyond:
+        reason = f"{beyond[0][:40]!r} is in no column that has a name. Quote texts with a separator in them."
+        return Unusable(place, row[0].strip(), reason)
     fields: Json = {}
     images: dict[int, Json] = {}
     for name, cell in zip(columns, row, strict=False):
@@ -175,7 +229,7 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable
         if numbered := _NUMBERED.fullmatch(name):
             images.setdefault(int(numbered[2] or 1), {})["source" if numbered[1] == "image" else "alt"] = cell.strip()
         elif name in _LISTS:
-            fields[name] = [part.strip() for part in cell.split(",")]
+            fields[name] = [part.strip() for part in _LISTED.split(cell) if part.strip()]
         else:
             fields[name] = cell if name == "text" else cell.strip()
     if images:
@@ -184,7 +238,7 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable
 
 
 def _from_markdown(text: str) -> _Written:
-    """Read posts, each with front matter and a text. Images are on separate lines."""
+    """Read posts, each with front matter and a text."""
     before, *parts = FENCE.split(text)
     if before.strip() or not parts:
         remedy = "Start with a line of three dashes, then account: and at:."
@@ -194,30 +248,36 @@ def _from_markdown(text: str) -> _Written:
         remedy = "Start and end each with a line of three dashes. For a rule within a text, write ***."
         raise InvalidInput("calendar", f"line {line}: the front matter that starts here does not end.", remedy)
     posts: list[tuple[str, Any]] = []
+    line = before.count("\n") + 1
     for number, (matter, body) in enumerate(zip(parts[::2], parts[1::2], strict=True), 1):
-        document = _from_document(matter, body, f"post {number}")
-        if isinstance(document, Unusable) and posts:
+        place = f"post {number}"
+        try:
+            posts.append((place, _from_document(matter, body, line)))
+        except InvalidInput as unusable:
+            posts.append((place, Unusable(place, "", str(unusable))))
+        if posts[:-1] and not _HAS_FIELD.search(matter):
             # The text may belong to the post before.
-            place = posts[-1][0]
-            posts[-1] = (place, Unusable(place, "", "no front matter follows the text. For a rule, write ***."))
-        posts.append((f"post {number}", document))
+            last = posts[-2][0]
+            reason = f"line {line}: no front matter follows the text. For a rule, write ***."
+            posts[-2] = (last, Unusable(last, "", reason))
+        line += matter.count("\n") + body.count("\n")
     return _Written(posts)
 
 
-def _from_document(matter: str, body: str, place: str) -> Any:
-    try:
-        fields = yaml_content(matter)
-    except yaml.YAMLError:
-        fields = None
+_HAS_FIELD = re.compile(rf"^[ \t]*(?:{'|'.join((*PlannedPost.model_fields, *Post.model_fields))})[ \t]*:", re.MULTILINE)
+
+
+def _from_document(matter: str, body: str, line: int) -> Any:
+    fields = yaml_content(matter, "front matter", first_line=line) if _HAS_FIELD.search(matter) else None
     if not isinstance(fields, dict):
-        return Unusable(place, "", "the front matter is not YAML with fields such as account:. Correct it.")
-    body, images = without_images(body)
-    written: Json = {"text": body} if body else {}
-    if images:
-        written["images"] = images
+        raise InvalidInput("front matter", f"line {line} begins none.", "Write fields such as account: and at:.")
+    said = read_markdown(body, for_post=True)
+    written: Json = {"text": said.text} if said.text else {}
+    if said.images:
+        written["images"] = said.images
     if twice := written.keys() & fields.keys():
         reason = f"{', '.join(sorted(twice))}: the front matter has it too. Remove it there."
-        return Unusable(place, str(fields.get("account", "")), reason)
+        return Unusable("", str(fields.get("account", "")), reason)
     return {**fields, **written}
 
 

@@ -17,15 +17,17 @@ from prefect_bluesky.posts.richtext import (
     find_entities,
     rich_text,
     tidy,
+    trimmed,
 )
-from prefect_bluesky.posts.split import PARAGRAPHS, SENTENCES, split_text
+from prefect_bluesky.posts.sentences import PARAGRAPHS, sentence_ends, sentences
+from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.posts.times import Time, in_utc
 
 # fmt: off
 __all__ = [
     "Captions", "Entity", "Image", "LinkCard", "MAX_BYTES", "MAX_GRAPHEMES", "MAX_IMAGES", "MAX_POSTS", "Measure",
-    "NOBODY", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SENTENCES", "SHOWN", "ThreadPost", "Time", "Video",
+    "NOBODY", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SHOWN", "ThreadPost", "Time", "Video",
     "WRITTEN", "count_graphemes", "find_entities", "in_utc", "is_web_address", "normal_language",
-    "preview_without_account", "rich_text", "split_text", "tidy",
+    "preview_without_account", "rich_text", "sentence_ends", "sentences", "split_text", "tidy", "trimmed",
 ]
 # fmt: on

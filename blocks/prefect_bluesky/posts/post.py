@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -20,6 +22,7 @@ from prefect_bluesky.posts.richtext import (
     count_graphemes,
     find_entities,
     is_short_tag,
+    trimmed,
 )
 from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.posts.times import Time, in_utc
@@ -95,15 +98,22 @@ class ThreadPost(BaseModel):
     @field_validator("text")
     @classmethod
     def _is_text(cls, text: str) -> str:
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError as broken:
-            raise ValueError(
-                f"character {broken.start + 1} is half of a surrogate pair, which is not valid text. Remove it."
-            ) from None
+        size = _size_of(text)
+        if "\0" in text:
+            raise ValueError(f"character {text.index(chr(0)) + 1} is U+0000, which no database keeps. Remove it.")
         if size > _MAX_TEXT:
             raise ValueError(f"it has {size:,} bytes, and a thread takes up to {_MAX_TEXT:,}. Shorten it.")
         return text
+
+    @field_validator("languages", "labels", "tags", mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        return [part.strip() for part in re.split(r"[,;]", value) if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _from_one_image(cls, value: Any) -> Any:
+        return [value] if value and isinstance(value, str | bytes | Path | dict | Image) else value or ()
 
     @field_validator("quote", mode="before")
     @classmethod
@@ -120,6 +130,7 @@ class ThreadPost(BaseModel):
     def _are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         tags = tuple(" ".join(tag.split()).lstrip("#＃") for tag in tags)
         for tag in tags:
+            _size_of(tag)
             if not tag or not is_short_tag(tag):
                 raise ValueError(f"{tag!r} is not a tag. Write 1 to {MAX_TAG_GRAPHEMES} characters.")
         return tags
@@ -301,8 +312,9 @@ class Post(ThreadPost):
 
     def _written(self) -> Iterator[tuple[str, ThreadPost]]:
         """Yield the posts as written, each with the prefix of its fields' names."""
-        yield "", ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
-        yield from ((f"thread[{number}].", post) for number, post in enumerate(self.thread))
+        first = ThreadPost.model_construct(**{name: getattr(self, name) for name in ThreadPost.model_fields})
+        yield "", _trimmed(first)
+        yield from ((f"thread[{number}].", _trimmed(post)) for number, post in enumerate(self.thread))
 
     def _pieces(self, post: ThreadPost) -> list[ThreadPost]:
         if not self.split_long_text:
@@ -313,7 +325,8 @@ class Post(ThreadPost):
         if graphemes <= max_length and size <= max_bytes:
             return [post]
         measure = SHOWN if self.shorten_links else WRITTEN
-        texts = split_text(post.text, max_length=max_length, max_bytes=max_bytes, measure=measure)
+        language = next(iter(post.languages or self.languages), "")
+        texts = split_text(post.text, max_length=max_length, max_bytes=max_bytes, measure=measure, language=language)
         # The first piece keeps the attachments, but a card goes with the link that it belongs to.
         pieces = [ThreadPost.model_construct(text=text) for text in texts]
         pieces[0] = post.model_copy(update={"text": texts[0], "link_card": None})
@@ -338,6 +351,22 @@ class Post(ThreadPost):
                     f"{field}: it has {count} {unit}, {count - limit} over the limit of {limit}. Shorten it, or let"
                     " split_long_text make a thread of it."
                 )
+
+
+def _size_of(text: str) -> int:
+    """Return how many bytes of UTF-8 a text has."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as broken:
+        raise ValueError(
+            f"character {broken.start + 1} is half of a surrogate pair, which is not valid text. Remove it."
+        ) from None
+
+
+def _trimmed(post: ThreadPost) -> ThreadPost:
+    # The field keeps what the person has written: it names the post, in calendars that are read again.
+    text = trimmed(post.text)
+    return post if text == post.text else post.model_copy(update={"text": text})
 
 
 def _reference(value: Any, *kinds: str) -> Any:

@@ -117,13 +117,19 @@ def _shortened(text: str, entity: Entity) -> str:
     written = _written(text, entity)
     if entity.kind != "link":
         return written
-    parts = urlsplit(entity.value)
+    try:
+        parts = urlsplit(entity.value)
+    except ValueError:
+        return written  # a host that Python's standard library does not read
     path = ("" if parts.path == "/" else parts.path) + (parts.query and f"?{parts.query}")
     path += parts.fragment and f"#{parts.fragment}"
     characters = graphemes(path)
     if len(characters) > _LONGEST_PATH:
         path = "".join(characters[:_SHOWN_PATH]) + "..."
-    return min(parts.netloc + path, written, key=count_graphemes)
+    host = parts.netloc.rpartition("@")[2]
+    if host != parts.netloc:
+        return host + path  # without a password, although a short one would fit
+    return min(host + path, written, key=count_graphemes)
 
 
 @dataclass(frozen=True)
@@ -158,8 +164,30 @@ _BLANK_LINES = regex.compile(r"\n\s*\n\s*")
 
 def tidy(text: str) -> str:
     """Remove what no reader sees: control characters, and all but one of several blank lines."""
-    text = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n")
+    text = _INVISIBLE.sub("", lines)
     return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+_EXCESS = regex.compile(r"\n(?:[\u00AD\u2060\u200D\u200C\u200B\s]*\n){2,}")
+"""More than one empty line, as the app finds it (@atproto/api, src/rich-text/sanitization.ts)."""
+
+
+def trimmed(text: str) -> str:
+    r"""Return a text as the Bluesky app sends it: trimmed at both ends, and with at most one empty line between.
+
+    A byte order mark at the beginning is no text: a PDS would serve the text without the mark, with facets that count
+    it. A soft line break of a word processor (U+000B) is a line break.
+
+    Example:
+        >>> trimmed("\ufeffHello\n\n\n\nthere\n")
+        'Hello\n\nthere'
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n")
+    return _EXCESS.sub("\n\n", lines).strip(_TRIMMED)
+
+
+_TRIMMED = "".join(chr(each) for each in range(0x10000) if chr(each).isspace()) + "\ufeff"
 
 
 def is_short_tag(tag: str) -> bool:
@@ -171,7 +199,7 @@ def _is_accepted(kind: str, value: str) -> bool:
     if kind == "tag":
         return is_short_tag(value)
     try:
-        host = urlsplit(value).hostname
+        has_host = bool(urlsplit(value).hostname)
     except ValueError:
-        return False  # for example, a host in brackets that is not an address
-    return bool(host) and _URI.fullmatch(value) is not None
+        has_host = "[" not in value  # in brackets there is no address; what else Python's library refuses is a link
+    return has_host and _URI.fullmatch(value) is not None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
 
 import regex
 
 from prefect_bluesky.posts.richtext import Measure, graphemes, segments
+from prefect_bluesky.posts.sentences import PARAGRAPHS, sentence_ends
 
-PARAGRAPHS = regex.compile(r"\n\s*\n")
-"""The separator of two paragraphs."""
+_LINES, _WORDS = regex.compile(r"\s*\n"), regex.compile(r"\s+")
 
-# Only a few closing quotes and brackets are allowed: a longer look behind takes quadratic time.
-SENTENCES = regex.compile(r"""(?<=[.!?…]["'”’)\]]{0,3})\s+|(?<=[。！？][”’」』）]{0,3})(?![。！？”’」』）])|\n""")
-"""The separator of two sentences."""
+_MARKER = regex.compile(r"(?:^|\n)\s*(?:\p{N}{1,3}[.)]|[-*•\u2013])$")
+"""The number or the bullet of a list's item, which stays with the item."""
 
-_PAUSES = (PARAGRAPHS, SENTENCES, regex.compile(r"\s+"))  # the places to cut at, best first
+_LOOK_BACK = 30
+"""Characters that are looked at before a word's end: the longest marker with its white space."""
 
 # Text that is harmless within a word, but would become a mention, hashtag or link at the beginning of a post.
 _BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")
@@ -24,11 +25,11 @@ _BEGINS_ENTITY = regex.compile(r"[@#＃$]|https?:")
 _FULL_ENOUGH = 3  # a cut after a paragraph or a sentence must fill at least a third of the post
 
 
-def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure) -> list[str]:
+def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure, language: str = "") -> list[str]:
     """Split a text into pieces of at most `max_length` characters, as measured, and `max_bytes` bytes of UTF-8.
 
-    The text is cut after a paragraph, else after a sentence, else after a word, else between two characters. Only white
-    space at the cuts is dropped.
+    The text is cut after a paragraph, else after a line, else after a sentence, else after a word, else between two
+    characters. Only white space at the cuts is dropped. `language` is the text's, if it is known.
     """
     text = text.strip()
     if not text:
@@ -36,7 +37,7 @@ def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure
     ends, counts, sizes = _measured(text, measure)
     # A cut is possible only between units: graphemes and entities stay whole.
     whole = {0, *ends}
-    pauses = [[found.start() for found in pattern.finditer(text) if found.start() in whole] for pattern in _PAUSES]
+    pauses = [[place for place in places if place in whole] for places in _pauses(text, language)]
     pieces, unit = [], 0
     while unit < len(ends):
         start = ends[unit - 1] if unit else 0
@@ -53,6 +54,21 @@ def split_text(text: str, *, max_length: int, max_bytes: float, measure: Measure
         while unit < len(ends) and text[ends[unit - 1] : ends[unit]].isspace():
             unit += 1
     return pieces
+
+
+def _pauses(text: str, language: str) -> Iterator[list[int]]:
+    """Yield the places to cut at, the best kind first."""
+    yield [found.start() for found in PARAGRAPHS.finditer(text)]
+    yield [found.start() for found in _LINES.finditer(text)]
+    yield [_without_space(text, end) for end in sentence_ends(text, language)[:-1]]
+    words = (found.start() for found in _WORDS.finditer(text))
+    yield [place for place in words if not _MARKER.search(text[max(0, place - _LOOK_BACK) : place])]
+
+
+def _without_space(text: str, end: int) -> int:
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def _measured(text: str, measure: Measure) -> tuple[list[int], list[int], list[int]]:

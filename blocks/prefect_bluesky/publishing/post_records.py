@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from prefect_bluesky.posts import NOBODY, REPLY_RULES, Image, LinkCard, Post, ThreadPost, Video, rich_text
+from prefect_bluesky.posts import NOBODY, REPLY_RULES, Image, LinkCard, Post, ThreadPost, Video, rich_text, trimmed
 from prefect_bluesky.protocol import (
     POST_COLLECTION,
     POSTGATE_COLLECTION,
@@ -65,7 +65,9 @@ def outline(record: Json) -> Json:
     reply = record.get("reply")
     features = [feature for facet in record.get("facets", []) for feature in facet.get("features", [])]
     return {
-        **{name: record.get(name) for name in ("text", "langs", "labels", "tags")},
+        **{name: record.get(name) for name in ("langs", "labels", "tags")},
+        # Earlier versions did not trim it.
+        "text": trimmed(str(record.get("text", ""))),
         "links": [feature["uri"] for feature in features if "uri" in feature],
         "reply": reply and _place(reply.get("parent")),
         "embed": _outline_of_embed(record.get("embed")),
