@@ -46,6 +46,7 @@ def _run_name() -> str:
 )
 def compose(
     idea: str = "",
+    link: str = "",
     file: str = "",
     storage: str = "",
     channels: tuple[str, ...] = (),
@@ -56,6 +57,7 @@ def compose(
     start: datetime | None = None,
     every_hours: Annotated[float, Field(gt=0)] = 24,
     timezone: str = "UTC",
+    key: str = "",
     dry_run: bool = False,
 ) -> State[Any]:
     """Make posts from an idea, and publish them.
@@ -64,6 +66,7 @@ def compose(
 
     Args:
         idea: A sentence or notes, with a link below, or a link alone, whose page is read. Leave empty to read a file.
+        link: The page to lead to, if it is not in the idea. Without an idea, the page is read.
         file: A Markdown or text file: its path or URL.
         storage: The Prefect block that stores the file, such as s3-bucket/ideas. Leave empty for no block.
         channels: The saved blocks of the channels, such as bluesky-credentials/alice and mastodon-credentials/alice.
@@ -76,16 +79,18 @@ def compose(
         start: The time of the first post of each channel. Leave empty to start at once.
         every_hours: The hours between two posts of a channel.
         timezone: The time zone of times without an offset, such as Europe/Berlin.
+        key: A name of the idea. The posts of an idea with a name go out once, also by another run.
         dry_run: Publish and schedule nothing. Show a preview.
     """
     return run_compose(
-        partial(load_idea, idea, file, storage),
+        partial(load_idea, idea, link, file, storage),
         channels,
         partial(load_generator, generator),
         count=count,
         review_for=timedelta(hours=review_hours) if review else None,
         timing=Timing(start, timedelta(hours=every_hours), zone_of(timezone)),
         dry_run=dry_run,
+        key=key,
     )
 
 
@@ -94,6 +99,7 @@ def _arguments() -> argparse.Namespace:
     description = "Make posts for several channels from an idea."
     parser = argparse.ArgumentParser(prog="compose.py", description=description, epilog=epilog)
     parser.add_argument("idea", nargs="?", default="", help="a sentence or notes, with a link below, or a link alone")
+    parser.add_argument("--link", default="", help="the page to lead to, if it is not in the idea")
     parser.add_argument("--file", default="", help="a Markdown or text file with the idea")
     channel = "a saved block, such as mastodon-credentials/alice; with --dry-run also bluesky or mastodon, the default"
     parser.add_argument("--channel", action="append", default=[], metavar="BLOCK", help=channel)
@@ -118,6 +124,7 @@ def _main() -> None:
             raise InvalidInput("PREFECT_API_URL", "the URL is not set, so nobody can review.", remedy)
         state = compose(
             arguments.idea,
+            arguments.link,
             arguments.file,
             channels=tuple(arguments.channel),
             count=arguments.count,
@@ -135,7 +142,7 @@ def _print(arguments: argparse.Namespace) -> None:
     """Print a preview. No run of the flow starts, so no server is needed."""
     console = Console(width=min(Console().width, 84))
     loaded, problems = load_channels(arguments.channel, dry_run=True)
-    idea = load_idea(arguments.idea, arguments.file, "")
+    idea = load_idea(arguments.idea, arguments.link, arguments.file, "")
     made = compose_idea(idea, list(loaded.items()), load_generator(arguments.generator), arguments.count, occasion="")
     for each in made.composed:
         console.print(panel(each, loaded[each.channel]))

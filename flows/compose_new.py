@@ -66,9 +66,12 @@ def compose_new(
 
 def _start(item: Item, source: str, options: dict[str, Any]) -> bool:
     """Have an item composed, and return whether the item is new."""
-    key = f"bluesky-compose-{sha256(f'{source} {item.name}'.encode()).hexdigest()[:40]}"
+    digest = sha256(f"{source} {item.name}".encode()).hexdigest()[:40]
+    key = f"bluesky-compose-{digest}"
+    # The posts have keys of their own, as the runs of a server are not kept for ever.
+    parameters = item.parameters | options | {"key": digest}
     now, name = datetime.now(UTC), f"compose {item.name}"[:200]
-    run = schedule_run(deployment_id(DEPLOYMENT), item.parameters | options, key=key, name=name, at=now)
+    run = schedule_run(deployment_id(DEPLOYMENT), parameters, key=key, name=name, at=now)
     # Prefect returns an earlier run under the same key.
     if run.state is not None and has_failed(run.state) and run.run_count < _MOST_RUNS:
         with api_client() as client:

@@ -51,8 +51,8 @@ class TestSources:
         with web_page(ATOM) as url:
             items = read_items(url)
         assert [(item.name, item.parameters) for item in items] == [
-            ("tag:2", {"idea": "https://example.com/2"}),
-            ("tag:1", {"idea": "https://example.com/1"}),
+            ("tag:2", {"link": "https://example.com/2"}),
+            ("tag:1", {"link": "https://example.com/1"}),
         ]
         assert items[0].published_at == datetime(2026, 11, 21, 8, tzinfo=UTC)
 
@@ -118,7 +118,7 @@ class TestFlow:
             runs = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
             )
-        return [run.parameters["idea"] for run in sorted(runs, key=lambda run: str(run.expected_start_time))]
+        return [run.parameters["link"] for run in sorted(runs, key=lambda run: str(run.expected_start_time))]
 
     def test_each_item_is_composed_once_and_old_ones_are_left_alone(
         self, compose_new: Flow[Any, Any], deployment: UUID

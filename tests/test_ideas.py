@@ -61,9 +61,9 @@ def site() -> Iterator[str]:
         ("Hello.", "Hello.", None),
         ("Release 2.0 is out: https://example.com/2.0", "Release 2.0 is out", "https://example.com/2.0"),
         ("One.\n\nTwo.\n\nhttps://example.com\n", "One.\n\nTwo.", "https://example.com"),
-        ("See https://example.com for more.", "See https://example.com for more.", None),
-        ("It is out (https://example.com)", "It is out (https://example.com)", None),
-        ("More at https://example.com.", "More at https://example.com.", None),
+        ("See https://example.com for more.", "See https://example.com for more.", "https://example.com"),
+        ("It is out (https://example.com)", "It is out (https://example.com)", "https://example.com"),
+        ("More at https://example.com.", "More at https://example.com.", "https://example.com"),
     ],
 )
 def test_a_link_below_is_where_it_leads(written: str, text: str, link: str | None) -> None:

@@ -61,6 +61,11 @@ class Rules:
         """Return the text with the link below, if the channel has no cards and the text does not contain the link."""
         return text if self.has_cards else _below(text, link)
 
+    def beside(self, link: str | None) -> Rules:
+        """Return the limits of a text that has a link below."""
+        reserve = self.length(self.with_link("x", link)) - 1
+        return replace(self, max_length=self.max_length - reserve, max_bytes=self.max_bytes - reserve)
+
     def split(self, text: str) -> list[str]:
         """Split a text into the posts of a thread."""
         return split_text(text, max_length=self.max_length, max_bytes=self.max_bytes, measure=self.measure)
@@ -70,11 +75,11 @@ class Rules:
         text = text.strip()
         if not self.excess(self.with_link(text, link)):
             return text
-        reserve = self.length(self.with_link("x", link)) - 1
-        room = self.max_length - reserve - len("…")
-        if room < 1:
+        room = self.beside(link)
+        if room.max_length <= len("…"):
             return ""
-        narrower = replace(self, max_length=room, max_bytes=self.max_bytes - len("…".encode()) - reserve)
+        dots = len("…"), len("…".encode())
+        narrower = replace(room, max_length=room.max_length - dots[0], max_bytes=room.max_bytes - dots[1])
         kept = narrower.split(text)[0]
         short = kept if kept.endswith(_ENDS) else f"{kept.rstrip(_PAUSES)}…"
         # Links are never cut. If the text begins with a link that is too long, nothing fits.

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from calendar import timegm
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import unescape
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.extras import extra
-from prefect_bluesky.media import is_url, read_url
-from prefect_bluesky.prefect_api import load_block
+from prefect_bluesky.media import is_draft, is_url, read_url, split_front_matter
+from prefect_bluesky.posts import is_web_address
+from prefect_bluesky.prefect_api import load_block, logger
 
 MAX_BYTES = 10_000_000
 """The largest part of a feed that is read."""
+
+_HIDDEN = (".", "_", "~")
+"""How names of files begin that programs keep for themselves: `.git`, `.trash`, `_drafts`, `~$post.md`."""
+
+_MOST_FRONT_MATTER = 20_000
+"""Characters of a file that are read for its front matter."""
+
+_LONGEST_LINK = 4_000
 
 _SUFFIXES = {".md", ".markdown", ".txt"}
 
@@ -59,12 +71,57 @@ def _in_feed(url: str) -> Iterator[Item]:
     )
     if not feed.get("version"):
         raise InvalidInput("source", f"{url} is no RSS or Atom feed.", "Give the address of the feed, not of the page.")
-    for entry in feed.entries:
-        link = entry.get("link", "")
-        if is_url(link):
-            moment = entry.get("published_parsed") or entry.get("updated_parsed")
-            at = datetime.fromtimestamp(timegm(moment), UTC) if moment else None
-            yield Item(entry.get("id") or link, {"idea": link}, at)
+    for number, entry in enumerate(feed.entries, 1):
+        item = _entry(entry, feed.feed)
+        if item is None:
+            title = entry.get("title") or f"item {number}"
+            logger().warning("%s: “%s” is left out, as it has neither a link nor a text.", url, title)
+        else:
+            yield item
+
+
+def _entry(entry: Any, feed: Any) -> Item | None:
+    """Return the item of a feed's entry, or None if there is nothing to say or to lead to."""
+    at = _moment(entry.get("published_parsed")) or _moment(entry.get("updated_parsed"))
+    link = _web_address(entry.get("link"))
+    if link and not _is_enclosure(entry, link):
+        return Item(entry.get("id") or link, {"link": link}, at)
+    # An episode of a podcast has a sound in place of a page.
+    said = "\n\n".join(filter(None, (entry.get("title", ""), _text_of(entry.get("summary", "")))))
+    sounds = (_web_address(each.get("href")) for each in entry.get("enclosures", []))
+    link = next(filter(None, sounds), None) or _web_address(feed.get("link"))
+    if not said.strip():
+        return None
+    name = entry.get("id") or f"{link} {entry.get('title', '')}"
+    return Item(name, {"idea": said, **({"link": link} if link else {})}, at)
+
+
+def _is_enclosure(entry: Any, link: str) -> bool:
+    """Return whether a link is only the name of an entry that has a file: a guid which is no page."""
+    return bool(entry.get("enclosures")) and link == entry.get("id") and not _alternates(entry)
+
+
+def _alternates(entry: Any) -> list[str]:
+    return [each.get("href", "") for each in entry.get("links", []) if each.get("rel") == "alternate"]
+
+
+def _web_address(link: str | None) -> str | None:
+    # People and generators leave spaces in addresses.
+    address = "%20".join((link or "").split())
+    return address if len(address) <= _LONGEST_LINK and is_web_address(address) else None
+
+
+def _text_of(html: str) -> str:
+    return unescape(re.sub(r"<[^>]*>", " ", html)).strip()
+
+
+def _moment(parsed: Any) -> datetime | None:
+    """Return a date of a feed, or None if it is none of our time."""
+    try:
+        at = datetime.fromtimestamp(timegm(parsed), UTC) if parsed else None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at if at and 1990 <= at.year < 2200 else None
 
 
 def _in_folder(source: str) -> Iterator[Item]:
@@ -73,9 +130,25 @@ def _in_folder(source: str) -> Iterator[Item]:
     if not folder.is_dir():
         raise SourceUnavailable(source, "the folder does not exist on the machine of this run.")
     for file in folder.rglob("*"):
-        if file.suffix.lower() in _SUFFIXES and file.is_file():
+        path = file.relative_to(folder)
+        if _is_idea(path) and file.is_file() and not _is_draft(file):
             at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-            yield Item(str(file.relative_to(folder)), {"file": str(file)}, at)
+            yield Item(str(path), {"file": str(file)}, at)
+
+
+def _is_idea(path: PurePath) -> bool:
+    """Return whether a file is one that a person has put there as an idea."""
+    hidden = any(part.startswith(_HIDDEN) or part == "node_modules" for part in path.parts)
+    return path.suffix.lower() in _SUFFIXES and not hidden
+
+
+def _is_draft(file: Path) -> bool:
+    try:
+        with file.open(encoding="utf-8-sig") as text:
+            fields, _ = split_front_matter(text.read(_MOST_FRONT_MATTER), "file")
+    except (OSError, UnicodeDecodeError, InvalidInput):
+        return False  # the run of the file says what is wrong with it
+    return is_draft(fields)
 
 
 def _in_storage(folder: str, storage: str) -> Iterator[Item]:
@@ -90,5 +163,5 @@ def _in_storage(folder: str, storage: str) -> Iterator[Item]:
         raise SourceUnavailable(f"{storage}: {folder}", reason, retryable=True) from trouble
     for each in objects:
         path = str(each["Key"])
-        if PurePosixPath(path).suffix.lower() in _SUFFIXES:
+        if _is_idea(PurePosixPath(path)):
             yield Item(path, {"file": path, "storage": storage}, each.get("LastModified"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Self
@@ -26,7 +28,9 @@ MAX_TEXT = 50_000
 _MARKDOWN = {".md", ".markdown"}
 _TEXT = {".txt", ""}
 _FIELDS = ("title", "link", "languages")
-_LONGEST_LINK = 4_000
+
+_LINK_ALONE = re.compile(r"(?::\s*|\n\s*)(https?://\S+)\Z", re.IGNORECASE)
+"""A link at the end, on a line of its own or behind a colon."""
 
 
 class Idea(BaseModel):
@@ -78,22 +82,29 @@ class Idea(BaseModel):
         return Draft(kind=kind, posts=tuple(posts), link=link, images=images, languages=self.languages)
 
 
-def read_idea(text: str) -> Idea:
+def read_idea(text: str, link: str = "") -> Idea:
     """Read an idea from a text: a sentence or notes, with a link below; or a link alone, whose page is read.
+
+    A link within a sentence stays there, and is the link of the idea too.
+
+    Args:
+        text: the sentence or the notes.
+        link: the link, if it is not in the text. Without a text, its page is read.
 
     Raises:
         InvalidInput: the text or the page has no idea in it.
         SourceUnavailable: the page cannot be read.
     """
     text = text.strip()
-    last = next(reversed(find_entities(text[-_LONGEST_LINK:])), None)
-    written = text[-_LONGEST_LINK:][last.start :] if last and last.kind == "link" else ""
-    # A link with anything behind it, such as a bracket, is part of the text.
-    link = written if last and written == last.value and is_web_address(written) else None
-    if link == text:
+    if link:
+        return _idea("idea", {"text": text, "link": link}) if text else _from_page(link)
+    if is_web_address(text) and not any(character.isspace() for character in text):
         return _from_page(text)
-    # Without the link, a colon before the link leads nowhere.
-    return _idea("idea", {"text": text.removesuffix(link).rstrip(" :\n") if link else text, "link": link})
+    if alone := _LINK_ALONE.search(text):
+        # Without the link, a colon before the link leads nowhere.
+        return _idea("idea", {"text": text[: alone.start()].rstrip(" :\n"), "link": alone[1]})
+    links = [each.value for each in find_entities(text) if each.kind == "link" and is_web_address(each.value)]
+    return _idea("idea", {"text": text, "link": links[-1] if links else None})
 
 
 def read_idea_file(file: File) -> Idea:
@@ -135,12 +146,33 @@ def _from_page(url: str) -> Idea:
         from trafilatura import bare_extraction
 
     fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
+    if not _is_page(fetched.content_type):
+        reason = f"{url} is no page with a text: {fetched.content_type}."
+        raise InvalidInput("idea", reason, "Write a sentence of your own, with the link below.")
     page = read_page(fetched)
+    # The library calls each page without an article an error.
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)
-    # Each line of the article is a paragraph. A page without an article has a description in its head.
-    text = "\n\n".join((found.text or "").split("\n"))[:MAX_TEXT] if found else ""
+    # A page without an article has a description in its head.
+    text = _paragraphs(found.text or "")[:MAX_TEXT] if found else ""
     idea = {"title": page.title or (found and found.title) or "", "text": text or page.description, "link": url}
     return _idea(url, idea)
+
+
+def _is_page(content_type: str) -> bool:
+    return not content_type or content_type.startswith("text/") or "xml" in content_type
+
+
+def _paragraphs(article: str) -> str:
+    """Return an article, each line of which is a paragraph, as paragraphs and lists."""
+    text = ""
+    was_item = False
+    for line in filter(str.strip, article.split("\n")):
+        is_item = line.lstrip().startswith("- ")
+        shown = f"• {line.lstrip()[2:]}" if is_item else line
+        text += ("\n" if is_item and was_item else "\n\n") + shown
+        was_item = is_item
+    return text.strip()
 
 
 def _idea(where: str, fields: dict[str, Any]) -> Idea:

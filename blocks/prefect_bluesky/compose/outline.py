@@ -14,7 +14,16 @@ _LONGEST_HEADING = 80
 """Characters. A longer line is a paragraph without a full stop."""
 
 _FEW = 8
-"""Characters of the shortest sentence without spaces, as in Japanese, that says something by itself."""
+"""Characters of the shortest sentence that says something by itself in a script without spaces."""
+
+_DENSE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+"""Scripts without spaces: Thai and Lao, Japanese, Chinese."""
+
+_SHORTEST, _SHORTEST_HEADLINE = 40, 25
+"""Characters of the shortest paragraph, and of the shortest headline without a full stop, that stand alone."""
+
+_NEAR = 3
+"""The number of paragraphs among which a page repeats its title."""
 
 _BULLET = re.compile(r"^\s*(?:[-*•‣◦]|\d{1,3}[.)])\s")
 _ENDS_TEXT = re.compile(r"[.!?…:;,。！？।\u06d4؟]['\"”’)\]」』]*$")
@@ -42,13 +51,13 @@ class Outline:
 
     Attributes:
         headline: the title, or else the first sentence.
-        has_title: whether the headline is no part of the passages.
+        stands_apart: whether the headline is no part of the passages.
         passages: the text, without the title.
         paragraphs: the paragraphs that say something by themselves, without headings and lists.
     """
 
     headline: str
-    has_title: bool
+    stands_apart: bool
     passages: list[Passage]
     paragraphs: list[str]
 
@@ -61,25 +70,38 @@ def outline(idea: Idea) -> Outline:
         blocks = list(_without_headline(blocks, idea.title))
     passages = list(_passages(blocks, language))
     headline = idea.title or next(iter(sentences(idea.text, language)), "")
-    paragraphs = [each for each in blocks if not _is_heading(each) and not _is_list(each) and says_something(each)]
-    return Outline(headline, bool(idea.title), passages, paragraphs)
+    # Some pages begin with a sentence that begins with the title.
+    is_said = bool(passages) and _letters(passages[0].text).startswith(_letters(headline))
+    return Outline(headline, not is_said, passages, [each for each in blocks if _is_paragraph(each)])
 
 
 def _without_headline(blocks: list[str], title: str) -> Iterator[str]:
     """Yield the blocks of a page without its title, which pages repeat above their text."""
     for number, block in enumerate(blocks):
         first, _, rest = block.partition("\n")
-        if number < 3 and _is_same_headline(first, title):
+        if number < _NEAR and _is_same_headline(first, title):
             if rest.strip():
                 yield rest.strip()
+        elif number < _NEAR and (text := _without_first_sentence(block, title)):
+            yield text
         else:
             yield block
 
 
 def _is_same_headline(line: str, title: str) -> bool:
     # A title may have the site's name behind it.
-    written, wanted = ("".join(_WORDS.findall(text.casefold())) for text in (line, title))
+    written, wanted = _letters(line), _letters(title)
     return bool(written) and (written == wanted or (len(written) >= 8 and wanted.startswith(written)))
+
+
+def _without_first_sentence(block: str, title: str) -> str:
+    """Return a paragraph without its first sentence if that is the title, or ""."""
+    end = sentence_ends(block)[0]
+    return block[end:].strip() if _letters(block[:end]) == _letters(title) else ""
+
+
+def _letters(text: str) -> str:
+    return "".join(_WORDS.findall(text.casefold()))
 
 
 def _passages(blocks: list[str], language: str) -> Iterator[Passage]:
@@ -122,6 +144,18 @@ def _is_list(block: str) -> bool:
     return len(lines) > 1 and sum(bool(_BULLET.match(line)) for line in lines) >= len(lines) - 1
 
 
+def _is_paragraph(block: str) -> bool:
+    """Return whether a block says enough to stand alone."""
+    is_long = count_graphemes(block) >= (2 * _FEW if _DENSE.search(block) else _SHORTEST)
+    return is_long and _ENDS_TEXT.search(block) is not None and not _is_list(block) and not block.endswith((":", ","))
+
+
 def says_something(text: str) -> bool:
-    """Return whether a text is more than a few words."""
-    return len(_WORDS.findall(text)) > 2 or (not text.isascii() and count_graphemes(text) >= _FEW)
+    """Return whether a headline can stand alone: it is a sentence, or more than a few words."""
+    words = len(_WORDS.findall(text))
+    is_sentence = _ENDS_TEXT.search(text) is not None
+    return (
+        (is_sentence and words > 2)
+        or count_graphemes(text) >= _SHORTEST_HEADLINE
+        or (_DENSE.search(text) is not None and count_graphemes(text) >= _FEW)
+    )

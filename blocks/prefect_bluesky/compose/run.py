@@ -46,11 +46,13 @@ def run_compose(
     review_for: timedelta | None,
     timing: Timing,
     dry_run: bool,
+    key: str = "",
 ) -> State[Any]:
     """Make posts from an idea, publish them, and return the final state of the run.
 
     A retry keeps the drafts and decisions, and publishes only the missing posts. `read` and `generator` are called only
-    if drafts are missing. `review_for` limits the wait for a reviewer; None publishes without a review.
+    if drafts are missing. `review_for` limits the wait for a reviewer; None publishes without a review. With a key, the
+    posts of the idea go out once, whatever has become of an earlier run.
     """
     loaded, problems = load_channels(channels, dry_run=dry_run)
     report = _Report(problems)
@@ -61,7 +63,7 @@ def run_compose(
     undecided = {name: channel for name, channel in loaded.items() if name not in decided}
     if undecided:
         try:
-            plan = _plan(read, undecided, generator, count)
+            plan = _plan(read, undecided, generator, count, key or current_attempt().key)
             report.problems += plan.problems
             if dry_run:
                 return _preview(plan.composed, loaded, report.problems, timing)
@@ -141,20 +143,24 @@ def load_generator(name: str) -> Generator:
     return block  # type: ignore[no-any-return]
 
 
-def load_idea(idea: str, file: str, storage: str) -> Idea:
-    """Read the idea from a text, or from a file that may be in a storage block.
+def load_idea(idea: str, link: str, file: str, storage: str) -> Idea:
+    """Read the idea from a text, a link, or a file that may be in a storage block.
 
     Raises:
-        InvalidInput: both a text and a file are given, or neither; or as `read_idea` and `read_idea_file`.
+        InvalidInput: a file is given beside a text or a link, or nothing is; or as `read_idea` and `read_idea_file`.
         SourceUnavailable: as `read_idea` and `read_idea_file`.
     """
-    if bool(idea.strip()) == bool(file):
+    if bool(idea.strip() or link) == bool(file):
         raise InvalidInput("idea", "give either an idea or a file.", "Leave the other one out.")
-    return read_idea_file(File(source=file, storage=storage)) if file else read_idea(idea)
+    return read_idea_file(File(source=file, storage=storage)) if file else read_idea(idea, link)
 
 
 def _plan(
-    read: Callable[[], Idea], channels: dict[str, Channel], generator: Callable[[], Generator], count: int
+    read: Callable[[], Idea],
+    channels: dict[str, Channel],
+    generator: Callable[[], Generator],
+    count: int,
+    occasion: str,
 ) -> ComposePlan:
     """Return the variants of each channel, made now or by an earlier attempt of this run."""
     plan = ComposePlan()
@@ -170,7 +176,7 @@ def _plan(
         plan.composed += kept or []
         missing += [(name, channel)] if kept is None else []
     if missing:
-        new = compose_idea(read(), missing, generator(), count, occasion=current_attempt().key)
+        new = compose_idea(read(), missing, generator(), count, occasion=occasion)
         for name, _ in missing:
             drafts = [each for each in new.composed if each.channel == name]
             plan.composed += keep_drafts(name, drafts) if drafts else []

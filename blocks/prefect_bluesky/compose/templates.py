@@ -33,7 +33,7 @@ class TemplateGenerator:
 
 
 def _ways(idea: Outline, rules: Rules, link: str | None) -> Iterator[tuple[Kind, tuple[str, ...]]]:
-    thread = packed(_with_headline(idea), rules)
+    thread = packed(_with_headline(idea), rules, link)
     body = _written(idea.passages)
     beginning = rules.shortened(thread[0] if thread else idea.headline, link)
     yield "hook", (rules.shortened(idea.headline, link) if says_something(idea.headline) else beginning,)
@@ -43,23 +43,26 @@ def _ways(idea: Outline, rules: Rules, link: str | None) -> Iterator[tuple[Kind,
         yield "thread", tuple(thread)
     if body:
         yield "summary", (rules.shortened(body, link),)
-    for paragraph in idea.paragraphs[0 if idea.has_title else 1 :]:
+    for paragraph in idea.paragraphs[0 if idea.stands_apart else 1 :]:
         yield "hook", (rules.shortened(paragraph, link),)
 
 
 def _with_headline(idea: Outline) -> list[Passage]:
     """Return the passages below the headline, which is no post by itself."""
-    if not idea.has_title:
+    if not idea.stands_apart:
         return idea.passages
     first, *others = idea.passages or [Passage("", begins_paragraph=True)]
     return [Passage(f"{idea.headline}\n\n{first.text}".strip(), begins_paragraph=True), *others]
 
 
-def packed(passages: Sequence[Passage], rules: Rules) -> list[str]:
-    """Return the posts of a thread: passages together, as far as a post is about two thirds full."""
+def packed(passages: Sequence[Passage], rules: Rules, link: str | None = None) -> list[str]:
+    """Return the posts of a thread: passages together, as far as a post is about two thirds full.
+
+    The last post has room for the link.
+    """
     full, least = rules.max_length * _FULL, rules.max_length * _LEAST
     posts: list[list[Passage]] = []
-    for passage in _pieces(passages, rules):
+    for passage in _pieces(passages, rules, link):
         together = [*posts[-1], passage] if posts else []
         written = _written(together)
         has_room = rules.length(written) <= full or rules.length(_written(posts[-1] if posts else [])) < least
@@ -67,30 +70,37 @@ def packed(passages: Sequence[Passage], rules: Rules) -> list[str]:
             posts[-1] = together
         else:
             posts.append([passage])
+    for number in reversed(range(1, len(posts))):
+        together = [*posts[number - 1], *posts[number]]
+        if rules.length(_written(posts[number])) < least and not rules.excess(_written(together)):
+            posts[number - 1 : number + 1] = [together]
+    if posts and len(posts[-1]) > 1 and rules.excess(rules.with_link(_written(posts[-1]), link)):
+        posts[-1:] = [posts[-1][:-1], posts[-1][-1:]]
     if len(posts) > 1:
-        _fill(posts, rules, least)
+        _fill(posts, rules, least, link)
     return [_written(post) for post in posts]
 
 
-def _pieces(passages: Sequence[Passage], rules: Rules) -> Iterator[Passage]:
+def _pieces(passages: Sequence[Passage], rules: Rules, link: str | None) -> Iterator[Passage]:
     for passage in passages:
-        if not rules.excess(passage.text):
+        room = rules.beside(link) if passage is passages[-1] else rules
+        if not room.excess(passage.text):
             yield passage
             continue
-        for number, text in enumerate(rules.split(passage.text)):
+        for number, text in enumerate(room.split(passage.text)):
             yield Passage(text, begins_paragraph=passage.begins_paragraph and number == 0)
 
 
-def _fill(posts: list[list[Passage]], rules: Rules, least: float) -> None:
+def _fill(posts: list[list[Passage]], rules: Rules, least: float, link: str | None) -> None:
     """Let the last post be no scrap: put it to the one before, or take a passage from there."""
     if rules.length(_written(posts[-1])) >= least:
         return
     together = [*posts[-2], *posts[-1]]
-    if not rules.excess(_written(together)):
+    if not rules.excess(rules.with_link(_written(together), link)):
         posts[-2:] = [together]
     elif len(posts[-2]) > 1:
         moved = [posts[-2][-1], *posts[-1]]
-        if not rules.excess(_written(moved)):
+        if not rules.excess(rules.with_link(_written(moved), link)):
             posts[-2:] = [posts[-2][:-1], moved]
 
 
