@@ -17,7 +17,7 @@ LOOK = "com.atproto.repo.getRecord"
 
 def numbered(count: int, size: int = 0) -> list[tuple[str, str]]:
     """Posts with their keys."""
-    return [(f"{number:04} ".ljust(size, "x"), f"key {number}") for number in range(count)]
+    return [(f"{number:04}".ljust(size, "x"), f"key {number}") for number in range(count)]
 
 
 def names(outcomes: list[PublishedPost | BlueskyError]) -> list[str]:

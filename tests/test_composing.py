@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from prefect_bluesky.errors import ServiceUnavailable
 A_DAY = timedelta(days=1)
 MONDAY = datetime(2026, 12, 7, 9, tzinfo=UTC)
 PAGER = NoAccount(Rules("a pager", 40))
-IDEA = Idea(text="Release 2.0 is out. It is twice as fast.", link="https://example.com/2.0")
+IDEA = Idea(text="Release 2.0 is out.\n\nIt runs on every machine that we have tried so far.", link="https://x.io")
 
 
 class Away:
@@ -50,13 +51,8 @@ class TestCompose:
     def test_each_channel_has_its_own_within_its_rules(self) -> None:
         channels: list[tuple[str, Channel]] = [("bluesky", NoAccount(BLUESKY)), ("pager", PAGER)]
         made = compose_idea(IDEA, channels, TemplateGenerator(), 9, occasion="now")
-        assert [each.variant.kind for each in made.composed if each.channel == "bluesky"] == [
-            "hook",
-            "link",
-            "thread",
-            "summary",
-        ]
-        assert [each.variant.kind for each in made.composed if each.channel == "pager"] == ["hook", "link"]
+        assert [each.variant.kind for each in made.composed if each.channel == "bluesky"] == ["hook", "link", "hook"]
+        assert [each.variant.kind for each in made.composed if each.channel == "pager"] == ["hook", "hook"]
 
     def test_a_channel_that_is_away_stops_no_other(self) -> None:
         made = compose_idea(IDEA, [("away", Away()), ("pager", PAGER)], TemplateGenerator(), 9, occasion="now")
@@ -96,12 +92,18 @@ class TestDue:
         ],
     )
     def test_a_turn_has_its_time(self, turn: int, start: datetime | None, now: datetime, at: datetime) -> None:
-        assert due(turn, start, A_DAY, now) == at
+        assert due(turn, start, A_DAY, now, ZoneInfo("UTC")) == at
+
+    def test_a_post_a_day_keeps_its_hour_when_the_clocks_change(self) -> None:
+        zone = ZoneInfo("Europe/Berlin")
+        start = datetime(2026, 10, 24, 9, tzinfo=zone)
+        times = [due(turn, start, A_DAY, start, zone).astimezone(zone) for turn in range(3)]
+        assert [f"{at:%d. %H:%M}" for at in times] == ["24. 09:00", "25. 09:00", "26. 09:00"]
 
     @given(st.integers(0, 20), st.none() | st.timedeltas(-100 * A_DAY, 100 * A_DAY))
     def test_nothing_goes_out_in_a_heap(self, turn: int, ahead: timedelta | None) -> None:
         start = None if ahead is None else MONDAY + ahead
-        times = [due(each, start, A_DAY, MONDAY) for each in range(turn + 1)]
+        times = [due(each, start, A_DAY, MONDAY, ZoneInfo("UTC")) for each in range(turn + 1)]
         assert times[0] >= MONDAY - timedelta(minutes=5)
         assert all(after - before == A_DAY for before, after in itertools.pairwise(times))
 
@@ -135,7 +137,7 @@ class TestReview:
         fields = form(composed, self.channels, [MONDAY] * len(composed), "Look again.").model_fields
         assert fields["decision"].description == "Look again."
         assert fields["variant_1"].title == "1. a pager (pager), hook"
-        assert fields["variant_1"].description == "Mon 2026-12-07 09:00 UTC. 19 of 40 characters"
+        assert fields["variant_1"].description == "Mon 2026-12-07 09:00 UTC. 33 of 40 characters"
 
     def test_an_edited_variant_is_published_under_the_same_key(self) -> None:
         later = MONDAY + A_DAY

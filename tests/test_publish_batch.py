@@ -70,7 +70,7 @@ def test_the_table_tells_of_each_account(alice: SavedAccount, publish_batch: Flo
     (row,) = table("bluesky-batch")
     assert row.pop("session expires").endswith("UTC")
     assert row.pop("last post").startswith(f"https://bsky.app/profile/{alice.account.handle}/post/")
-    counts = {"published": 1, "already out": 0, "scheduled": 0, "held": 0, "failed": 0, "expired": 0}
+    counts = {"published": 1, "already out": 0, "scheduled": 0, "held": 0, "failed": 0, "expired": 0, "too late": 0}
     assert row == {"account": alice.name, **counts}
 
 
@@ -239,9 +239,10 @@ class TestSchedule:
     def test_a_post_that_the_database_refuses_fails_alone(
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
-        texts = ("kept", "not k\0pt", "kept too")
+        at, image = SOON.isoformat(), {"source": "cat.png", "alt": "a \0"}
+        items = [alice.item("kept", at=at), alice.item("not", at=at, images=[image]), alice.item("kept too", at=at)]
         file = tmp_path / "calendar.json"
-        file.write_text(json.dumps([alice.item(text, at=SOON.isoformat()) for text in texts]))
+        file.write_text(json.dumps(items))
         # Prefect's client takes what PostgreSQL refuses for a server that is busy, and asks for a minute.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             state = run_to_state(publish_batch, calendar=str(file))
@@ -300,3 +301,37 @@ class TestInput:
         state = run_to_state(publish_batch, calendar=str(file))
         assert alice.texts == ["also good", "good"]
         assert "row 3: post: text: it has 301 characters" in str(state.message)
+
+
+class TestTooLate:
+    """Posts of a calendar that were due long ago."""
+
+    @staticmethod
+    def calendar(folder: Path, account: SavedAccount, *days: int) -> str:
+        """A calendar with a post for each number of days before today."""
+        now = datetime.now(UTC)
+        file = folder / "calendar.json"
+        times = {day: (now - timedelta(days=day)).strftime("%Y-%m-%d %H:%M") for day in days}
+        file.write_text(json.dumps([account.item(f"{day} days", at=at) for day, at in times.items()]))
+        return str(file)
+
+    def test_a_year_that_is_mistyped_publishes_nothing(
+        self, pds: sandbox.Sandbox, publish_batch: Any, tmp_path: Path
+    ) -> None:
+        alice = SavedAccount(pds)
+        state = run_to_state(publish_batch, calendar=self.calendar(tmp_path, alice, 366, 365, 0))
+        assert alice.texts == ["0 days"]
+        assert (state.name, state.message) == (
+            "Completed",
+            "1 published, 2 too late (due more than 24 hours ago, see the setting SEND_LATE)",
+        )
+
+    def test_what_is_out_is_called_out(
+        self, pds: sandbox.Sandbox, publish_batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alice = SavedAccount(pds)
+        calendar = self.calendar(tmp_path, alice, 30)
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_SEND_LATE", "P60D")
+        assert run_to_state(publish_batch, calendar=calendar).message == "1 published"
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_SEND_LATE", "P1D")
+        assert run_to_state(publish_batch, calendar=calendar).message == "1 already out"

@@ -122,9 +122,7 @@ class TestCompose:
         done = script("compose.py", self.IDEA, "--dry-run", COLUMNS="100")
         assert done.returncode == 0, done.stderr
         shown = [line.strip("╭╮─ ") for line in done.stdout.splitlines() if line.startswith("╭")]
-        assert shown == [
-            f"{channel} {kind}" for channel in ("Bluesky", "Mastodon") for kind in ("hook", "link", "thread", "summary")
-        ]
+        assert shown == [f"{channel} {kind}" for channel in ("Bluesky", "Mastodon") for kind in ("hook", "link")]
         counts = re.findall(r"([\d,]+) of ([\d,]+) characters", done.stdout)
         assert {limit for _, limit in counts} == {"300", "500"}
         assert all(int(count) <= int(limit) for count, limit in counts)

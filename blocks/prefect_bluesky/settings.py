@@ -65,6 +65,11 @@ class BlueskySettings(PrefectBaseSettings):
         ge=timedelta(),
         description="The time between two held posts of an account, when the account works again.",
     )
+    send_late: timedelta = Field(
+        default=timedelta(days=1),
+        ge=timedelta(),
+        description="How long after its time a post of a calendar is still sent. Older posts are counted and named.",
+    )
     contact: str = Field(
         default="",
         pattern=r"^[\x21-\x7e ]{0,200}$",

@@ -53,7 +53,7 @@ class Outline:
         headline: the title, or else the first sentence.
         stands_apart: whether the headline is no part of the passages.
         passages: the text, without the title.
-        paragraphs: the paragraphs that say something by themselves, without headings and lists.
+        paragraphs: those that say something by themselves, without headings, lists and what begins with the headline.
     """
 
     headline: str
@@ -72,7 +72,8 @@ def outline(idea: Idea) -> Outline:
     headline = idea.title or next(iter(sentences(idea.text, language)), "")
     # Some pages begin with a sentence that begins with the title.
     is_said = bool(passages) and _letters(passages[0].text).startswith(_letters(headline))
-    return Outline(headline, not is_said, passages, [each for each in blocks if _is_paragraph(each)])
+    others = blocks[1:] if is_said else blocks
+    return Outline(headline, not is_said, passages, [each for each in others if _is_paragraph(each)])
 
 
 def _without_headline(blocks: list[str], title: str) -> Iterator[str]:

@@ -98,16 +98,20 @@ def compose_idea(
     return plan
 
 
-def due(turn: int, start: datetime | None, every: timedelta, now: datetime) -> datetime:
+def due(turn: int, start: datetime | None, every: timedelta, now: datetime, zone: ZoneInfo) -> datetime:
     """Return the publish time of a variant for which nobody chose a time; without a start, the first goes out now.
 
     If the start is past because the review took long, all variants move by whole intervals. Otherwise several would be
-    published at once.
+    published at once. An interval of whole days keeps the time of the day in the zone, whatever its clocks do.
     """
     first = start or now
     late = now - first
     missed = -(-late // every) if late > _GRACE else 0
-    return first + (missed + turn) * every
+    passed = (missed + turn) * every
+    if every % timedelta(days=1):
+        return first + passed
+    on_the_wall = first.astimezone(zone).replace(tzinfo=None) + passed
+    return on_the_wall.replace(tzinfo=zone).astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -122,5 +126,8 @@ class Timing:
         """Return each publish time in the zone: the chosen time, or else the time of the variant's turn."""
         now = datetime.now(UTC)
         start = self.start and in_utc(self.start, self.zone)
-        times = (in_utc(each.at, self.zone) if each.at else due(each.turn, start, self.every, now) for each in planned)
-        return [at.astimezone(self.zone) for at in times]
+
+        def time_of(each: PlannedVariant) -> datetime:
+            return in_utc(each.at, self.zone) if each.at else due(each.turn, start, self.every, now, self.zone)
+
+        return [time_of(each).astimezone(self.zone) for each in planned]

@@ -43,7 +43,7 @@ def _ways(idea: Outline, rules: Rules, link: str | None) -> Iterator[tuple[Kind,
         yield "thread", tuple(thread)
     if body:
         yield "summary", (rules.shortened(body, link),)
-    for paragraph in idea.paragraphs[0 if idea.stands_apart else 1 :]:
+    for paragraph in idea.paragraphs:
         yield "hook", (rules.shortened(paragraph, link),)
 
 

@@ -29,13 +29,16 @@ from prefect_bluesky.planning.scheduled_runs import MOVED, PlannedRuns, has_fail
 from prefect_bluesky.planning.times import zone_of
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost, current_attempt
+from prefect_bluesky.settings import current_settings
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
 _NOTHING = "There was nothing to publish."
 _NOT_KEPT = "The post could not be kept for later:"
-_STATES = ("published", "already out", "scheduled", "held", "failed", "expired", "cancelled", "due", "due later")
+_STATES = (
+    "published", "already out", "scheduled", "held", "failed", "expired", "too late", "cancelled", "due", "due later",
+)  # fmt: skip
 
 _NAMED, _SHOWN = 5, 500
 """The number of problems in the run's message, and of posts in a preview."""
@@ -107,7 +110,7 @@ class Account(AccountQueue[_Placed]):
     def row(self) -> dict[str, str | int]:
         return {
             "account": self.name,
-            **{state: self.counts[state] for state in _STATES[:6]},
+            **{state: self.counts[state] for state in _STATES[:7]},
             "session expires": f"{self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else "",
             "last post": self.link,
         }
@@ -123,6 +126,8 @@ class _Batch(Delivery[Account]):
         self._accounts: dict[str, Account] = {}
         self._runs: PlannedRuns | InvalidInput | None = None
         self._lock = Lock()
+        self._late: dict[str, datetime] = {}
+        self._send_late = current_settings().send_late
         now = datetime.now(UTC)
         seen: dict[str, PlannedPost] = {}
         known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
@@ -134,7 +139,8 @@ class _Batch(Delivery[Account]):
             elif seen.setdefault(run_key(entry), entry) != entry:
                 account.complain(place, "failed", f"key: another post of {entry.account} also has {entry.key!r}.")
             elif not self._has_run(account, place, entry, known.get(run_key(entry))):
-                (account.later if entry.at and entry.at > now else account.due).append((place, entry))
+                is_later = entry.at is not None and entry.at > now
+                (account.later if is_later else account.due).append((place, self._in_time(place, entry, now)))
         loaded = load_many([account.name for account in self.waiting])
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
@@ -142,6 +148,17 @@ class _Batch(Delivery[Account]):
             account.due, account.later = [*account.due, *account.later], []
             account.give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
+
+    def _in_time(self, place: str, planned: PlannedPost, now: datetime) -> PlannedPost:
+        """Return a post of a calendar that makes no sense any more if it was due long ago and is not out.
+
+        A year that is mistyped, or a calendar of last year, would publish all of its posts at once.
+        """
+        if not self._calendar or planned.at is None or planned.at > now - self._send_late:
+            return planned
+        self._late[place] = planned.at
+        ends = planned.at + self._send_late
+        return planned.model_copy(update={"post": planned.post.model_copy(update={"expires": ends})})
 
     @property
     def waiting(self) -> list[Account]:
@@ -195,6 +212,8 @@ class _Batch(Delivery[Account]):
                 create_table_artifact(problems, key=PROBLEMS, description="The posts that were not published, and why.")
         if self._runs is not None:
             show_calendar()
+        if counts["too late"]:
+            summary += f" (due more than {_span(self._send_late)} ago, see the setting SEND_LATE)"
         if not counts["held"] and not counts["failed"]:
             return Completed(message=summary)
         # One reason can stop many posts of an account: name the reason once.
@@ -241,7 +260,9 @@ class _Batch(Delivery[Account]):
         return self.deliver(queue, send) if queue.due else None
 
     def _preview(self, account: Account) -> None:
-        for state, posts in (("due", account.due), ("due later", account.later)):
+        late = [each for each in account.due if each[0] in self._late]
+        due = [each for each in account.due if each[0] not in self._late]
+        for state, posts in (("due", due), ("due later", account.later), ("too late", late)):
             account.counts[state] += len(posts)
             self._previews += [
                 {
@@ -269,6 +290,9 @@ class _Batch(Delivery[Account]):
 
     def failed(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
         is_expired = isinstance(error, Expired)
+        if is_expired and (at := self._late.get(item[0])):
+            queue.complain(item[0], "too late", f"It was due at {at:%Y-%m-%d %H:%M %Z}. Correct the time, or drop it.")
+            return
         queue.complain(item[0], "expired" if is_expired else "failed", str(error))
         if is_expired and (run := current_flow_run()):
             tell_expired(error, self._blocks[queue.name], run)
@@ -283,6 +307,11 @@ class _Batch(Delivery[Account]):
         if isinstance(self._runs, InvalidInput):
             raise self._runs
         return self._runs
+
+
+def _span(length: timedelta) -> str:
+    hours = length.total_seconds() / 3600
+    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
 
 
 def _some(places: list[str]) -> str:

@@ -18,7 +18,7 @@ _LINES = regex.compile(r"\n+")
 _GOES_ON = regex.compile(r"(?:^|[\s(“\"'])(?:\p{N}{1,2}|\p{Lu}|[\p{L}]{1,3}(?:\.\s?[\p{L}]{1,3})+)\.\s*$")
 _SMALL = regex.compile(r"\s*\p{Ll}")
 # As in “Sect. 4”, and in 「はい。」と言った.
-_SHORT, _NUMBER = regex.compile(r"(?:^|\s)\p{L}{1,4}\.\s*$"), regex.compile(r"\s*\d")
+_SHORT, _NUMBER = regex.compile(r"(?:^|\s)\p{Lu}\p{L}{1,3}\.\s*$"), regex.compile(r"\s*\d")
 _QUOTED, _PARTICLE = regex.compile(r"[」』]\s*$"), regex.compile(r"[とっもはがをにでの]")
 
 

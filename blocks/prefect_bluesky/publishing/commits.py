@@ -85,10 +85,11 @@ class _Sender:
         writes = size = 0
         for publication in publications:
             try:
-                if publication.look_first and (found := publication.find_earlier()):
+                expired = publication.post.expired_at(datetime.now(UTC))
+                if (publication.look_first or expired) and (found := publication.find_earlier()):
                     self._outcomes[id(publication)] = found
                     continue
-                if expired := publication.post.expired_at(datetime.now(UTC)):
+                if expired:
                     raise Expired(expired)
                 own_writes, own_size = len(publication.prepare_records()), _size(publication)
             except (AuthError, StoreError):
