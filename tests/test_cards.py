@@ -12,7 +12,7 @@ from prefect_bluesky.web.fetch import Fetched
 from prefect_bluesky.web.page import Page, read_page
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, seven characters
-NOTHING = Page("", "", None)
+NOTHING = Page("", "")
 
 
 def page(html: str | bytes, content_type: str = "text/html", charset: str | None = None) -> Page:
@@ -106,18 +106,18 @@ def test_the_description_is_found_likewise(html: str, description: str) -> None:
     ],
 )
 def test_the_image_is_an_absolute_url_of_the_web(html: str, image_url: str | None) -> None:
-    assert page(html).image_url == image_url
+    assert next(iter(page(html).image_urls), None) == image_url
 
 
 @pytest.mark.parametrize(
     ("content_type", "expected"),
     [
-        ("text/html", Page("x", "", None)),
-        ("application/xhtml+xml", Page("x", "", None)),
-        ("", Page("x", "", None)),
+        ("text/html", Page("x", "")),
+        ("application/xhtml+xml", Page("x", "")),
+        ("", Page("x", "")),
         ("text/plain", NOTHING),
         ("application/pdf", NOTHING),
-        ("image/png", Page("", "", "https://site.test/news/today?a=b")),
+        ("image/png", Page("", "", ("https://site.test/news/today?a=b",))),
     ],
 )
 def test_only_a_page_is_read_and_an_image_is_its_own(content_type: str, expected: Page) -> None:
@@ -157,16 +157,50 @@ def test_an_encoding_is_what_browsers_mean_by_its_name(encoding: str, name: str,
     assert page(f"<title>{text}</title>".encode(encoding), charset=name).title == text
 
 
-def test_bytes_in_no_encoding_are_replaced() -> None:
-    assert page(b"<title>Gr\xfc\xdfe</title>").title == "Gr\ufffd\ufffde"
+@pytest.mark.parametrize(
+    ("label", "encoding", "text"),
+    [
+        ("x-sjis", "cp932", "日本語"),
+        ("x-euc-jp", "euc-jp", "日本語"),
+        ("x-cp1251", "cp1251", "Привет"),
+        ("windows-874", "cp874", "ไทย"),
+        ("ks_c_5601-1989", "cp949", "한국어"),
+        ("x-gbk", "gbk", "中文"),
+        ("iso88592", "iso8859-2", "Łódź"),
+    ],
+)
+def test_each_label_of_the_encoding_standard_is_known(label: str, encoding: str, text: str) -> None:
+    assert page(f"<title>{text}</title>".encode(encoding), charset=label).title == text
+
+
+def test_a_page_that_says_no_encoding_and_is_not_in_utf_8_is_in_windows_1252() -> None:
+    assert page("<title>Caf\xe9 “à la carte”</title>".encode("cp1252")).title == "Café “à la carte”"
+
+
+def test_of_a_page_that_is_cut_within_a_character_the_rest_is_read() -> None:
+    assert page("<title>Grüße</title>é".encode()[:-1]).title == "Grüße"
 
 
 @pytest.mark.parametrize("letter", ["x", FAMILY, "e\u0301", "🇩🇪", "क्षि"])
 def test_long_texts_are_cut_between_graphemes(letter: str) -> None:
     fits = page(meta(og_title=letter * 300, og_description=letter * 1000))
-    assert fits == Page(letter * 300, letter * 1000, None)
+    assert fits == Page(letter * 300, letter * 1000)
     cut = page(meta(og_title=letter * 301, og_description=letter * 1001))
-    assert cut == Page(letter * 299 + "…", letter * 999 + "…", None)
+    assert cut == Page(letter * 299 + "…", letter * 999 + "…")
+
+
+def test_all_images_of_a_page_are_candidates() -> None:
+    html = meta(og_image="/a.svg") + meta(og_image="/b.jpg") + '<meta name="twitter:image" content="/c.jpg">'
+    assert page(html).image_urls == tuple(f"https://site.test/{name}" for name in ("a.svg", "b.jpg", "c.jpg"))
+
+
+def test_an_attribute_with_two_names_gives_both() -> None:
+    assert page('<meta property="og:title twitter:title" content="Both">').title == "Both"
+
+
+@pytest.mark.parametrize("invisible", ["\u200b", "\u2060 \ufeff", "\u3164"])
+def test_a_title_that_nobody_sees_is_none(invisible: str) -> None:
+    assert page(meta(og_title=invisible) + "<title>Seen</title>").title == "Seen"
 
 
 def test_a_cut_leaves_no_space_before_the_ellipsis() -> None:
@@ -233,11 +267,11 @@ META = st.builds(
 @example(b"<meta property=og:image content=http://x&#xD800;>", "text/html", None)
 def test_any_bytes_give_a_page_that_can_be_posted(data: bytes, content_type: str, charset: str | None) -> None:
     found = page(data, content_type, charset)
-    for text, limit in ((found.title, 300), (found.description, 1000), (found.image_url or "", 100_000)):
+    for text, limit in ((found.title, 300), (found.description, 1000), ("".join(found.image_urls), 100_000)):
         assert "\0" not in text
         assert text == text.strip()
         assert text.encode().decode() == text
         assert count_graphemes(text) <= limit
-    if found.image_url is not None:
-        assert urlsplit(found.image_url).scheme in {"http", "https"}
-        assert urlsplit(found.image_url).netloc
+    for url in found.image_urls:
+        assert urlsplit(url).scheme in {"http", "https"}
+        assert urlsplit(url).netloc

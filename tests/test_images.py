@@ -101,7 +101,8 @@ def refused(reason: str) -> Iterator[None]:
     [
         (b"", "the file is empty"),
         (b"hello", "the file is no image.* Save it as JPEG or PNG"),
-        (b"<!DOCTYPE html><html><body><svg></svg>", "the file is no image"),
+        (b"<!DOCTYPE html><html><title>A cat</title><svg></svg>", "the file is a web page, “A cat”, and no image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "a pointer of Git LFS.* git lfs pull"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG cannot be read. Save it as JPEG or PNG"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<SVG/>", "SVG cannot be read"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC cannot be read. Save it as JPEG or PNG"),
@@ -389,3 +390,57 @@ def test_any_bytes_become_a_fitting_image_or_are_refused(data: bytes, max_bytes:
             assert len(fitted.data) <= max_bytes
             assert max(fitted.width, fitted.height) <= max_side
             opened(fitted)
+
+
+def chunk(kind: bytes, content: bytes, *, checksum: int | None = None) -> bytes:
+    """A chunk of a PNG, whose checksum may be wrong."""
+    right = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", right if checksum is None else checksum)
+
+
+def with_chunk(added: bytes) -> bytes:
+    """A red PNG with one more chunk behind its header."""
+    png = encoded(Image.new("RGB", (4, 4), "red"), "PNG")
+    return png[:33] + added + png[33:]
+
+
+METADATA = {
+    "a long text": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 2_000_000)),
+    "a long profile": chunk(b"iCCP", b"ICC\0\0" + zlib.compress(b"x" * 2_000_000)),
+    "a profile that is none": chunk(b"iCCP", b"ICC\0\0garbage"),
+    "a text with a wrong checksum": chunk(b"tEXt", b"Comment\0x", checksum=1),
+    "a resolution with a wrong checksum": chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1), checksum=1),
+    "a profile with a wrong checksum": chunk(b"iCCP", b"ICC\0\0" + zlib.compress(SRGB), checksum=1),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_what_no_viewer_needs_keeps_no_png_from_being_read(name: str) -> None:
+    fitted = fit_image(with_chunk(METADATA[name]), max_bytes=ROOMY)
+    assert Image.open(BytesIO(fitted.data)).convert("RGB").getpixel((1, 1)) == (255, 0, 0)
+
+
+def test_a_png_whose_picture_is_damaged_is_refused() -> None:
+    png = bytearray(encoded(noise(40, 40), "PNG"))
+    png[len(png) // 2] ^= 0xFF
+    with pytest.raises(InvalidInput, match="damaged or cut off"):
+        fit_image(bytes(png), max_bytes=ROOMY)
+
+
+def test_an_avif_is_read() -> None:
+    fitted = fit_image(encoded(Image.new("RGB", (32, 32), "red"), "AVIF"), max_bytes=ROOMY)
+    assert fitted.mime_type == "image/jpeg"
+
+
+def test_deep_grey_with_a_transparent_colour_stays_transparent() -> None:
+    rows = b"".join(b"\0" + struct.pack(">4H", 0, 20_000, 40_000, 65_535) for _ in range(4))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 0, 0, 0, 0))
+    image = chunk(b"tRNS", struct.pack(">H", 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    fitted = fit_image(b"\x89PNG\r\n\x1a\n" + header + image, max_bytes=ROOMY)
+    pixels = Image.open(BytesIO(fitted.data)).convert("RGBA")
+    assert [pixels.getpixel((x, 0)) for x in range(4)] == [
+        (0, 0, 0, 0),
+        (77, 77, 77, 255),
+        (155, 155, 155, 255),
+        (255, 255, 255, 255),
+    ]

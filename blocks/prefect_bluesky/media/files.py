@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -118,6 +118,8 @@ def _from_data_url(url: str, field: str) -> bytes:
 def _from_path(source: str, max_bytes: int) -> bytes:
     try:
         path = Path(source).expanduser()
+        if "%" in source and not path.exists() and (decoded := Path(unquote(source)).expanduser()).exists():
+            path = decoded  # copied from where it was written as an address
         # A device or a pipe may never end.
         if path.exists() and not path.is_file():
             raise SourceUnavailable(source, "it is not a file, on the machine that publishes.")

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from math import inf, sqrt
 from typing import TYPE_CHECKING, cast
 
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.media.png import necessary_chunks
+from prefect_bluesky.web import title_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
 # Pillow reads many more formats, but their readers are seldom tested, and the one for EPS runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    from PIL import features
+
+    return (*_FORMATS, "AVIF") if features.check("avif") else _FORMATS
+
 
 # Decoded, so many pixels take up to 400 MB, and more while they are scaled: a small worker would be killed.
 _MAX_PIXELS = 100_000_000
@@ -47,8 +57,8 @@ def fit_image(data: bytes, *, max_bytes: int, max_side: int = 4000) -> FittedIma
 
     The same input gives the same bytes each time, so that another attempt at a post finds the blob of the first.
 
-    `data` is a JPEG, PNG, WebP, GIF, TIFF or BMP file, of whose frames the first is taken. The result has at most
-    `max_bytes`, and `max_side` pixels a side (at most 16383, the maximum of WebP).
+    `data` is a JPEG, PNG, WebP, GIF, TIFF, BMP or (where Pillow reads it) AVIF file, of whose frames the first is
+    taken. The result has at most `max_bytes`, and `max_side` pixels a side (at most 16383, the maximum of WebP).
 
     Raises:
         InvalidInput: the file is no such image, is damaged, is too large to decode, or cannot be made to fit.
@@ -93,13 +103,27 @@ def _reading(data: bytes) -> Iterator[None]:
         try:
             yield
         except PIL.UnidentifiedImageError:
-            kind = _foreign_kind(data)
-            reason = f"{kind} cannot be read." if kind else "the file is no image, or of a kind that cannot be read."
-            raise InvalidInput("image", reason, "Save it as JPEG or PNG.") from None
+            raise InvalidInput("image", *_why_unreadable(data)) from None
         except PIL.Image.DecompressionBombError:
             raise _too_large() from None
         except _DAMAGE:
             raise InvalidInput("image", "the file is damaged or cut off.", "Save it again.") from None
+
+
+def _why_unreadable(data: bytes) -> tuple[str, str]:
+    """Return the reason why a file is no usable image, and the remedy."""
+    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "the file is a pointer of Git LFS, and not the image.", "Fetch the image: git lfs pull."
+    if head.startswith((b"<!doctype html", b"<html")):
+        title = title_of(data)
+        return (
+            f"the file is a web page{f', “{title}”' if title else ''}, and no image.",
+            "Give the image's own address.",
+        )
+    kind = _foreign_kind(data)
+    reason = f"{kind} cannot be read." if kind else "the file is no image, or of a kind that cannot be read."
+    return reason, "Save it as JPEG or PNG."
 
 
 def _foreign_kind(data: bytes) -> str | None:
@@ -125,7 +149,7 @@ def _decoded(data: bytes, max_side: int) -> tuple[ImageFile, tuple[int, int]]:
     """Return the image as it is stored, and the size that it shall have."""
     import PIL.Image
 
-    source = PIL.Image.open(BytesIO(data), formats=_FORMATS)
+    source = PIL.Image.open(BytesIO(necessary_chunks(data)), formats=_formats())
     if source.width * source.height > _MAX_PIXELS:
         raise _too_large()
     size = _within(source.size, max_side)
@@ -159,6 +183,14 @@ def _prepared(source: ImageFile, size: tuple[int, int]) -> Image:
 
 def _eight_bits(image: Image) -> Image:
     """Return an image of any mode as L, RGB, RGBA or CMYK."""
+    from PIL import ImageMath
+
+    transparent = image.info.get("transparency")
+    if image.mode.startswith("I;16") and isinstance(transparent, int):
+        opaque = ImageMath.lambda_eval(lambda of: (of["grey"] != transparent) * 255, grey=image.convert("I"))
+        grey = _grey(image).convert("RGBA")
+        grey.putalpha(opaque.convert("L"))
+        return grey
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _grey(image)
     if image.has_transparency_data:

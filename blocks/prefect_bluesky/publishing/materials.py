@@ -33,8 +33,8 @@ MAX_VIDEO = 300_000_000
 MAX_CAPTIONS = 20_000
 """Both from lexicons/app/bsky/embed/video.json."""
 
-_MAX_PAGE = 1_000_000
-"""Bytes of a page that are read for its link card: a page describes itself at its beginning."""
+_MAX_PAGE = 3_000_000
+"""Bytes of a page that are read for its link card. Large pages describe themselves after 0.7 MB of scripts."""
 
 _MAX_THUMBNAIL_SIDE = 2000
 
@@ -68,7 +68,7 @@ class NoMaterials:
 
     def page(self, url: str) -> Page:
         """Return what a page says about itself: nothing if the page cannot be read."""
-        return Page("", "", None)
+        return Page("", "")
 
     def picture(self, url: str) -> Json | None:
         """Return the blob of a page's picture, or None if it cannot be loaded."""
@@ -116,7 +116,7 @@ class LocalMaterials(NoMaterials):
             data = read_url(url, max_bytes=MAX_IMAGE_SOURCE).data
             blob, *_ = self._fitted(data, url, max_side=_MAX_THUMBNAIL_SIDE)
         except (SourceUnavailable, InvalidInput) as trouble:
-            logger().warning("The link card is sent without its picture. %s", trouble)
+            logger().warning("A picture of the page is not used for its link card. %s", trouble)
             return None
         return blob
 

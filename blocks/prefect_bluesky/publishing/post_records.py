@@ -170,12 +170,12 @@ def _video(video: Video, materials: Materials, field: str) -> Json:
 def _card(card: LinkCard, materials: Materials, field: str) -> Json:
     url = str(card.url)
     complete = card.title is not None and card.description is not None and card.thumbnail is not None
-    page = Page("", "", None) if complete else materials.page(url)
+    page = Page("", "") if complete else materials.page(url)
     thumb: Json | None = None
     if card.thumbnail:
         thumb, *_ = materials.image(card.thumbnail, f"{field}.thumbnail")
-    elif page.image_url:
-        thumb = materials.picture(page.image_url)
+    else:
+        thumb = next(filter(None, map(materials.picture, page.image_urls)), None)
     external = {
         "uri": url,
         "title": card.title or page.title or urlsplit(url).netloc,

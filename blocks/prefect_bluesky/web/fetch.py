@@ -172,6 +172,9 @@ def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, kee
         try:
             # One byte beyond the limit is enough to know that the content is larger.
             data += gzip.decompress(chunk, max_bytes + 1 - len(data)) if gzip else chunk
+            while gzip and gzip.eof and gzip.unused_data:  # a file of several members
+                rest, gzip = gzip.unused_data, zlib.decompressobj(wbits=31)
+                data += gzip.decompress(rest, max_bytes + 1 - len(data))
         except zlib.error:
             raise _Trouble("The content is not gzip, although the server says so.") from None
         if max(received, len(data)) > max_bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import httpx
 import regex
+import webencodings
 
 from prefect_bluesky.web.fetch import Fetched
 
@@ -20,11 +22,16 @@ _TITLES = ("og:title", "twitter:title")
 _DESCRIPTIONS = ("og:description", "twitter:description", "description")
 _IMAGES = ("og:image:secure_url", "og:image:url", "og:image", "twitter:image", "twitter:image:src")
 
+_MAX_IMAGES = 5
+"""The number of a page's images that are tried. The first may be gone, or of a kind that cannot be read."""
+
 _MAX_TITLE, _MAX_DESCRIPTION = 300, 1000  # graphemes; apps show a few lines
 _GRAPHEME = 10  # characters allowed for each, because accents can be stacked without end
 
 # Control characters, and surrogates, which UTF-8 cannot hold.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_SEEN = regex.compile(r"[^\p{Cf}\p{Z}\p{M}\u115f\u1160\u3164\uffa0]")
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # A declared UTF-16 is ignored: the declaration was readable, so the page is not UTF-16.
@@ -32,34 +39,27 @@ _DECLARED = re.compile(
     rb"(?:<meta\s[^>]*?charset|<\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*(?!utf-?16)([a-z0-9_:-]+)", re.IGNORECASE
 )
 _DECLARED_WITHIN = 4096  # bytes; browsers look at 1024
-# The encodings of browsers, by Python's names. Python's others are not for text, or take quadratic time.
-_CODEC = re.compile(r"ascii|big5.*|cp\d+|euc.*|gb.*|hz|iso.*|koi8.*|mac.*|shift.*|tis.*|utf-(8|16).*")
-# A page that declares the left encoding often uses the right one (https://encoding.spec.whatwg.org).
-_LARGER = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-}
+
+
+# Python's decoders of these names know less than browsers do.
+_LARGER = {"gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "big5": "big5hkscs"}
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page's title and description, each in one line and possibly empty, and the absolute URL of its image."""
+    """A page's title and description, each in one line and possibly empty, and the absolute URLs of its images."""
 
     title: str
     description: str
-    image_url: str | None
+    image_urls: tuple[str, ...] = ()
 
 
 def read_page(fetched: Fetched) -> Page:
     """Read a page, or its beginning. An image is its own image; other content gives an empty `Page`."""
     if fetched.content_type.startswith("image/"):
-        return Page("", "", fetched.url)
+        return Page("", "", (fetched.url,))
     if fetched.content_type not in _HTML:
-        return Page("", "", None)
+        return Page("", "")
     found = _Metadata()
     # Older versions of html.parser fail on some broken markup. The metadata before it is kept.
     with suppress(AssertionError, ValueError):
@@ -70,7 +70,7 @@ def read_page(fetched: Fetched) -> Page:
     return Page(
         title=_shortened(next(filter(None, titles), ""), _MAX_TITLE),
         description=_shortened(next(iter(found.named(_DESCRIPTIONS)), ""), _MAX_DESCRIPTION),
-        image_url=next(filter(None, images), None),
+        image_urls=tuple(dict.fromkeys(filter(None, images)))[:_MAX_IMAGES],
     )
 
 
@@ -85,12 +85,12 @@ class _Metadata(HTMLParser):
         super().__init__()
         self.title: list[str] = []
         self.base = ""
-        self._meta: dict[str, str] = {}
+        self._meta: defaultdict[str, list[str]] = defaultdict(list)
         self._in_title = False
 
     def named(self, names: tuple[str, ...]) -> list[str]:
-        """Return the contents under these names, in the order of the names."""
-        return [self._meta[name] for name in names if name in self._meta]
+        """Return the contents under these names, in the order of the names and of the page."""
+        return [content for name in names for content in self._meta.get(name, ())]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "title":
@@ -99,9 +99,10 @@ class _Metadata(HTMLParser):
             said = {name: _clean(value or "") for name, value in reversed(attrs)}  # of equal names, the first counts
             self.base = self.base or (said.get("href", "") if tag == "base" else "")
             content = said.get("content") if tag == "meta" else None
-            for name in ("property", "name"):
-                if content and name in said:
-                    self._meta.setdefault(said[name].lower(), content)
+            # An attribute may hold several names.
+            names = f"{said.get('property', '')} {said.get('name', '')}".lower().split()
+            for name in names if content else ():
+                self._meta[name].append(content or "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "title":
@@ -113,22 +114,29 @@ class _Metadata(HTMLParser):
 
 
 def text_of(fetched: Fetched) -> str:
-    """Decode a page, in the encoding that the page or its server declares, else in UTF-8."""
+    """Decode a page, in the encoding that the page or its server declares, as browsers know them by its label.
+
+    A page that declares none is in UTF-8, or if its bytes are not UTF-8, in windows-1252.
+    """
     data = fetched.data
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding, "replace")
     declared = _DECLARED.search(data, 0, _DECLARED_WITHIN)
-    for name in (fetched.charset, declared[1].decode() if declared else None):
-        with suppress(LookupError, ValueError):
-            encoding = codecs.lookup(name or "").name
-            if _CODEC.fullmatch(encoding):
-                return data.decode(_LARGER.get(encoding, encoding), "replace")
-    return data.decode("utf-8", "replace")
+    for label in (fetched.charset, declared[1].decode() if declared else None):
+        # The table of https://encoding.spec.whatwg.org: a page of "latin1" is in windows-1252, for example.
+        if label and label.isascii() and (found := webencodings.lookup(label)):
+            return data.decode(_LARGER.get(found.name, found.codec_info.name), "replace")
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data)  # whose last character may be cut
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _clean(text: str) -> str:
-    return " ".join(_UNUSABLE.sub(" ", text).split())
+    """Return a text in one line; "" if a reader sees none of it."""
+    line = " ".join(_UNUSABLE.sub(" ", text).split())
+    return line if _SEEN.search(line) else ""
 
 
 def _absolute(base_url: str, reference: str) -> str | None:
