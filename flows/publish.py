@@ -103,9 +103,7 @@ def _post(arguments: argparse.Namespace) -> Post:
         files = [file if is_url(file) else str(Path(file).expanduser().resolve()) for file in files]
     images = [{"source": file, "alt": alt or ""} for file, alt in zip_longest(files, arguments.alt)]
     card, split = arguments.link_card, arguments.split
-    return Post.model_validate(
-        {"text": arguments.text, "images": images, "link_card": card, "split_long_text": split, "numbered": split}
-    )
+    return Post.model_validate({"text": arguments.text, "images": images, "link_card": card, "split_long_text": split})
 
 
 @quiet_server()

@@ -23,7 +23,7 @@ from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.posts import Preview
 from prefect_bluesky.prefect_api import api_at_hand, as_block_form
-from prefect_bluesky.publishing import Attempt, PreparedPosts, Publishable, PublishedPost, actions
+from prefect_bluesky.publishing import Attempt, PreparedPosts, Publishable, PublishedPost, actions, label_as_bot
 from prefect_bluesky.sessions import (
     AppPassword,
     Authenticator,
@@ -213,19 +213,34 @@ class BlueskyCredentials(CredentialsBlock):
         """Return the SDK's async client, signed in; see `get_client`."""
         return await async_sdk_client(self._authenticator())
 
-    def diagnose(self, *, log_in: bool = False) -> Diagnosis:
+    def diagnose(self, *, log_in: bool = False, is_bot: bool = False) -> Diagnosis:
         """Find out why the account cannot publish, by the checks that a person would make.
 
         The session is refreshed, and saved as after each refresh. Nothing is written to the account.
 
         Args:
             log_in: whether to sign in as well, which uses one of the day's logins.
+            is_bot: whether to look for the label of `label_as_bot` as well.
 
         Example:
             >>> print(credentials.diagnose().problem)
             None
         """
-        return self._examination().run(log_in=log_in)
+        return self._examination().run(log_in=log_in, is_bot=is_bot)
+
+    def label_as_bot(self) -> bool:
+        """Say on the account's profile that a program writes its posts, and return whether that is new.
+
+        Bluesky asks this of automated accounts, and its app shows a badge. The rest of the profile stays as it is.
+
+        Raises:
+            AuthError, ServiceError, StoreError: the profile may be unchanged; the same call may be made again.
+
+        Example:
+            >>> credentials.label_as_bot(), credentials.label_as_bot()
+            (True, False)
+        """
+        return label_as_bot(self._authenticator())
 
     def _examination(self) -> Examination:
         settings = current_settings()

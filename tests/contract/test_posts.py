@@ -177,10 +177,20 @@ class TestVideo:
         assert blob(author, embed["video"]) == video(track(640, 360))
         assert [(each["lang"], each["file"]["mimeType"]) for each in embed["captions"]] == [("en", "text/vtt")]
 
+    def test_a_moving_picture_is_shown_as_one(self, author: Author, monkeypatch: pytest.MonkeyPatch) -> None:
+        frames = [Picture.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+        file = io.BytesIO()
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+        with sandbox.run_video_service(author.pds.url) as service:
+            monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_VIDEO_SERVICE_URL", service.url)
+            embed = author.publish(Post(text="Look", video=Video(source=file.getvalue(), alt="It moves")))["embed"]
+        assert (embed["$type"], embed["presentation"]) == ("app.bsky.embed.video", "gif")
+        assert (embed["alt"], embed["aspectRatio"]) == ("It moves", {"width": 64, "height": 48})
+
     @pytest.mark.parametrize(
         ("clip", "problem"),
         [
-            (Video(source=b"no video"), "video: the file is no MP4 file"),
+            (Video(source=b"no video"), "video: the file is neither MP4 nor GIF"),
             (
                 Video(source=video(track(1, 1)), captions=(Captions(source=b"no captions", language="en"),)),
                 r"video\.captions\[0\]: the file is no WebVTT file",
@@ -209,6 +219,36 @@ class TestLinkCard:
         with Picture.open(io.BytesIO(blob(author, external.pop("thumb")))) as thumb:
             assert thumb.size == (64, 32)
         assert external == {"uri": url, "title": "A title", "description": "What it says"}
+
+    def test_a_card_names_the_records_of_its_article(self, author: Author) -> None:
+        client, did = author.credentials.get_client(), author.account.did
+        kinds = ("site.standard.document", "site.standard.publication")
+        records = []
+        for kind in kinds:
+            at = "2026-12-01T08:00:00.000Z"
+            record = {"$type": kind, "title": "An article", "name": "A site", "publishedAt": at}
+            record |= {"site": f"at://{did}/{kinds[1]}/3l6oveex3ii2l", "url": "https://example.com"}
+            data = {"repo": did, "collection": kind, "rkey": "3l6oveex3ii2l", "record": record}
+            records.append(client.com.atproto.repo.put_record(data))
+        links = "".join(f'<link rel="{kind}" href="at://{did}/{kind}/3l6oveex3ii2l">' for kind in kinds)
+        with web_page(f"<title>An article</title>{links}".encode()) as url:
+            external = author.publish(Post(text="Read", link_card=LinkCard(url=url)))["embed"]["external"]
+        assert external["associatedRefs"] == [{"uri": each.uri, "cid": each.cid} for each in records]
+
+    @pytest.mark.parametrize(
+        "href",
+        [
+            "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/site.standard.document/none",
+            "at://{did}/app.bsky.feed.post/3l6",
+            "https://example.com",
+            "",
+        ],
+    )
+    def test_a_record_that_is_none_of_an_article_stops_no_post(self, author: Author, href: str) -> None:
+        link = f'<link rel="site.standard.document" href="{href.format(did=author.account.did)}">'
+        with web_page(f"<title>An article</title>{link}".encode()) as url:
+            external = author.publish(Post(text="Read", link_card=LinkCard(url=url)))["embed"]["external"]
+        assert "associatedRefs" not in external
 
     def test_the_person_s_title_and_description_override_the_page_s(self, author: Author) -> None:
         card = LinkCard(url="https://example.com", title="Mine", description="", thumbnail=picture(8, 8))

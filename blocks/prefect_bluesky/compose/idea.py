@@ -29,8 +29,8 @@ _MARKDOWN = {".md", ".markdown"}
 _TEXT = {".txt", ""}
 _FIELDS = ("title", "link", "languages")
 
-_LINK_ALONE = re.compile(r"(?::\s*|\n\s*)(https?://\S+)\Z", re.IGNORECASE)
-"""A link at the end, on a line of its own or behind a colon."""
+_LINK_ALONE = re.compile(r"(?::\s*|\n\s*|(?<=[.!?…。！？])\s+)(https?://\S+)\Z", re.IGNORECASE)
+"""A link at the end, on a line of its own, behind a colon or behind a sentence."""
 
 
 class Idea(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -51,24 +51,24 @@ class Captions(File):
 
 
 class Video(File):
-    """A video: an MP4 file of up to 300 MB. Bluesky's video service makes it playable before the post is published.
+    """A video: an MP4 file of up to 300 MB, or a moving GIF. Bluesky's video service makes it playable first.
 
     Raises:
-        pydantic.ValidationError: the alt text is too long, or there are over 20 captions.
+        pydantic.ValidationError: there are over 20 captions.
 
     Example:
         >>> Video(source="talk.mp4", alt="A talk about Prefect", captions=[Captions(source="t.vtt", language="en")]).alt
         'A talk about Prefect'
     """
 
-    alt: str = Field(
-        default="",
-        title="Alt text",
-        description="What the video shows, for people who cannot see it.",
-        max_length=MAX_ALT_LENGTH,
-    )
+    alt: str = Field(default="", title="Alt text", description="What the video shows, for people who cannot see it.")
     captions: tuple[Captions, ...] = Field(
         default=(), title="Captions", description="Up to 20 files, one per language.", max_length=20
+    )
+    presentation: Literal["", "gif"] = Field(
+        default="",
+        title="Presentation",
+        description="gif: play without a sound, again and again, as the app does with a GIF. A GIF is always shown so.",
     )
 
 

@@ -27,7 +27,14 @@ from prefect_bluesky.posts.richtext import (
 from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.posts.times import Time, in_utc
 from prefect_bluesky.prefect_api import as_form
-from prefect_bluesky.protocol import KINDS, LIST_COLLECTION, POST_COLLECTION, parse_reference
+from prefect_bluesky.protocol import (
+    KINDS,
+    LIST_COLLECTION,
+    POST_COLLECTION,
+    STARTER_PACK,
+    is_short_address,
+    parse_reference,
+)
 
 _MAX_TEXT = MAX_POSTS * MAX_BYTES
 
@@ -171,7 +178,9 @@ class Post(ThreadPost):
         description="Make a thread of a text that is too long, cut after a paragraph, else a sentence, else a word.",
     )
     numbered: bool = Field(
-        default=False, title="Number the posts", description="Begin each post of a thread with 1/3, 2/3, 3/3."
+        default=False,
+        title="Number the posts",
+        description="Begin each post of a thread with 1/3, 2/3, 3/3. The Bluesky app shows such numbers by itself.",
     )
     shorten_links: bool = Field(
         default=True,
@@ -371,6 +380,8 @@ def _trimmed(post: ThreadPost) -> ThreadPost:
 
 def _reference(value: Any, *kinds: str) -> Any:
     uri = getattr(value, "uri", value)  # a PublishedPost has a `uri`
+    if isinstance(uri, str) and is_short_address(uri) and STARTER_PACK in kinds:
+        return uri
     if isinstance(uri, str) and uri and parse_reference(uri).collection not in kinds:
         raise ValueError(f"{uri!r} is a record of the wrong kind. Its kind must be {' or '.join(kinds)}.")
     return uri or None

@@ -23,12 +23,20 @@ from prefect_bluesky.protocol.records import (
     image_items,
     record_keys,
 )
-from prefect_bluesky.protocol.references import KINDS, Reference, StrongRef, parse_reference
+from prefect_bluesky.protocol.references import (
+    KINDS,
+    STARTER_PACK,
+    Reference,
+    StrongRef,
+    is_short_address,
+    parse_reference,
+)
 
 # fmt: off
 __all__ = [
-    "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "StrongRef",
-    "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "did_of_server", "handles_in", "image_items",
-    "parse_reference", "pds_in", "record_keys", "resolve_handle", "signs_in_at", "xrpc",
+    "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "STARTER_PACK",
+    "StrongRef", "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "did_of_server", "handles_in",
+    "image_items", "is_short_address", "parse_reference", "pds_in", "record_keys", "resolve_handle", "signs_in_at",
+    "xrpc",
 ]
 # fmt: on

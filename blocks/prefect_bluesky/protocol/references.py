@@ -8,7 +8,9 @@ from typing import Any
 
 from prefect_bluesky.protocol.records import LIST_COLLECTION, POST_COLLECTION
 
-KINDS = (POST_COLLECTION, "app.bsky.feed.generator", LIST_COLLECTION, "app.bsky.graph.starterpack")
+STARTER_PACK = "app.bsky.graph.starterpack"
+
+KINDS = (POST_COLLECTION, "app.bsky.feed.generator", LIST_COLLECTION, STARTER_PACK)
 """The kinds of records that a post can quote (lexicons/app/bsky/embed/record.json)."""
 
 _AUTHORITY = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]|[a-zA-Z0-9.-]+\.[a-zA-Z][a-zA-Z0-9-]*"
@@ -18,11 +20,15 @@ _PATHS = (
     rf"profile/({_AUTHORITY})/post/({_KEY})",
     rf"profile/({_AUTHORITY})/feed/({_KEY})",
     rf"profile/({_AUTHORITY})/lists/({_KEY})",
-    rf"starter-pack/({_AUTHORITY})/({_KEY})",
+    rf"(?:starter-pack|start)/({_AUTHORITY})/({_KEY})",
 )
 _ADDRESSES = [
-    (re.compile(rf"https://bsky\.app/{path}/?(?:[?#].*)?"), kind) for path, kind in zip(_PATHS, KINDS, strict=True)
+    (re.compile(rf"https?://(?:www\.)?bsky\.app/{path}/?(?:[?#].*)?"), kind)
+    for path, kind in zip(_PATHS, KINDS, strict=True)
 ]
+
+
+_SHORT = re.compile(r"https?://go\.bsky\.app/[A-Za-z0-9]+/?")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,14 @@ class StrongRef:
     def json(self) -> dict[str, str]:
         """The reference as JSON, for a record."""
         return {"uri": self.uri, "cid": self.cid}
+
+
+def is_short_address(text: str) -> bool:
+    """Return whether a text is a short address that the app's share button gives for a starter pack.
+
+    Only the service behind it knows what it leads to.
+    """
+    return _SHORT.fullmatch(text.strip()) is not None
 
 
 def parse_reference(text: str) -> Reference:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceError, ServiceUnavailable, SourceUnavailable
-from prefect_bluesky.media import File, fit_image, is_mp4, picture_size, read_file, read_url
+from prefect_bluesky.media import File, fit_image, gif_size, is_gif, is_mp4, picture_size, read_file, read_url
 from prefect_bluesky.posts import Captions, Video
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -16,6 +16,7 @@ from prefect_bluesky.protocol import (
     StrongRef,
     blob_reference,
     did_document,
+    is_short_address,
     parse_reference,
     pds_in,
     resolve_handle,
@@ -38,9 +39,29 @@ _MAX_PAGE = 3_000_000
 
 _MAX_THUMBNAIL_SIDE = 2000
 
+_ARTICLES = "site.standard."
+"""The beginning of the kinds of records that a card shows with its page (https://standard.site)."""
+
 _GET_RECORD = "com.atproto.repo.getRecord"
 
 Json = dict[str, Any]
+
+
+def _long_address(text: str, field: str) -> str:
+    """Return the address that a short address of the app leads to; any other text as it is.
+
+    Raises:
+        InvalidInput: the short address leads to no starter pack.
+        SourceUnavailable: the service behind the short address does not answer.
+    """
+    if not is_short_address(text):
+        return text
+    address = read_url(text, max_bytes=_MAX_PAGE, keep_truncated=True).url
+    try:
+        parse_reference(address)
+    except ValueError as unreadable:
+        raise InvalidInput(field, f"{text} leads to something else. {unreadable}", "Check the address.") from None
+    return address
 
 
 class NoMaterials:
@@ -52,15 +73,15 @@ class NoMaterials:
 
     def reference(self, text: str, field: str) -> StrongRef:
         """Return the record that a URI or an address names; errors name `field`, as in each of these methods."""
-        return StrongRef(str(parse_reference(text)), "", {})
+        return StrongRef(str(parse_reference(_long_address(text, field))), "", {})
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
         """Return an image's blob, width and height in pixels."""
         return {}, 1, 1
 
-    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
-        """Return a video's blob, and its width and height in pixels if they are known."""
-        return {}, None
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None, bool]:
+        """Return a video's blob, its width and height in pixels if they are known, and whether it is a GIF."""
+        return {}, None, False
 
     def captions(self, captions: Captions, field: str) -> Json:
         """Return the blob of a caption file."""
@@ -72,6 +93,10 @@ class NoMaterials:
 
     def picture(self, url: str) -> Json | None:
         """Return the blob of a page's picture, or None if it cannot be loaded."""
+        return None
+
+    def article(self, uri: str) -> StrongRef | None:
+        """Return the record that a page says it is of, or None if there is no such record of an article or its site."""
         return None
 
 
@@ -92,11 +117,13 @@ class LocalMaterials(NoMaterials):
             self._images[file] = self._fitted(read_file(file, field, max_bytes=MAX_IMAGE_SOURCE), field)
         return self._images[file]
 
-    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None]:
+    def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None, bool]:
         data = read_file(video, field, max_bytes=MAX_VIDEO)
+        if is_gif(data):
+            return self._processed(data, "image/gif"), gif_size(data), True
         if not is_mp4(data):
-            raise InvalidInput(field, "the file is no MP4 file.", "Convert the video to MP4 (H.264).")
-        return self._processed(data), picture_size(data)
+            raise InvalidInput(field, "the file is neither MP4 nor GIF.", "Convert the video to MP4 (H.264).")
+        return self._processed(data, "video/mp4"), picture_size(data), False
 
     def captions(self, captions: Captions, field: str) -> Json:
         data = read_file(captions, field, max_bytes=MAX_CAPTIONS)
@@ -132,7 +159,8 @@ class LocalMaterials(NoMaterials):
         self.kept[blob["ref"]["$link"]] = data
         return blob
 
-    def _processed(self, data: bytes) -> Json:
+    def _processed(self, data: bytes, mime_type: str) -> Json:
+        """Return the blob of a video, which the service makes of a file of this kind."""
         return blob_reference(data, "video/mp4")
 
 
@@ -150,7 +178,7 @@ class ResolvedMaterials(LocalMaterials):
         return self._dids[handle]
 
     def reference(self, text: str, field: str) -> StrongRef:
-        wanted = parse_reference(text)
+        wanted = parse_reference(_long_address(text, field))
         did = wanted.authority if wanted.authority.startswith("did:") else self.did_of(wanted.authority)
         if did is None:
             raise InvalidInput(field, f"nobody has the handle of {text}.", "Write the at:// URI with the DID instead.")
@@ -164,6 +192,15 @@ class ResolvedMaterials(LocalMaterials):
         if not isinstance(cid, str) or not isinstance(value, dict):
             raise SourceUnavailable(f"{field}, {place}", "the answer has no record.", retryable=True)
         return StrongRef(str(place), cid, value)
+
+    def article(self, uri: str) -> StrongRef | None:
+        try:
+            found = self.reference(uri, "link_card")
+        except (InvalidInput, SourceUnavailable, ServiceError, ValueError) as trouble:
+            logger().warning("The link card is sent without the record of its page. %s", trouble)
+            return None
+        kind = parse_reference(uri).collection
+        return found if kind.startswith(_ARTICLES) and found.value.get("$type") == kind else None
 
     def _answer_of_ours(self, params: dict[str, str]) -> Json | None:
         try:
@@ -216,13 +253,15 @@ class UploadedMaterials(ResolvedMaterials):
             raise ServiceUnavailable(self._account.pds_url, method, 200, message="another blob than was sent")
         return blob
 
-    def _processed(self, data: bytes) -> Json:
+    def _processed(self, data: bytes, mime_type: str) -> Json:
         service_url = self._settings.video_service_url
         try:
             with self._auth.problems():
                 return upload_video(
                     data,
-                    name="video.mp4",  # not the file's own name: it may be a path or a signed URL
+                    # Not the file's own name: it may be a path or a signed URL.
+                    name=f"video.{mime_type.partition('/')[2]}",
+                    mime_type=mime_type,
                     account=self._account,
                     auth=self._auth,
                     service_url=service_url,

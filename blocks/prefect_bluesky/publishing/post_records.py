@@ -162,8 +162,13 @@ def _video(video: Video, materials: Materials, field: str) -> Json:
         {"lang": each.language, "file": materials.captions(each, f"{field}.captions[{number}]")}
         for number, each in enumerate(video.captions)
     ]
-    blob, size = materials.video(video, field)
-    options = {"alt": video.alt, "aspectRatio": size and {"width": size[0], "height": size[1]}, "captions": captions}
+    blob, size, is_gif = materials.video(video, field)
+    options = {
+        "alt": video.alt,
+        "aspectRatio": size and {"width": size[0], "height": size[1]},
+        "captions": captions,
+        "presentation": "gif" if is_gif else video.presentation,
+    }
     return {"$type": "app.bsky.embed.video", "video": blob, **{name: value for name, value in options.items() if value}}
 
 
@@ -176,11 +181,13 @@ def _card(card: LinkCard, materials: Materials, field: str) -> Json:
         thumb, *_ = materials.image(card.thumbnail, f"{field}.thumbnail")
     else:
         thumb = next(filter(None, map(materials.picture, page.image_urls)), None)
-    external = {
+    external: Json = {
         "uri": url,
         "title": card.title or page.title or urlsplit(url).netloc,
         "description": page.description if card.description is None else card.description,
     }
+    if refs := [found.json for uri in page.records if (found := materials.article(uri)) is not None]:
+        external["associatedRefs"] = refs
     return {"$type": "app.bsky.embed.external", "external": {**external, **({"thumb": thumb} if thumb else {})}}
 
 

@@ -40,6 +40,7 @@ def upload_video(
     data: bytes,
     *,
     name: str,
+    mime_type: str = "video/mp4",
     account: SessionStatus,
     auth: httpx.Auth,
     service_url: str,
@@ -49,8 +50,9 @@ def upload_video(
 
     Safe to repeat: the service recognises a video of the account and continues its job, or returns the result.
 
-    `name` is a file name such as `launch.mp4`; `auth` signs requests to the account's PDS. `on_progress` is called with
-    the job's state, such as `JOB_STATE_ENCODING`, and its percentage if known.
+    `name` is a file name such as `launch.mp4`, and `mime_type` the file's kind: MP4 or GIF; `auth` signs requests to
+    the account's PDS. `on_progress` is called with the job's state, such as `JOB_STATE_ENCODING`, and its percentage if
+    known.
 
     Raises:
         ServiceUnavailable: the PDS or the service does not answer, the service fails by its own fault, or is not done
@@ -59,7 +61,7 @@ def upload_video(
         RequestRefused: the service refuses the video or cannot process it, or the PDS gives no token for it.
     """
     report = on_progress or (lambda state, progress: None)
-    job = _uploaded(data, name, account, _service_token(account, auth), service_url)
+    job = _uploaded(data, name, mime_type, account, _service_token(account, auth), service_url)
     report(*_progress_of(job))
     # A video that was processed before is answered with an error and its blob.
     return _blob_of(job) or _processed(str(job["jobId"]), service_url, report)
@@ -83,12 +85,12 @@ def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken
 
 
 def _uploaded(
-    data: bytes, name: str, account: SessionStatus, token: xrpc.BearerToken, service_url: str
+    data: bytes, name: str, mime_type: str, account: SessionStatus, token: xrpc.BearerToken, service_url: str
 ) -> dict[str, Any]:
     """Upload a video; return its job, or the earlier job if the service knows the video."""
     params = {"did": account.did, "name": name}
     already_exists = 409
-    answer = xrpc.upload(service_url, _UPLOAD, data, "video/mp4", params=params, auth=token, accept={already_exists})
+    answer = xrpc.upload(service_url, _UPLOAD, data, mime_type, params=params, auth=token, accept={already_exists})
     job = _job_in(answer)
     if job.get("jobId"):
         return job

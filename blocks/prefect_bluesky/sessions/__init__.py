@@ -10,6 +10,7 @@ from prefect_bluesky.sessions.diagnosis import Diagnosis, Examination
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.lock import worker_lock
 from prefect_bluesky.sessions.policy import LoginPolicy
+from prefect_bluesky.sessions.profile import BOT, PROFILE, labels_of
 from prefect_bluesky.sessions.sdk_client import async_sdk_client, sdk_client
 from prefect_bluesky.sessions.session import Session, SessionStatus
 from prefect_bluesky.sessions.stores.aws import AwsSessionStore
@@ -20,8 +21,9 @@ from prefect_bluesky.sessions.stores.prefect import PrefectSessionStore
 
 # fmt: off
 __all__ = [
-    "AppPassword", "Authenticator", "AwsSecret", "AwsSessionStore", "BearerAuth", "Diagnosis", "Examination",
-    "LoginPolicy", "MemorySessionStore", "PrefectSessionStore", "Saved", "Session", "SessionDocument", "SessionStatus",
-    "SessionStore", "async_sdk_client", "from_block", "from_secret", "sdk_client", "worker_lock",
+    "AppPassword", "Authenticator", "AwsSecret", "AwsSessionStore", "BOT", "BearerAuth", "Diagnosis", "Examination",
+    "LoginPolicy", "MemorySessionStore", "PROFILE", "PrefectSessionStore", "Saved", "Session", "SessionDocument",
+    "SessionStatus", "SessionStore", "async_sdk_client", "from_block", "from_secret", "labels_of", "sdk_client",
+    "worker_lock",
 ]
 # fmt: on

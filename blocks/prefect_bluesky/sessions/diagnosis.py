@@ -22,6 +22,7 @@ from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.evidence import Check, Evidence
 from prefect_bluesky.sessions.login import is_unknown_method
+from prefect_bluesky.sessions.profile import BOT, PROFILE, labels_of
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.base import SessionStore
 from prefect_bluesky.validation import looks_like_app_password
@@ -76,9 +77,12 @@ class Examination:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     known: SessionDocument = field(default=SessionDocument(), init=False)
 
-    def run(self, *, log_in: bool) -> Diagnosis:
+    def run(self, *, log_in: bool, is_bot: bool = False) -> Diagnosis:
         """Make all checks; see `BlueskyCredentials.diagnose`."""
-        return Diagnosis(account=self.account, checks=list(self.checks(log_in=log_in)))
+        checks = list(self.checks(log_in=log_in))
+        if is_bot and self.known.session is not None:
+            checks.append(self.label(self.known.session))
+        return Diagnosis(account=self.account, checks=checks)
 
     def checks(self, *, log_in: bool) -> Iterator[Check]:
         """Yield the checks in turn. If the service does not answer, stop, as later checks would find nothing."""
@@ -190,6 +194,18 @@ class Examination:
         except ServiceError as trouble:
             yield Check(name=name, found=str(trouble), problem=trouble.problem)
         yield self.refresh()
+
+    @staticmethod
+    def label(session: Session) -> Check:
+        """Look for the label that says that a program writes the posts. A missing label stops no post."""
+        name, method = "Label", "com.atproto.repo.getRecord"
+        try:
+            found = xrpc.query(session.pds_url, method, {"repo": session.did, "collection": PROFILE, "rkey": "self"})
+        except ServiceError as trouble:
+            return Check(name=name, found=f"the profile cannot be read: {trouble}")
+        if BOT in labels_of(found.get("value") or {}):
+            return Check(name=name, found="the profile says that a program writes the posts")
+        return Check(name=name, found="the profile does not say that a program writes the posts: label_as_bot() does")
 
     def refresh(self) -> Check:
         name = "Refresh"

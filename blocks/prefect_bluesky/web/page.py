@@ -22,6 +22,9 @@ _TITLES = ("og:title", "twitter:title")
 _DESCRIPTIONS = ("og:description", "twitter:description", "description")
 _IMAGES = ("og:image:secure_url", "og:image:url", "og:image", "twitter:image", "twitter:image:src")
 
+_RECORDS = ("site.standard.document", "site.standard.publication")
+"""The relations of a page to its records, which are the records' kinds, too."""
+
 _MAX_IMAGES = 5
 """The number of a page's images that are tried. The first may be gone, or of a kind that cannot be read."""
 
@@ -47,11 +50,19 @@ _LARGER = {"gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "big5": "b
 
 @dataclass(frozen=True)
 class Page:
-    """A page's title and description, each in one line and possibly empty, and the absolute URLs of its images."""
+    """What a page says about itself.
+
+    Attributes:
+        title: its title in one line, or "".
+        description: its description in one line, or "".
+        image_urls: the absolute URLs of its images, the best first.
+        records: the at:// URIs of the records that the page is of (https://standard.site), the document first.
+    """
 
     title: str
     description: str
     image_urls: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
 
 
 def read_page(fetched: Fetched) -> Page:
@@ -71,6 +82,7 @@ def read_page(fetched: Fetched) -> Page:
         title=_shortened(next(filter(None, titles), ""), _MAX_TITLE),
         description=_shortened(next(iter(found.named(_DESCRIPTIONS)), ""), _MAX_DESCRIPTION),
         image_urls=tuple(dict.fromkeys(filter(None, images)))[:_MAX_IMAGES],
+        records=tuple(filter(None, (found.links.get(rel) for rel in _RECORDS))),
     )
 
 
@@ -85,6 +97,7 @@ class _Metadata(HTMLParser):
         super().__init__()
         self.title: list[str] = []
         self.base = ""
+        self.links: dict[str, str] = {}
         self._meta: defaultdict[str, list[str]] = defaultdict(list)
         self._in_title = False
 
@@ -95,6 +108,10 @@ class _Metadata(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "title":
             self._in_title = not self.title  # a drawing within the page may have a title, too
+        elif tag == "link":
+            said = {name: value or "" for name, value in attrs}
+            for rel in said.get("rel", "").split():
+                self.links.setdefault(rel.lower(), said.get("href", "").strip())
         elif tag in {"base", "meta"}:
             said = {name: _clean(value or "") for name, value in reversed(attrs)}  # of equal names, the first counts
             self.base = self.base or (said.get("href", "") if tag == "base" else "")
