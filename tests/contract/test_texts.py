@@ -41,7 +41,7 @@ clusters = st.sampled_from(
     ]
 )
 texts = st.lists(clusters | st.characters(codec="utf-8"), max_size=60).map("".join)
-words = texts.map(lambda text: re.sub(r"[\s@#]", "", text))
+words = texts.map(lambda text: re.sub(r"[\s@#\0]", "", text))
 prose = st.lists(
     st.one_of(
         st.just("word"),

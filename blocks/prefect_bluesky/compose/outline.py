@@ -117,7 +117,7 @@ def _passages(blocks: list[str], language: str) -> Iterator[Passage]:
                 yield Passage(f"{above}\n{text}" if above else text, begins_paragraph=True)
             else:
                 yield Passage(text, begins_paragraph=False, joint=joint)
-    if headings and len(headings) == len(blocks):
+    if headings:
         yield Passage("\n".join(headings), begins_paragraph=True)
 
 

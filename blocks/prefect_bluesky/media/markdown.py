@@ -17,7 +17,22 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_HTML_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_HTML_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9-]*)[^<>]*>")
+_UNREAD = re.compile(r"<(script|style|template)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+
+# Elements whose tags a reader does not see. In a post, <anything else> is text.
+# fmt: off
+_ELEMENTS = {
+    "a", "abbr", "address", "article", "aside", "audio", "b", "bdi", "bdo", "blockquote", "body", "br", "button",
+    "caption", "center", "cite", "code", "col", "colgroup", "data", "dd", "del", "details", "dfn", "div", "dl",
+    "dt", "em", "embed", "figcaption", "figure", "font", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
+    "head", "header", "hr", "html", "i", "iframe", "img", "input", "ins", "kbd", "label", "legend", "li", "link",
+    "main", "map", "mark", "math", "meta", "nav", "noscript", "object", "ol", "option", "p", "picture", "pre",
+    "q", "rp", "rt", "ruby", "s", "samp", "script", "section", "select", "small", "source", "span", "strike",
+    "strong", "style", "sub", "summary", "sup", "svg", "table", "tbody", "td", "template", "textarea", "tfoot",
+    "th", "thead", "time", "title", "tr", "track", "tt", "u", "ul", "var", "video", "wbr",
+}
+# fmt: on
 
 # What generators of sites replace: Hugo's shortcodes, Liquid's and Jinja's tags; and MDX's imports and exports.
 _TEMPLATE = re.compile(r"\{\{[<%-]?.*?[>%-]?\}\}|\{%.*?%\}", re.DOTALL)
@@ -107,7 +122,7 @@ class _Reader:
             if self._for_post:
                 self._add(token.content.rstrip("\n"))
         elif token.type == "html_block":
-            self._add(_without_tags(token.content).strip())
+            self._add(unescape(self._without_tags(_UNREAD.sub("", token.content))).strip())
         elif token.type == "inline" and (self._for_post or not self._is_in("table_open")):
             self._read_inline(token)
 
@@ -136,6 +151,12 @@ class _Reader:
 
     _was_item = False
 
+    def _without_tags(self, html: str) -> str:
+        def shown(tag: re.Match[str]) -> str:
+            return tag[0] if self._for_post and tag[1].lower() not in _ELEMENTS else ""
+
+        return _HTML_TAG.sub(shown, _LINE_BREAK.sub("\n", html))
+
     def _inline(self, children: Sequence[Token]) -> str:
         parts: list[str] = []
         links: list[tuple[int, str]] = []
@@ -148,7 +169,7 @@ class _Reader:
                 case "image":
                     self.images.append({"source": _path(str(child.attrGet("src") or "")), "alt": child.content})
                 case "html_inline":
-                    parts.append("\n" if _LINE_BREAK.fullmatch(child.content) else "")
+                    parts.append(self._without_tags(child.content))
                 case "link_open":
                     links.append((len(parts), str(child.attrGet("href") or "")))
                 case "link_close":
@@ -160,10 +181,6 @@ class _Reader:
                     parts.append(child.content)
         lines = "".join(parts).split("\n")
         return "\n".join(line.strip() for line in lines).strip()
-
-
-def _without_tags(html: str) -> str:
-    return unescape(_HTML_TAG.sub("", _LINE_BREAK.sub("\n", html)))
 
 
 def _path(source: str) -> str:

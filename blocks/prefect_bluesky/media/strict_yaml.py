@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -11,8 +12,16 @@ import yaml
 from prefect_bluesky.errors import InvalidInput
 
 _REMARK = re.compile(r"[ \t]+#")
-_HASHTAG = re.compile(r"[ \t]+#[^\s#]")
+_HASHTAG = re.compile(r"[ \t]+#(?=[^\s#])")
+_ENTRY = re.compile(r"\s*(?:-\s|\w+:(?:\s|$))")
+"""The beginning of an item or of a name with its value."""
+
+_BELOW = re.compile(r"[ \t]*(?:\r?\n[ \t]*)*?(?:(?<=\n)|\n)([ \t]*)#(?=(\w?))")
+"""A comment below a value: how far right it stands, and whether it is a hashtag."""
 _BLOCK = re.compile(r"[|>][-+0-9]*")
+
+_TEXTS = {"", "text", "alt", "title", "description"}
+"""The names of values that people read; an item of a list has none."""
 
 _QUOTE_IT = "Put the text in quotes."
 
@@ -69,9 +78,10 @@ def _content(text: str) -> Any:
     for event in yaml.parse(text, _Loader):
         _check_marks(event)
     node = yaml.compose(text, _Loader)
-    for each in _nodes(node) if node else ():
+    for each in _values(node) if node else ():
         _check_comment(each, text)
-        _check_names(each)
+        _check_quotes(each, text)
+        _check_names(each.node)
     return yaml.load(text, _Loader)  # noqa: S506 (it makes no objects)
 
 
@@ -94,20 +104,49 @@ def _check_marks(event: yaml.Event) -> None:
     raise _Unclear(line, f"YAML reads {begins} as a mark of its own, and not as text.", _QUOTE_IT)
 
 
-def _nodes(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield a node and all below it, without recursion."""
-    pending = [node]
+@dataclass(frozen=True)
+class _Value:
+    """A value in a document.
+
+    Attributes:
+        node: the value.
+        name: its name, or "" in a list.
+        column: where its name begins, or its list. What belongs to the value stands further right.
+    """
+
+    node: yaml.Node
+    name: str
+    column: int
+
+
+def _values(root: yaml.Node) -> Iterator[_Value]:
+    """Yield a value and all within it. No recursion: lists may be nested deeply."""
+    pending = [_Value(root, "", -1)]
     while pending:
         each = pending.pop()
         yield each
-        if isinstance(each, yaml.MappingNode):
-            pending += [part for pair in each.value for part in pair]
-        elif isinstance(each, yaml.SequenceNode):
-            pending += each.value
+        node = each.node
+        if isinstance(node, yaml.MappingNode):
+            pending += [_Value(value, str(key.value), key.start_mark.column) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [_Value(item, "", node.start_mark.column) for item in node.value]
 
 
-def _check_comment(node: yaml.Node, text: str) -> None:
+def _check_quotes(value: _Value, text: str) -> None:
+    """Refuse a quoted text in which the next entry begins: its second quote is missing."""
+    node = value.node
+    if not isinstance(node, yaml.ScalarNode) or node.style not in {"'", '"'}:
+        return
+    below = text[node.start_mark.index : node.end_mark.index].splitlines()[1:]
+    for number, line in enumerate(below, node.start_mark.line + 2):
+        if _ENTRY.match(line) and len(line) - len(line.lstrip()) <= value.column:
+            reason = f"a text in quotes, which begins in line {node.start_mark.line + 1}, goes on too far left."
+            raise _Unclear(number, reason, "Put the second quote where the text ends, or move the line right.")
+
+
+def _check_comment(value: _Value, text: str) -> None:
     """Refuse a comment that may be meant as text: behind a text without quotes, or without a space after its #."""
+    node = value.node
     if isinstance(node, yaml.ScalarNode):
         mark = node.start_mark if node.style in {"|", ">"} else node.end_mark
     elif isinstance(node, yaml.CollectionNode) and node.flow_style:
@@ -117,17 +156,23 @@ def _check_comment(node: yaml.Node, text: str) -> None:
     place = mark.index
     if found := _BLOCK.match(text, place):
         place = found.end()
-    is_text = isinstance(node, yaml.ScalarNode) and node.style is None and " " in str(node.value)
-    pattern = _REMARK if is_text and not _looks_like_a_time(str(node.value)) else _HASHTAG
-    if pattern.match(text, place):
-        rest = text[place:].partition("\n")[0].strip()
-        reason = f"YAML drops “{rest[:40]}” as a comment."
-        remedy = "Put the text in quotes, or the comment on a line of its own."
-        raise _Unclear(mark.line + 1, reason, remedy)
+    is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    pattern = _REMARK if is_plain and _is_text(value.name, str(node.value)) else _HASHTAG
+    found = pattern.match(text, place)
+    if found is None and isinstance(node, yaml.ScalarNode) and value.name in _TEXTS:
+        below = _BELOW.match(text, node.end_mark.index)
+        # A text of several lines would go on there.
+        found = below if below and (len(below[1]) > value.column or below[2]) else None
+    if found:
+        rest = text[found.end() - 1 :].partition("\n")[0].strip()
+        line = mark.line + 1 + text.count("\n", place, found.end())
+        remedy = "Put the text in quotes, or the comment on a line of its own, as # with a space."
+        raise _Unclear(line, f"YAML drops “{rest[:40]}” as a comment.", remedy)
 
 
-def _looks_like_a_time(value: str) -> bool:
-    return re.match(r"\d{4}-\d", value) is not None
+def _is_text(name: str, value: str) -> bool:
+    """Return whether a value may be read by people: an item of a list, or a text with or without spaces."""
+    return name in _TEXTS or (" " in value and not re.match(r"\d{4}-\d", value))
 
 
 def _check_names(node: yaml.Node) -> None:

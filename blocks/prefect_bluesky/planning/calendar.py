@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -137,12 +137,27 @@ def _listed(content: Any) -> _Written:
     if not isinstance(content, list):
         raise InvalidInput("calendar", "the file is not a list of posts.", "Start each post with a dash.")
     posts = [({"account": account} | each) if account and isinstance(each, dict) else each for each in content]
+    for number, (post, following) in enumerate(pairwise(posts), 1):
+        if isinstance(post, dict) and not _is_entry(following):
+            # The text of a post may have a list in it.
+            what = f"post {number + 1} is no post, and may belong to this one. Put the whole text in quotes."
+            posts[number - 1] = Unusable("", str(post.get("account") or ""), what)
     return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone)
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether an entry has the form of a post: names of fields, and no prose with a colon in it."""
+    if not isinstance(entry, dict):
+        return False
+    names = list(map(str, entry))
+    return any(name in _FIELDS for name in names) and not any(len(name.split()) > 1 for name in names)
 
 
 _CELLS = ("account", "at", "expires", "key", "text", "link_card", "quote", "reply_to")
 _LISTS = ("languages", "tags", "labels", "replies_from")
 _SWITCHES = ("split_long_text", "numbered", "shorten_links", "quotable")
+_FIELDS = {*PlannedPost.model_fields, *Post.model_fields}
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _LISTED = re.compile(r"[,;\n]|\s+(?=[#＃])")
 _NUMBERED = re.compile(r"(image|alt)(?: ([1-9][0-9]?))?")
 
@@ -160,7 +175,16 @@ def _from_csv(text: str) -> _Written:
     rows = [(number, row) for number, row in _rows(text, separator, first) if any(map(str.strip, row))]
     (_, header), *others = rows or [(first, [])]
     columns = _columns(header)
-    return _Written([(f"row {number}", _from_row(columns, row, f"row {number}")) for number, row in others])
+    posts = [(f"row {number}", _from_row(columns, row, f"row {number}")) for number, row in others]
+    whole = 0
+    for index, (number, row) in enumerate(others):
+        if len(row) >= len(header) or (len(row) > 1 and _NAME.fullmatch(row[0].strip())):
+            whole = index
+        elif whole < index:
+            # A text with a line break that is not in quotes goes on here.
+            what = f"row {number} has fewer cells, and may belong to this one. Put a text of several lines in quotes."
+            posts[whole] = (posts[whole][0], Unusable("", others[whole][1][0].strip(), what))
+    return _Written(posts)
 
 
 def _rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
@@ -264,7 +288,7 @@ def _from_markdown(text: str) -> _Written:
     return _Written(posts)
 
 
-_HAS_FIELD = re.compile(rf"^[ \t]*(?:{'|'.join((*PlannedPost.model_fields, *Post.model_fields))})[ \t]*:", re.MULTILINE)
+_HAS_FIELD = re.compile(rf"^[ \t]*(?:{'|'.join(sorted(_FIELDS))})[ \t]*:", re.MULTILINE)
 
 
 def _from_document(matter: str, body: str, line: int) -> Any:
