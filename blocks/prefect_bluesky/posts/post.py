@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_bluesky.posts.attachments import Image, LinkCard, Video
+from prefect_bluesky.posts.attachments import Image, LinkCard, Video, is_web_address
 from prefect_bluesky.posts.language import normal_language
 from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS
 from prefect_bluesky.posts.preview import Preview, preview_without_account
@@ -392,7 +392,7 @@ def _card_of(post: ThreadPost) -> LinkCard | None:
     card = post.link_card
     if card is None or card.url:
         return card
-    links = (entity.value for entity in find_entities(post.text) if entity.kind == "link")
+    links = (each.value for each in find_entities(post.text) if each.kind == "link" and is_web_address(each.value))
     return card.model_copy(update={"url": next(links, None)})
 
 

@@ -12,6 +12,7 @@ import regex
 
 # The lexicon's `uri` format, as the PDS checks it (packages/syntax/src/uri.ts). One bad link makes it refuse the post.
 _URI = re.compile(r"[A-Za-z0-9_]+:(//)?[^\s\ufeff/][^\s\ufeff]*")
+_HOST = re.compile(r"[a-z]+://[^\s/?#]", re.IGNORECASE)
 _MAX_TAG_BYTES, MAX_TAG_GRAPHEMES = 640, 64  # lexicons/app/bsky/richtext/facet.json
 
 # The Bluesky app's way to shorten links (bluesky-social/social-app, src/lib/strings/url-helpers.ts).
@@ -198,8 +199,5 @@ def is_short_tag(tag: str) -> bool:
 def _is_accepted(kind: str, value: str) -> bool:
     if kind == "tag":
         return is_short_tag(value)
-    try:
-        has_host = bool(urlsplit(value).hostname)
-    except ValueError:
-        has_host = "[" not in value  # in brackets there is no address; what else Python's library refuses is a link
-    return has_host and _URI.fullmatch(value) is not None
+    # A link without a host leads nowhere, although the app makes one of it.
+    return _HOST.match(value) is not None and _URI.fullmatch(value) is not None
