@@ -61,7 +61,7 @@ def marked(text: str, *, shorten_links: bool) -> list[tuple[str, str]]:
         ("hi @alice.test!", [("@alice.test", "did:web:alice.test")]),
         ("hi @nobody.test", []),
         ("mail@example.com", []),
-        ("http://[ is none, http://x.com is", [("http://x.com", "http://x.com")]),
+        ("http://? is none, http://x.com is", [("http://x.com", "http://x.com")]),
         ("http://# names no host", []),
         (
             f"{FAMILY} #é é https://é.example.com/ß",
