@@ -319,6 +319,7 @@ def test_the_post_waits_and_goes_out_once(request_name: str, trouble: str, netwo
     [
         ("GET /page", with_card),
         ("GET /picture.png", with_card),
+        ("app.bsky.video.getUploadLimits", with_video),
         # The session is kept by the next run.
         ("PutSecretValue", with_stale_session_in_aws),
     ],

@@ -77,10 +77,9 @@ class TestTheClient:
         ("error", "message", "status"),
         [
             ("unconfirmed_email", "Confirm your email address to upload videos", 401),
-            ("daily_limit", "User has exceeded daily upload videos limit", 403),
             ("unconfirmed_email", "Confirm your email address to upload videos", 200),
         ],
-        ids=["unconfirmed e-mail", "daily limit", "said with success"],
+        ids=["unconfirmed e-mail", "said with success"],
     )
     def test_an_unwilling_service_is_quoted(self, uploader: Uploader, error: str, message: str, status: int) -> None:
         uploader.service.refuse_next_upload(error, message, status)
@@ -88,6 +87,26 @@ class TestTheClient:
             uploader.upload()
         assert (refusal.value.status, refusal.value.error, refusal.value.retryable) == (status, error, False)
         assert uploader.jobs == []
+
+    def test_a_limit_of_the_day_is_known_before_anything_is_sent(self, uploader: Uploader) -> None:
+        uploader.service.allow_videos(0)
+        try:
+            with pytest.raises(RateLimited, match="User has exceeded daily upload videos limit") as limited:
+                uploader.upload()
+        finally:
+            uploader.service.allow_videos(25)
+        assert limited.value.retryable
+        assert uploader.jobs == []
+
+    def test_a_limit_that_the_upload_meets_may_be_tried_again(self, uploader: Uploader) -> None:
+        uploader.service.refuse_next_upload("daily_limit", "User has exceeded daily upload videos limit", 403)
+        with pytest.raises(RateLimited, match="daily upload videos limit"):
+            uploader.upload()
+
+    @pytest.mark.parametrize("status", [404, 503, 429])
+    def test_limits_that_nobody_tells_stop_no_upload(self, uploader: Uploader, status: int) -> None:
+        uploader.service.fail(LIMITS, status)
+        assert uploader.upload()["size"] == len(MP4)
 
     def test_a_failed_job_is_quoted_and_may_be_tried_again(self, uploader: Uploader) -> None:
         uploader.service.fail_next_job("video processing error for job", "Failed to process video")
@@ -182,7 +201,7 @@ class TestTheClient:
             uploader.upload(service_url=url)
 
     def test_an_account_without_a_token_for_it(self, uploader: Uploader, sandbox_pds: sandbox.Sandbox) -> None:
-        sandbox_pds.fail(TOKEN, 400, "InvalidToken", "Bad token scope")
+        sandbox_pds.fail(TOKEN, 400, "InvalidToken", "Bad token scope", times=2)
         with pytest.raises(RequestRefused, match="Bad token scope"):
             uploader.upload()
         assert uploader.jobs == []
@@ -199,7 +218,7 @@ class TestTheClient:
         status, auth = credentials.ensure_session(), BearerAuth(credentials._authenticator())
         with counted(sandbox_pds) as requests:
             Uploader(status, auth, service).upload()
-        assert (requests[TOKEN], requests[REFRESH], requests[UPLOAD_BLOB]) == (2, 1, 1)
+        assert (requests[TOKEN], requests[REFRESH], requests[UPLOAD_BLOB]) == (3, 1, 1)
 
     def test_the_clock_of_the_pds_counts_and_not_the_own(self) -> None:
         with sandbox.run() as pds, sandbox.run_video_service(pds.url) as service:

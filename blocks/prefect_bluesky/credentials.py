@@ -23,7 +23,15 @@ from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.posts import Preview
 from prefect_bluesky.prefect_api import api_at_hand, as_block_form
-from prefect_bluesky.publishing import Attempt, PreparedPosts, Publishable, PublishedPost, actions, label_as_bot
+from prefect_bluesky.publishing import (
+    Attempt,
+    PreparedPosts,
+    Publishable,
+    PublishedPost,
+    SavedDraft,
+    actions,
+    label_as_bot,
+)
 from prefect_bluesky.sessions import (
     AppPassword,
     Authenticator,
@@ -275,8 +283,12 @@ class BlueskyCredentials(CredentialsBlock):
     def publish(self, post: Publishable, key: str | None = ..., *, dry_run: Literal[True]) -> Preview: ...
     @overload
     def publish(self, post: Publishable, key: str | None = ..., *, dry_run: bool) -> PublishedPost | Preview: ...
+    @overload
+    def publish(self, post: Publishable, *, as_draft: Literal[True]) -> SavedDraft: ...
 
-    def publish(self, post: Publishable, key: str | None = None, *, dry_run: bool = False) -> PublishedPost | Preview:
+    def publish(
+        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False
+    ) -> PublishedPost | Preview | SavedDraft:
         """Publish a post or a thread exactly once.
 
         Args:
@@ -285,10 +297,11 @@ class BlueskyCredentials(CredentialsBlock):
                 anywhere and at any time, finds the first post. By default the key is the flow run's id and the post's
                 content, so that a retried run posts once. Outside a run, each call is a separate post.
             dry_run: whether to send nothing and return a preview.
+            as_draft: whether to save the post as a draft, for a person to finish in the Bluesky app. Saved once.
 
         Raises:
             pydantic.ValidationError: the post cannot be published; the message names the field.
-            InvalidInput: an attachment or a reference cannot be used.
+            InvalidInput: an attachment or a reference cannot be used, or a draft cannot hold a field.
             SourceUnavailable: an attached file cannot be read.
             KeyConflict: another post has the key.
             AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again
@@ -300,7 +313,8 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
             18
         """
-        return (actions.preview if dry_run else actions.publish)(post, key, self._authenticator())
+        act = actions.draft if as_draft else actions.preview if dry_run else actions.publish
+        return act(post, key, self._authenticator())
 
     @overload
     async def apublish(
@@ -310,11 +324,15 @@ class BlueskyCredentials(CredentialsBlock):
     async def apublish(self, post: Publishable, key: str | None = ..., *, dry_run: Literal[True]) -> Preview: ...
     @overload
     async def apublish(self, post: Publishable, key: str | None = ..., *, dry_run: bool) -> PublishedPost | Preview: ...
+    @overload
+    async def apublish(self, post: Publishable, *, as_draft: Literal[True]) -> SavedDraft: ...
 
     async def apublish(
-        self, post: Publishable, key: str | None = None, *, dry_run: bool = False
-    ) -> PublishedPost | Preview:
+        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False
+    ) -> PublishedPost | Preview | SavedDraft:
         """Publish a post exactly once, from async code; see `publish`."""
+        if as_draft:
+            return await asyncio.to_thread(actions.draft, post, key, self._authenticator())
         return await asyncio.to_thread(self.publish, post, key, dry_run=dry_run)
 
     def publish_many(self, posts: Sequence[tuple[Publishable, str | None]]) -> list[PublishedPost | BlueskyError]:

@@ -25,6 +25,7 @@ from prefect_bluesky.protocol import (
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.attempt import Attempt, current_attempt
 from prefect_bluesky.publishing.commits import WRITE, Outcome, send
+from prefect_bluesky.publishing.drafts import SavedDraft, save_draft
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -146,6 +147,13 @@ def _preview_without_account(post: Post) -> Preview:
     rkeys = record_keys(did, "preview", count=len(post.posts()))
     records = compose(post, materials, did=did, rkeys=rkeys, created_at=datetime.now(UTC))
     return Preview.of(records, materials.kept, did)
+
+
+def draft(given: Publishable, key: str | None, authenticator: Authenticator) -> SavedDraft:
+    """Save a post as a draft; see `BlueskyCredentials.publish`."""
+    if key:
+        raise InvalidInput("key", "a draft has no key: it is known by its content.", "Leave the key out.")
+    return save_draft(_post(given), authenticator)
 
 
 def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:

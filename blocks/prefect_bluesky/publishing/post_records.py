@@ -195,14 +195,19 @@ def _gates(post: Post, materials: Materials, uri: str, rkey: str, created_at: st
     gates = []
     about = {"post": uri, "createdAt": created_at}
     if post.replies_from:
-        rules = [_reply_rule(rule, materials) for rule in post.replies_from if rule != NOBODY]
-        gates.append(_record(THREADGATE_COLLECTION, rkey, {"$type": THREADGATE_COLLECTION, "allow": rules, **about}))
+        rules = {"$type": THREADGATE_COLLECTION, "allow": gate_rules(post, materials), **about}
+        gates.append(_record(THREADGATE_COLLECTION, rkey, rules))
     if not post.quotable:
         forbidden = [{"$type": f"{POSTGATE_COLLECTION}#disableRule"}]
         gates.append(
             _record(POSTGATE_COLLECTION, rkey, {"$type": POSTGATE_COLLECTION, "embeddingRules": forbidden, **about})
         )
     return gates
+
+
+def gate_rules(post: Post, materials: Materials) -> list[Json]:
+    """Return the rules of who may reply to a post, as a threadgate has them; none if nobody may."""
+    return [_reply_rule(rule, materials) for rule in post.replies_from if rule != NOBODY]
 
 
 def _reply_rule(rule: str, materials: Materials) -> Json:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from prefect_bluesky.errors import RequestRefused, ServiceError, ServiceUnavailable
+from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.sessions import SessionStatus
 
@@ -23,11 +24,15 @@ PROCESSING_LIMIT = timedelta(minutes=10)
 
 _UPLOAD = "app.bsky.video.uploadVideo"
 _STATUS = "app.bsky.video.getJobStatus"
+_LIMITS = "app.bsky.video.getUploadLimits"
 
 _FAULTS_OF_THE_FILE = {"validation_failure"}
 """The failure codes that another attempt with the same file will get again
 (https://github.com/bluesky-social/atproto/pull/5283). With other codes, such as `encoding_failure` and
 `pds_upload_failure`, good files failed for a week (https://github.com/bluesky-social/social-app/issues/11282)."""
+
+_LIMITS_OF_THE_DAY = {"daily_limit", "DailyLimitExceeded"}
+"""The names of refusals that end with the day."""
 
 # As in Bluesky's own app. The token must last from the upload until the service stores the video on the PDS.
 _TOKEN_LIFETIME = timedelta(minutes=30)
@@ -61,15 +66,35 @@ def upload_video(
         RequestRefused: the service refuses the video or cannot process it, or the PDS gives no token for it.
     """
     report = on_progress or (lambda state, progress: None)
-    job = _uploaded(data, name, mime_type, account, _service_token(account, auth), service_url)
+    _check_limits(len(data), account, auth, service_url)
+    job = _uploaded(data, name, mime_type, account, _token_for_upload(account, auth), service_url)
     report(*_progress_of(job))
     # A video that was processed before is answered with an error and its blob.
     return _blob_of(job) or _processed(str(job["jobId"]), service_url, report)
 
 
-def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken:
+def _check_limits(size: int, account: SessionStatus, auth: httpx.Auth, service_url: str) -> None:
+    """Ask for the limits of the day before hundreds of megabytes are sent. The upload is tried if nobody answers.
+
+    Raises:
+        RateLimited: today's videos or bytes are used up.
+        RequestRefused: the account may not upload any.
+    """
+    try:
+        own_did = f"did:web:{urlsplit(service_url).hostname}"  # a PDS gives no token for a DID with a port
+        limits = xrpc.query(service_url, _LIMITS, {}, auth=_token_for(own_did, _LIMITS, account, auth))
+    except ServiceError:
+        return
+    left = limits.get("remainingDailyVideos"), limits.get("remainingDailyBytes")
+    if left[0] == 0 or (isinstance(left[1], int) and left[1] < size):
+        raise RateLimited(service_url, _LIMITS, HTTPStatus.OK, *_words_of(limits))
+    if limits.get("canUpload") is False:
+        raise RequestRefused(service_url, _LIMITS, HTTPStatus.OK, *_words_of(limits))
+
+
+def _token_for_upload(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken:
     """Return a token with which the video service may upload blobs to the account's PDS."""
-    describe, method = "com.atproto.server.describeServer", "com.atproto.server.getServiceAuth"
+    describe = "com.atproto.server.describeServer"
     # The PDS takes tokens for its own DID. Bluesky's app derives a DID from the PDS's address, which fails if the PDS
     # has another name as well: https://github.com/bluesky-social/pds/issues/298
     pds_did = xrpc.query(account.pds_url, describe, {}).get("did")
@@ -77,7 +102,12 @@ def _service_token(account: SessionStatus, auth: httpx.Auth) -> xrpc.BearerToken
         raise ServiceUnavailable(account.pds_url, describe, 200, message="no DID")
     # By the clock of the PDS, which checks it: this machine's may be off.
     expires = xrpc.server_time(account.pds_url) + _TOKEN_LIFETIME
-    params = {"aud": pds_did, "lxm": "com.atproto.repo.uploadBlob", "exp": str(int(expires.timestamp()))}
+    return _token_for(pds_did, "com.atproto.repo.uploadBlob", account, auth, exp=str(int(expires.timestamp())))
+
+
+def _token_for(audience: str, lxm: str, account: SessionStatus, auth: httpx.Auth, **more: str) -> xrpc.BearerToken:
+    """Return a token with which one method of a server may be called as the account."""
+    method, params = "com.atproto.server.getServiceAuth", {"aud": audience, "lxm": lxm, **more}
     token = xrpc.query(account.pds_url, method, params, auth=auth).get("token")
     if not isinstance(token, str):
         raise ServiceUnavailable(account.pds_url, method, 200, message="no token")
@@ -90,7 +120,12 @@ def _uploaded(
     """Upload a video; return its job, or the earlier job if the service knows the video."""
     params = {"did": account.did, "name": name}
     already_exists = 409
-    answer = xrpc.upload(service_url, _UPLOAD, data, mime_type, params=params, auth=token, accept={already_exists})
+    try:
+        answer = xrpc.upload(service_url, _UPLOAD, data, mime_type, params=params, auth=token, accept={already_exists})
+    except RequestRefused as refused:
+        if refused.error in _LIMITS_OF_THE_DAY:
+            raise RateLimited(service_url, _UPLOAD, refused.status, refused.error, refused.message) from None
+        raise
     job = _job_in(answer)
     if job.get("jobId"):
         return job

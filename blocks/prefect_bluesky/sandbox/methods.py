@@ -1,10 +1,13 @@
 """The XRPC methods of the sandbox, with the answers of a real PDS."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 from . import schemas
 from .accounts import Accounts, Holder, account_not_found, refuse_inactive
+from .identifiers import Tids
 from .refusal import bad_request, unauthorized
 from .repo import ANY_RECORD, MAX_WRITES, Action, Commit, Repo, Write
 from .service_auth import ServiceAuth
@@ -32,6 +35,7 @@ def methods(
     server = _Sessions(accounts, did_document if in_session else None)
     repo = _Records(accounts)
     identity = _Identity(accounts, did_document)
+    drafts = _Drafts()
     session = tokens.access
 
     def blob_auth(authorization: str | None) -> Claims:
@@ -75,6 +79,8 @@ def methods(
         "com.atproto.sync.getBlob": Method(repo.get_blob, params=schemas.GET_BLOB),
         "com.atproto.sync.getRepoStatus": Method(identity.get_repo_status, params=schemas.GET_REPO_STATUS),
         "app.bsky.actor.getProfile": Method(identity.get_profile, params=schemas.GET_PROFILE, auth=session),
+        "app.bsky.draft.createDraft": Method(drafts.create, "POST", body=schemas.CREATE_DRAFT, auth=session),
+        "app.bsky.draft.getDrafts": Method(drafts.newest, params=schemas.GET_DRAFTS, auth=session),
     }
 
 
@@ -305,6 +311,24 @@ class _Identity:
         if holder is None:
             raise bad_request("Profile not found")
         return {"did": holder.did, "handle": holder.handle}
+
+
+class _Drafts:
+    """The drafts that an AppView keeps for its accounts."""
+
+    def __init__(self) -> None:
+        self._of: defaultdict[str, list[Json]] = defaultdict(list)
+        self._tids = Tids()
+
+    def create(self, call: Call, args: Arguments) -> Json:
+        now = datetime.now(UTC)
+        name, at = self._tids.next(now.timestamp()), now.isoformat().replace("+00:00", "Z")
+        view = {"id": name, "draft": args.body["draft"], "createdAt": at, "updatedAt": at}
+        self._of[args.claims["sub"]].insert(0, view)
+        return {"id": name}
+
+    def newest(self, call: Call, args: Arguments) -> Json:
+        return {"drafts": self._of[args.claims["sub"]][: args.params.get("limit", 50)]}
 
 
 def _visible(accounts: Accounts, identifier: str) -> Holder | None:

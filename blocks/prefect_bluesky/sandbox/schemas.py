@@ -172,3 +172,25 @@ GET_BLOB = fields({"did": string("did"), "cid": string("cid")})
 GET_REPO_STATUS = fields({"did": string("did")})
 RESOLVE_HANDLE = fields({"handle": string("handle")})
 GET_PROFILE = fields({"actor": string("at-identifier")})
+
+_DRAFT_POST = fields(
+    {
+        "text": string(max_bytes=10_000, max_graphemes=1000),
+        "labels?": union({"com.atproto.label.defs#selfLabels": _SELF_LABELS}),
+        "embedExternals?": array(fields({"uri": string("uri")}), 1),
+        "embedRecords?": array(fields({"record": _STRONG_REF}), 1),
+    }
+)
+CREATE_DRAFT = fields(
+    {
+        "draft": fields(
+            {
+                "posts": array(_DRAFT_POST, 100),
+                "langs?": array(string("language"), 3),
+                "postgateEmbeddingRules?": array(any_object, 5),
+                "threadgateAllow?": array(any_object, 5),
+            }
+        )
+    }
+)
+GET_DRAFTS = fields({"limit?": integer(1, 100)})

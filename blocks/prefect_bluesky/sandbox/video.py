@@ -112,6 +112,11 @@ class VideoService:
         with self._service.lock:
             self._service.next_fate = replace(self._service.next_fate, failure=(error, message, code))
 
+    def allow_videos(self, count: int) -> None:
+        """Let accounts upload so many more videos today, as far as they ask."""
+        with self._service.lock:
+            self._service.videos_left = count
+
     def stall_next_job(self) -> None:
         """Make the next job stay in its state for ever."""
         with self._service.lock:
@@ -169,6 +174,7 @@ class _Service:
         self.jobs: dict[str, Job] = {}
         self.faults = Faults()
         self.next_fate = _Fate()
+        self.videos_left = 25
         self.methods = {_UPLOAD: self._upload, _STATUS: self._status, _LIMITS: self._limits}
         self._pds_url = pds_url
         self._fates: dict[str, _Fate] = {}
@@ -209,10 +215,16 @@ class _Service:
         return Answer(200, {"jobStatus": _status_of(job)})
 
     def _limits(self, call: Call) -> Answer:
-        did = "did:web:video.bsky.app"
+        own = f"did:web:{call.headers.get('host', '').partition(':')[0]}"
+        _, claims = unverified(call.authorization) if call.authorization else (None, {})
+        did = own if claims.get("aud") == own else "did:web:video.bsky.app"
         if fault := _fault_of_token(call, did, _quoted(did), _LIMITS):
             return fault
-        return Answer(200, {"canUpload": True, "remainingDailyVideos": 25, "remainingDailyBytes": 10_000_000_000})
+        left = {"remainingDailyVideos": self.videos_left, "remainingDailyBytes": 10_000_000_000}
+        if self.videos_left:
+            return Answer(200, {"canUpload": True, **left})
+        message = "User has exceeded daily upload videos limit"
+        return Answer(200, {"canUpload": False, **left, "error": "daily_limit", "message": message})
 
     def _advanced(self, job: Job) -> Job:
         fate = self._fates[job.id]
