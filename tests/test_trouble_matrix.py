@@ -30,7 +30,7 @@ from prefect_bluesky import (
     sandbox,
 )
 from prefect_bluesky.channels import MastodonChannel, MastodonCredentials, Variant, mastodon
-from prefect_bluesky.publishing import video_service
+from prefect_bluesky.publishing import video_parts, video_service
 from tests import aws, mastodon_server, proxy
 from tests.fates import LOOK, UPLOAD
 from tests.mastodon_server import MastodonServer
@@ -145,6 +145,8 @@ def network(servers: Network, monkeypatch: pytest.MonkeyPatch) -> Network:
     for name, value in settings.items():
         monkeypatch.setenv(f"PREFECT_INTEGRATIONS_BLUESKY_{name}", value)
     monkeypatch.setattr(video_service, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(video_service, "WORTH_PARTS", 1000)
+    monkeypatch.setattr(video_parts, "_PAUSE", 0.01)
     monkeypatch.setattr(mastodon, "_BETWEEN_LOOKS", 0.01)
     return servers
 
@@ -200,6 +202,10 @@ def with_mention(network: Network) -> Attempt:
 
 def with_video(network: Network) -> Attempt:
     return of_text(network, video=Video(source=MP4, alt="red"))
+
+
+def with_large_video(network: Network) -> Attempt:
+    return of_text(network, video=Video(source=MP4 + bytes(1000), alt="red"))
 
 
 def with_card(network: Network) -> Attempt:
@@ -274,6 +280,9 @@ REQUESTS: dict[str, Callable[[Network], Attempt]] = {
     # to the video service
     "app.bsky.video.uploadVideo": with_video,
     "app.bsky.video.getJobStatus": with_video,
+    "app.bsky.video.startUpload": with_large_video,
+    "app.bsky.video.uploadPart": with_large_video,
+    "app.bsky.video.finishUpload": with_large_video,
     # to the directory of DIDs
     "GET /did:plc:": with_quote_from_elsewhere,
     # to a file's host

@@ -15,7 +15,7 @@ import pytest
 from prefect_bluesky import sandbox
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.publishing import video_service
+from prefect_bluesky.publishing import video_parts, video_service
 from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.session import SessionStatus
@@ -24,6 +24,7 @@ from tests.support import REFRESH, block, counted, expired, web_page
 UPLOAD = "app.bsky.video.uploadVideo"
 STATUS = "app.bsky.video.getJobStatus"
 LIMITS = "app.bsky.video.getUploadLimits"
+PART, FINISH = "app.bsky.video.uploadPart", "app.bsky.video.finishUpload"
 TOKEN = "com.atproto.server.getServiceAuth"
 UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
 MP4 = b"\x00\x00\x00\x18ftypmp42 and so on"
@@ -226,6 +227,84 @@ class TestTheClient:
             credentials = block(pds, pds.create_account())
             auth = BearerAuth(credentials._authenticator())
             assert Uploader(credentials.ensure_session(), auth, service).upload()["size"] == len(MP4)
+
+
+class TestParts:
+    """A large video, which is sent in parts."""
+
+    DATA = MP4 + bytes(range(256)) * 100
+
+    @pytest.fixture(autouse=True)
+    def small_parts(self, service: sandbox.VideoService, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(video_service, "WORTH_PARTS", 1000)
+        monkeypatch.setattr(video_parts, "_PAUSE", 0.01)
+        service.take_parts_of(10_000)
+        yield
+        service.take_parts_of(5_000_000)
+
+    @staticmethod
+    def received(uploader: Uploader, data: bytes) -> list[int]:
+        """Upload a video; the numbers of the parts that come meanwhile."""
+        before = len(uploader.service.received_parts)
+        try:
+            uploader.upload(data)
+        finally:
+            came = uploader.service.received_parts[before:]
+        return came
+
+    def test_a_video_arrives_whole(self, uploader: Uploader) -> None:
+        assert self.received(uploader, self.DATA) == [1, 2, 3]
+        assert uploader.jobs[0].content == self.DATA
+
+    @pytest.mark.parametrize("trouble", ["cut", 503, 429])
+    def test_a_part_that_was_cut_is_sent_again(self, uploader: Uploader, trouble: Any) -> None:
+        if trouble == "cut":
+            uploader.service.drop(PART)
+        else:
+            uploader.service.fail(PART, trouble)
+        uploader.upload(self.DATA + b"again")
+        assert uploader.jobs[0].content == self.DATA + b"again"
+
+    def test_the_next_attempt_goes_on_where_the_last_was_cut(
+        self, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sent = iter(range(9))
+        upload = xrpc.upload
+
+        def cut_after_two(*given: Any, **options: Any) -> dict[str, Any]:
+            if next(sent) == 2:
+                uploader.service.fail(PART, 503, times=3)
+            return upload(*given, **options)
+
+        monkeypatch.setattr(xrpc, "upload", cut_after_two)
+        before = len(uploader.service.received_parts)
+        with pytest.raises(ServiceUnavailable) as failure:
+            uploader.upload(self.DATA)
+        assert failure.value.retryable
+        uploader.upload(self.DATA)
+        assert uploader.service.received_parts[before:] == [1, 2, 3]
+
+    def test_an_answer_to_the_end_that_was_lost_costs_no_second_upload(self, uploader: Uploader) -> None:
+        uploader.service.drop(FINISH)
+        assert self.received(uploader, self.DATA) == [1, 2, 3]
+        assert len(uploader.jobs) == 1
+
+    def test_a_video_that_was_processed_before_is_not_sent_again(self, uploader: Uploader) -> None:
+        assert uploader.upload(self.DATA) == uploader.upload(self.DATA)
+        assert len(uploader.jobs) == 1
+
+    def test_a_service_without_parts_gets_the_video_whole(self, uploader: Uploader) -> None:
+        uploader.service.take_parts_of(0)
+        assert uploader.upload(self.DATA)["size"] == len(self.DATA)
+
+    def test_a_limit_of_the_day_may_be_tried_again(self, uploader: Uploader) -> None:
+        uploader.service.fail(LIMITS, 503)
+        uploader.service.allow_videos(0)
+        try:
+            with pytest.raises(RateLimited, match="daily video allowance"):
+                uploader.upload(self.DATA)
+        finally:
+            uploader.service.allow_videos(25)
 
 
 class TestTheServiceToken:

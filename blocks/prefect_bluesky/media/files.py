@@ -6,6 +6,7 @@ import inspect
 import re
 from base64 import b64decode, b64encode
 from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import unquote, urljoin
@@ -83,6 +84,18 @@ def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make the file smaller.")
     return data
+
+
+def map_file(file: File, field: str, *, max_bytes: int) -> bytes | mmap:
+    """Return a file's bytes as `read_file` does; a file on this machine is mapped, and not read into memory."""
+    if file.storage or is_url(file.source):
+        return read_file(file, field, max_bytes=max_bytes)
+    path = Path(file.source).expanduser()
+    with suppress(OSError, ValueError, RuntimeError):  # `read_file` says what is wrong
+        if path.is_file() and 0 < path.stat().st_size <= max_bytes:
+            with path.open("rb") as opened:
+                return mmap(opened.fileno(), 0, access=ACCESS_READ)
+    return read_file(file, field, max_bytes=max_bytes)
 
 
 def _read(file: File, field: str, max_bytes: int) -> bytes:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import struct
+from mmap import mmap
 
 _HEADS = (b"GIF87a", b"GIF89a")
 _SIZE = struct.Struct("<2H")
 
 
-def is_gif(data: bytes) -> bool:
+def is_gif(data: bytes | mmap) -> bool:
     """Return True if the data is a GIF file."""
-    return data.startswith(_HEADS)
+    return data[: len(_HEADS[0])] in _HEADS
 
 
-def gif_size(data: bytes) -> tuple[int, int] | None:
+def gif_size(data: bytes | mmap) -> tuple[int, int] | None:
     """Return the width and height of a GIF in pixels, or None if the file has none."""
     if len(data) < len(_HEADS[0]) + _SIZE.size:
         return None

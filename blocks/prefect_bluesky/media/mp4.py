@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 
 # ISO/IEC 14496-12: a box is its size, its type and its content. A track's header ends in a matrix, width and height.
 _MATRIX_AND_SIZE = struct.Struct(">9i2I")
 _FIXED_POINT = 1 << 16
 
 
-def is_mp4(data: bytes) -> bool:
+def is_mp4(data: bytes | mmap) -> bool:
     """Return True if the data is an MP4 or QuickTime file."""
     return data[4:8] == b"ftyp"
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
+def picture_size(data: bytes | mmap) -> tuple[int, int] | None:
     """Return the width and height of the first track with a picture, as it is shown, or None if there is none."""
     for movie in _boxes(memoryview(data), b"moov"):
         for track in _boxes(movie, b"trak"):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
+from mmap import mmap
 from typing import Any
 
 import httpx
@@ -52,7 +53,7 @@ def procedure(
 def upload(
     server_url: str,
     method: str,
-    data: bytes,
+    data: bytes | mmap,
     content_type: str,
     *,
     params: Mapping[str, str] | None = None,
@@ -103,7 +104,7 @@ class _Pieces:
     sent within the time that is meant for an answer.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self._data = memoryview(data)
 
     def __iter__(self) -> Iterator[bytes]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from mmap import mmap
 from typing import Any
 from urllib.parse import urlencode
 
 from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceError, ServiceUnavailable, SourceUnavailable
-from prefect_bluesky.media import File, fit_image, gif_size, is_gif, is_mp4, picture_size, read_file, read_url
+from prefect_bluesky.media import File, fit_image, gif_size, is_gif, is_mp4, map_file, picture_size, read_file, read_url
 from prefect_bluesky.posts import Captions, Video
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -118,7 +119,7 @@ class LocalMaterials(NoMaterials):
         return self._images[file]
 
     def video(self, video: Video, field: str) -> tuple[Json, tuple[int, int] | None, bool]:
-        data = read_file(video, field, max_bytes=MAX_VIDEO)
+        data = map_file(video, field, max_bytes=MAX_VIDEO)
         if is_gif(data):
             return self._processed(data, "image/gif"), gif_size(data), True
         if not is_mp4(data):
@@ -159,9 +160,9 @@ class LocalMaterials(NoMaterials):
         self.kept[blob["ref"]["$link"]] = data
         return blob
 
-    def _processed(self, data: bytes, mime_type: str) -> Json:
+    def _processed(self, data: bytes | mmap, mime_type: str) -> Json:
         """Return the blob of a video, which the service makes of a file of this kind."""
-        return blob_reference(data, "video/mp4")
+        return blob_reference(bytes(data), "video/mp4")
 
 
 class ResolvedMaterials(LocalMaterials):
@@ -253,7 +254,7 @@ class UploadedMaterials(ResolvedMaterials):
             raise ServiceUnavailable(self._account.pds_url, method, 200, message="another blob than was sent")
         return blob
 
-    def _processed(self, data: bytes, mime_type: str) -> Json:
+    def _processed(self, data: bytes | mmap, mime_type: str) -> Json:
         service_url = self._settings.video_service_url
         try:
             with self._auth.problems():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
+from mmap import mmap
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import httpx
 
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.publishing.video_parts import WORTH_PARTS, VideoFile, upload_in_parts
 from prefect_bluesky.sessions import SessionStatus
 
 PROCESSING_LIMIT = timedelta(minutes=10)
@@ -42,7 +44,7 @@ _UNANSWERED_IN_A_ROW = 5
 
 
 def upload_video(
-    data: bytes,
+    data: bytes | mmap,
     *,
     name: str,
     mime_type: str = "video/mp4",
@@ -67,7 +69,10 @@ def upload_video(
     """
     report = on_progress or (lambda state, progress: None)
     _check_limits(len(data), account, auth, service_url)
-    job = _uploaded(data, name, mime_type, account, _token_for_upload(account, auth), service_url)
+    token = _token_for_upload(account, auth)
+    video = VideoFile(data, name, mime_type)
+    job = upload_in_parts(video, account.did, token, service_url) if len(data) > WORTH_PARTS else None
+    job = job or _uploaded(video, account, token, service_url)
     report(*_progress_of(job))
     # A video that was processed before is answered with an error and its blob.
     return _blob_of(job) or _processed(str(job["jobId"]), service_url, report)
@@ -114,11 +119,10 @@ def _token_for(audience: str, lxm: str, account: SessionStatus, auth: httpx.Auth
     return xrpc.BearerToken(token)
 
 
-def _uploaded(
-    data: bytes, name: str, mime_type: str, account: SessionStatus, token: xrpc.BearerToken, service_url: str
-) -> dict[str, Any]:
+def _uploaded(video: VideoFile, account: SessionStatus, token: xrpc.BearerToken, service_url: str) -> dict[str, Any]:
     """Upload a video; return its job, or the earlier job if the service knows the video."""
-    params = {"did": account.did, "name": name}
+    data, mime_type = video.data, video.mime_type
+    params = {"did": account.did, "name": video.name}
     already_exists = 409
     try:
         answer = xrpc.upload(service_url, _UPLOAD, data, mime_type, params=params, auth=token, accept={already_exists})

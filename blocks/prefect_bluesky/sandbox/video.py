@@ -22,6 +22,7 @@ from .clock import Clock
 from .faults import Fault, Faults
 from .refusal import Refusal, failure
 from .tokens import unverified
+from .video_parts import FINISH, PART, START, UPLOAD_STATUS, Uploads
 from .xrpc import Answer, Call, Json
 
 _UPLOAD = "app.bsky.video.uploadVideo"
@@ -112,6 +113,17 @@ class VideoService:
         with self._service.lock:
             self._service.next_fate = replace(self._service.next_fate, failure=(error, message, code))
 
+    def take_parts_of(self, size: int) -> None:
+        """Let videos come in parts of a size in bytes, 0 for none: the service then knows no such methods."""
+        with self._service.lock:
+            self._service.parts.size = size
+
+    @property
+    def received_parts(self) -> list[int]:
+        """The numbers of all parts that came, in their order."""
+        with self._service.lock:
+            return list(self._service.parts.received)
+
     def allow_videos(self, count: int) -> None:
         """Let accounts upload so many more videos today, as far as they ask."""
         with self._service.lock:
@@ -175,7 +187,16 @@ class _Service:
         self.faults = Faults()
         self.next_fate = _Fate()
         self.videos_left = 25
-        self.methods = {_UPLOAD: self._upload, _STATUS: self._status, _LIMITS: self._limits}
+        self.parts = Uploads()
+        self.methods = {
+            _UPLOAD: self._upload,
+            _STATUS: self._status,
+            _LIMITS: self._limits,
+            START: self._start,
+            PART: self._part,
+            FINISH: self._finish,
+            UPLOAD_STATUS: self._upload_status,
+        }
         self._pds_url = pds_url
         self._fates: dict[str, _Fate] = {}
         self._authorizations: dict[str, str] = {}
@@ -183,29 +204,63 @@ class _Service:
     def respond(self, call: Call) -> tuple[Answer, Fault]:
         """Handle a call. Return the answer and the faults to apply to it."""
         method = self.methods.get(call.nsid)
-        if method is None:
+        if method is None or (call.nsid in {START, PART, FINISH, UPLOAD_STATUS} and not self.parts.size):
             return Answer(404, {"error": "not_found", "message": "Not Found"}), Fault()
         # The method may wait for the PDS, and block the server. That is fine, as one test makes all calls.
         with self.lock:
             fault = self.faults.take(call.nsid)
             return fault.failure or method(call), fault
 
+    def _fault(self, call: Call, did: str | None = None) -> Answer | None:
+        """Return the refusal of a token that does not let the service store a video on the account's PDS, or None."""
+        pds_did = self._ask_pds("GET", "com.atproto.server.describeServer").json()["did"]
+        return _fault_of_token(call, pds_did, f"the user's PDS DID {_quoted(pds_did)}", _UPLOAD_BLOB, did)
+
+    def _start(self, call: Call) -> Answer:
+        if fault := self._fault(call):
+            return fault
+        if not self.videos_left:
+            return Answer(400, {"error": "DailyLimitExceeded", "message": "The daily video allowance is exhausted"})
+        return self.parts.start(call, _new_job_id())
+
+    def _part(self, call: Call) -> Answer:
+        return self._fault(call) or self.parts.receive(call)
+
+    def _upload_status(self, call: Call) -> Answer:
+        return self._fault(call) or self.parts.status(call)
+
+    def _finish(self, call: Call) -> Answer:
+        if fault := self._fault(call):
+            return fault
+        refused = self.parts.refusal_to_finish(call)
+        if refused:
+            return refused
+        upload = self.parts.of(call)
+        job = self._job_of(upload.did, upload.name, upload.content(), call)
+        upload.completed = job.id
+        return Answer(200, {"completedJobId": job.id, "jobStatus": _status_of(job)})
+
+    def _job_of(self, did: str, name: str, content: bytes, call: Call) -> Job:
+        """Return the job of a video, which is a new one unless the video is known."""
+        for known in self.jobs.values():
+            if (known.did, known.content) == (did, content) and known.state != _FAILED:
+                return known
+        job = Job(_new_job_id(), did, name, content)
+        self.jobs[job.id] = job
+        self._authorizations[job.id] = call.authorization or ""
+        self._fates[job.id], self.next_fate = self.next_fate, _Fate()
+        return job
+
     def _upload(self, call: Call) -> Answer:
         did, name = call.query.get("did", ""), call.query.get("name", "")
-        pds_did = self._ask_pds("GET", "com.atproto.server.describeServer").json()["did"]
-        fault = _fault_of_token(call, pds_did, f"the user's PDS DID {_quoted(pds_did)}", _UPLOAD_BLOB, did)
-        if fault:
+        if fault := self._fault(call, did):
             return fault
         for known in self.jobs.values():
             if (known.did, known.content) == (did, call.content) and known.state != _FAILED:
                 # Without the blob: the caller gets the blob from getJobStatus.
                 said = {"error": "already_exists", "message": "Video already processed"}
                 return Answer(409, {"did": did, "jobId": known.id, "state": known.state, **said})
-        job = Job(_new_job_id(), did, name, call.content)
-        self.jobs[job.id] = job
-        self._authorizations[job.id] = call.authorization or ""
-        self._fates[job.id], self.next_fate = self.next_fate, _Fate()
-        return Answer(200, _status_of(job))
+        return Answer(200, _status_of(self._job_of(did, name, call.content, call)))
 
     def _status(self, call: Call) -> Answer:
         job = self.jobs.get(call.query.get("jobId", ""))
