@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_bluesky import BlueskyError, PlannedPost
-from prefect_bluesky.planning import read_entries, run_batch
+from prefect_bluesky.planning import final_state, read_entries, run_batch
 from prefect_bluesky.prefect_api import quiet_server, run_name
 
 
@@ -50,7 +50,10 @@ def publish_batch(
         dry_run: Publish and schedule nothing. Show a preview.
         at_once: The number of accounts to serve at the same time.
     """
-    entries = read_entries(items, calendar, storage, timezone)
+    try:
+        entries = read_entries(items, calendar, storage, timezone)
+    except BlueskyError as unusable:
+        return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
     return run_batch(entries, calendar=calendar, dry_run=dry_run, at_once=at_once)
 
 

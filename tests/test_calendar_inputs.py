@@ -107,7 +107,7 @@ MARKDOWN = {
     "- Hello\n  ![A cat](cat.jpg)\n- you": ("• Hello\n• you", ["cat.jpg"]),
     "Hello ![A cat](cat.jpg) you": ("Hello  you", ["cat.jpg"]),
     "![A cat][1]\nHello\n\n[1]: cat.jpg": ("Hello", ["cat.jpg"]),
-    "**bold** and _soft_ `code`": ("bold and soft code", []),
+    "**bold** and _soft_ `code` ~~gone~~": ("bold and soft code gone", []),
     "# Heading\n\nHello": ("Heading\n\nHello", []),
     "The [notes](https://example.com/n) are out": ("The notes https://example.com/n are out", []),
     "<https://example.com>": ("https://example.com", []),
@@ -126,6 +126,16 @@ def test_a_markdown_post_is_what_its_writer_sees(tmp_path: Path, written: str) -
     post = the_post(tmp_path, "c.md", f"---\naccount: alice\n---\n{written}\n").post
     text, images = MARKDOWN[written]
     assert (post.text, [image.source for image in post.images]) == (text, [str(tmp_path / each) for each in images])
+
+
+@pytest.mark.parametrize("address", ["notes.html", "#top", "/about"])
+def test_a_link_that_leads_nowhere_from_a_post_is_refused(tmp_path: Path, address: str) -> None:
+    (post,) = posts(tmp_path, "c.md", f"---\naccount: alice\n---\nSee the [notes]({address})\n")
+    assert f"the link to '{address}' leads nowhere in a post" in post.reason
+
+
+def test_a_table_in_excels_unicode_is_read(tmp_path: Path) -> None:
+    assert the_post(tmp_path, "c.csv", "account\ttext\nalice\tGrüße\n".encode("utf-16")).post.text == "Grüße"
 
 
 def test_a_comment_without_an_end_is_refused(tmp_path: Path) -> None:
@@ -205,6 +215,11 @@ def test_a_table_that_is_unclear_is_refused(tmp_path: Path, written: str, said: 
         ("2026-12-01T08:00Z", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         ("2026-12-01 08:00 +00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         ("2026-12-01 08:00 UTC", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026/12/01 08:00", datetime(2026, 12, 1, 8)),
+        ("2026-12-01, 08:00", datetime(2026, 12, 1, 8)),
+        ("2026-12-01 8am", datetime(2026, 12, 1, 8)),
+        ("2026-12-01 12:15 am", datetime(2026, 12, 1, 0, 15)),
+        ("2026-12-01 08:00+00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
     ],
 )
 def test_a_time_with_the_year_first_is_read(tmp_path: Path, written: str, at: datetime) -> None:

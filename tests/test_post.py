@@ -90,6 +90,8 @@ def test_a_text_at_the_limit_is_taken_as_it_is(text: str) -> None:
         ({"text": "a", "video": "a.mp4"}, Post(text="a", video=Video(source="a.mp4"))),
         ({"text": "a", "quote": PublishedPost(uri=URI, cid="c", url="u")}, Post(text="a", quote=URI)),
         ({"text": "a", "quote": ""}, Post(text="a")),
+        ({"text": "a", "images": "a.png"}, Post(text="a", images=["a.png"])),
+        ({"text": "a", "languages": "en, de"}, Post(text="a", languages=["en", "de"])),
         ({"text": "https://x.com", "link_card": ""}, Post(text="https://x.com", link_card=LinkCard(url=""))),
         ({"text": "a", "tags": ["#one", " two "]}, Post(text="a", tags=("one", "two"))),
         ({"text": "a", "languages": [" pt-br"]}, Post(text="a", languages=("pt-BR",))),

@@ -20,6 +20,8 @@ DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
         ("https://bsky.app/profile/alice.test/feed/whats-hot", "at://alice.test/app.bsky.feed.generator/whats-hot"),
         ("https://bsky.app/profile/alice.test/lists/3l6", "at://alice.test/app.bsky.graph.list/3l6"),
         ("https://bsky.app/starter-pack/alice.test/3l6", "at://alice.test/app.bsky.graph.starterpack/3l6"),
+        ("https://bsky.app/start/alice.test/3l6", "at://alice.test/app.bsky.graph.starterpack/3l6"),
+        ("http://www.bsky.app/profile/alice.test/post/3l6", "at://alice.test/app.bsky.feed.post/3l6"),
     ],
 )
 def test_uris_and_addresses_say_where_a_record_lies(text: str, uri: str) -> None:

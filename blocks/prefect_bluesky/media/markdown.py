@@ -69,7 +69,7 @@ def read_markdown(markdown: str, *, for_post: bool = False) -> Written:
             title, and links, code, tables and footnotes are left out.
 
     Raises:
-        InvalidInput: a comment in a post does not end.
+        InvalidInput: a comment in a post does not end, or a link in it leads nowhere.
 
     Example:
         >>> read_markdown("# Release 2.0\n\nIt is **twice** as [fast](https://example.com).").text
@@ -85,7 +85,7 @@ def read_markdown(markdown: str, *, for_post: bool = False) -> Written:
     if not for_post:
         text = _FOOTNOTE_MARK.sub("", _FOOTNOTE.sub("", _MDX.sub("", _TEMPLATE.sub("", text))))
     reader = _Reader(for_post)
-    for token in MarkdownIt().enable([] if for_post else ["table"]).parse(text):
+    for token in MarkdownIt().enable(["strikethrough"] if for_post else ["strikethrough", "table"]).parse(text):
         reader.read(token)
     return Written(reader.title, reader.text(), reader.images)
 
@@ -175,6 +175,9 @@ class _Reader:
                 case "link_close":
                     start, address = links.pop()
                     shown = "".join(parts[start:]).strip()
+                    if self._for_post and not _SCHEME.match(address):
+                        what = f"the link to {unquote(address)!r} leads nowhere in a post."
+                        raise InvalidInput("text", what, "Write its whole address, or no link.")
                     if self._for_post and not _names(shown, address):
                         parts.append(f" {address}" if shown else address)
                 case _:

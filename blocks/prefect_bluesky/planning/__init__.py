@@ -13,6 +13,7 @@ from prefect_bluesky.planning.held_runs import (
     account_of,
     drop,
     expire,
+    final_state,
     find_held_run,
     hold,
     read_held_runs,
@@ -32,8 +33,8 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 __all__ = [
     "Calendar", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "PlannedPost", "PlannedRuns",
     "ScriptHolder", "Unusable", "account_of", "change", "deployment_id", "describe", "drop", "drop_plan",
-    "end_lost_runs", "expire", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "plan_ahead",
-    "publish_due", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names",
-    "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
+    "end_lost_runs", "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move",
+    "plan_ahead", "publish_due", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch",
+    "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -63,7 +64,9 @@ def read_calendar(file: File) -> Calendar:
         raise InvalidInput("calendar", what, "Give the file the suffix of its format.")
     data = read_file(file, "calendar", max_bytes=MAX_BYTES)
     try:
-        text = data.decode("utf-8-sig")
+        # Excel's “Unicode text” is UTF-16.
+        is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as broken:
         line = data.count(b"\n", 0, broken.start) + 1
         raise InvalidInput("calendar", f"line {line} is not UTF-8.", "Save the file as UTF-8.") from None

@@ -15,10 +15,10 @@ def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
     return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
 
 
-_DATE = r"(\d{4})-(\d{1,2})-(\d{1,2})"
-_CLOCK = r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([ap]\.?m\.?)?"
-_OFFSET = r"(z|[+-]\d{2}:?\d{2}|utc)?"
-_WRITTEN = re.compile(rf"{_DATE}(?:[T ]\s*{_CLOCK})?\s*{_OFFSET}", re.IGNORECASE)
+_DATE = r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
+_CLOCK = r"(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([ap]\.?m\.?)?|(\d{1,2})\s*([ap]\.?m\.?))"
+_OFFSET = r"(z|[+-]\d{2}(?::?\d{2})?|utc|gmt)?"
+_WRITTEN = re.compile(rf"{_DATE}(?:(?:T|,?\s)\s*{_CLOCK})?\s*{_OFFSET}", re.IGNORECASE)
 
 
 def _read(at: Any) -> Any:
@@ -32,11 +32,12 @@ def _read(at: Any) -> Any:
     if found is None:
         raise ValueError(f"{text!r} is not a time. {_remedy(text)}")
     year, month, day, hour, minute, second = (int(found[group] or 0) for group in range(1, 7))
-    if half := (found[7] or "").lower():
+    hour = hour or int(found[8] or 0)
+    if half := (found[7] or found[9] or "").lower():
         if not 1 <= hour <= 12:
             raise ValueError(f"{text!r} is not a time. {_remedy(text)}")
         hour = hour % 12 + (12 if half.startswith("p") else 0)
-    offset = (found[8] or "").upper().replace("UTC", "+00:00").replace("Z", "+00:00")
+    offset = re.sub("Z|UTC|GMT", "+00:00", (found[10] or "").upper())
     try:
         return datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{offset}")
     except ValueError as wrong:
