@@ -115,7 +115,7 @@ def _why_unreadable(data: bytes) -> tuple[str, str]:
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"version https://git-lfs"):
         return "the file is a pointer of Git LFS, and not the image.", "Fetch the image: git lfs pull."
-    if head.startswith((b"<!doctype html", b"<html")):
+    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<title")):
         title = title_of(data)
         return (
             f"the file is a web page{f', “{title}”' if title else ''}, and no image.",
