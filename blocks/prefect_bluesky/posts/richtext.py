@@ -84,7 +84,7 @@ def segments(text: str, entities: Iterable[Entity]) -> Iterator[tuple[str, Entit
 def rich_text(
     text: str, resolve_handle: Callable[[str], str | None], *, shorten_links: bool = True
 ) -> tuple[str, list[Facet]]:
-    """Return the text to show and its facets (https://docs.bsky.app/docs/advanced-guides/post-richtext).
+    """Return the text to show and its facets (lexicons/app/bsky/richtext/facet.json).
 
     A mention whose handle resolves to None stays text. A shortened link keeps its target.
     """

@@ -12,7 +12,8 @@ from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.validation import normal_service_url
 
 _ENTRYWAY, _ITS_HOSTS = "https://bsky.social", ".host.bsky.network"
-"""Where the accounts of Bluesky's own PDSs sign in (https://docs.bsky.app/docs/advanced-guides/entryway)."""
+"""Where the accounts of Bluesky's own PDSs sign in, as the documents of these PDSs say (testdata of
+https://github.com/bluesky-social/indigo)."""
 
 _NO_SUCH = re.compile("DID not (registered|available)")
 """The words of https://plc.directory for a DID that it does not know, or whose owner has ended it."""

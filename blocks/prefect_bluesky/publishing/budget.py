@@ -20,7 +20,7 @@ from prefect_bluesky.sessions import SessionStatus
 from prefect_bluesky.settings import current_settings
 
 CREATE, DELETE = 3, 1
-"""Points that a write costs (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
+"""Points that a write costs (https://bsky.network/docs/rate-limits/)."""
 
 _HOUR = 3600
 

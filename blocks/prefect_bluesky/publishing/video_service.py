@@ -1,7 +1,7 @@
 """Upload videos through Bluesky's video service, which makes them playable and stores them on the account's PDS.
 
-A video that is uploaded to the PDS alone is missing from its post until the service has found and processed it:
-https://docs.bsky.app/docs/tutorials/video
+A video that is uploaded to the PDS alone is missing from its post until the service has found and processed it. The
+methods are in lexicons/app/bsky/video.
 """
 
 from __future__ import annotations

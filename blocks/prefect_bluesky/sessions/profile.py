@@ -8,7 +8,7 @@ PROFILE = "app.bsky.actor.profile"
 
 BOT = "bot"
 """The label by which an account says that a program writes its posts; apps show a badge
-(https://docs.bsky.app/docs/starter-templates/bots)."""
+(lexicons/com/atproto/label/defs.json)."""
 
 
 def labels_of(profile: dict[str, Any]) -> list[str]:
