@@ -144,3 +144,19 @@ def test_a_path_that_was_written_as_an_address_is_found(tmp_path: Path) -> None:
 def test_a_page_in_place_of_a_file_is_named(loopback_is_allowed: None) -> None:
     with web_page(b"<title>Log in</title>") as url, pytest.raises(InvalidInput, match="“Log in”, and no image"):
         Post(text="a", images=[f"{url}/cat.png"]).preview()
+
+
+@pytest.mark.parametrize("refresh", ["0; url=/new", "0;URL='/new'", "5, url=/new"])
+def test_a_page_that_sends_its_reader_on_is_left_for_the_next(refresh: str, loopback_is_allowed: None) -> None:
+    moved = f'<title>Redirecting</title><meta http-equiv="refresh" content="{refresh}">'
+    article = b"<title>New</title><p>It is faster than ever before, on every machine.</p>"
+    with web_page(moved.encode(), {"/new": article}) as url:
+        assert read_idea(url).title == "New"
+
+
+def test_a_page_that_sends_its_reader_round_ends(loopback_is_allowed: None) -> None:
+    moved = (
+        b'<title>Round</title><meta http-equiv="refresh" content="0; url=/again"><p>And round it goes, for ever.</p>'
+    )
+    with web_page(moved) as url:
+        assert read_idea(url).title == "Round"

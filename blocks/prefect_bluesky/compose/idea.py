@@ -13,11 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefect_bluesky.channels import Draft, Kind, Rules
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
-from prefect_bluesky.media import File, is_draft, read_file, read_markdown, read_url, resolve_files, split_front_matter
+from prefect_bluesky.media import (
+    File,
+    is_draft,
+    read_file,
+    read_markdown,
+    read_web_page,
+    resolve_files,
+    split_front_matter,
+)
 from prefect_bluesky.posts import Image, find_entities, is_web_address, normal_language, tidy
 from prefect_bluesky.prefect_api import as_form
 from prefect_bluesky.validation import explain_validation_error
-from prefect_bluesky.web import read_page, text_of
+from prefect_bluesky.web import text_of
 
 MAX_BYTES = 2_000_000
 """The largest part of a page or file that is read; a long book has half as many bytes."""
@@ -145,11 +153,10 @@ def _from_page(url: str) -> Idea:
     with extra("compose", "idea"):
         from trafilatura import bare_extraction
 
-    fetched = read_url(url, max_bytes=MAX_BYTES, keep_truncated=True)
+    fetched, page = read_web_page(url, max_bytes=MAX_BYTES)
     if not _is_page(fetched.content_type):
         reason = f"{url} is no page with a text: {fetched.content_type}."
         raise InvalidInput("idea", reason, "Write a sentence of your own, with the link below.")
-    page = read_page(fetched)
     # The library calls each page without an article an error.
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     found: Any = bare_extraction(text_of(fetched), url=fetched.url, include_comments=False, include_tables=False)

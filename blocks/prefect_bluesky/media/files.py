@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
 from prefect_bluesky.prefect_api import as_form, load_block
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import Fetched, fetch, redacted, title_of
+from prefect_bluesky.web import Fetched, Page, fetch, read_page, redacted, title_of
 
 _NO_FILES = {"text/html", "application/xhtml+xml", "application/json"}
 """Content types of no file that a post can attach."""
@@ -68,6 +68,19 @@ def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetch
         allow_private=settings.allow_private_addresses,
         keep_truncated=keep_truncated,
     )
+
+
+def read_web_page(url: str, *, max_bytes: int) -> tuple[Fetched, Page]:
+    """Fetch a page, or its beginning, and what it says about itself; raise as `fetch` does.
+
+    A page that sends its reader on at once, as addresses that have moved do, is left for the next one.
+    """
+    fetched = read_url(url, max_bytes=max_bytes, keep_truncated=True)
+    page = read_page(fetched)
+    if page.next_url and page.next_url != fetched.url:
+        fetched = read_url(page.next_url, max_bytes=max_bytes, keep_truncated=True)
+        page = read_page(fetched)
+    return fetched, page
 
 
 def read_file(file: File, field: str, *, max_bytes: int) -> bytes:

@@ -9,7 +9,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceError, ServiceUnavailable, SourceUnavailable
-from prefect_bluesky.media import File, fit_image, gif_size, is_gif, is_mp4, map_file, picture_size, read_file, read_url
+from prefect_bluesky.media import (
+    File,
+    fit_image,
+    gif_size,
+    is_gif,
+    is_mp4,
+    map_file,
+    picture_size,
+    read_file,
+    read_url,
+    read_web_page,
+)
 from prefect_bluesky.posts import Captions, Video
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.protocol import (
@@ -26,7 +37,7 @@ from prefect_bluesky.protocol import (
 from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sessions import BearerAuth, SessionStatus
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.web import Page, read_page, redacted
+from prefect_bluesky.web import Page, redacted
 
 MAX_IMAGE_SOURCE = 50_000_000
 """Bytes of an image at most, before it is made to fit."""
@@ -134,7 +145,7 @@ class LocalMaterials(NoMaterials):
 
     def page(self, url: str) -> Page:
         try:
-            return read_page(read_url(url, max_bytes=_MAX_PAGE, keep_truncated=True))
+            return read_web_page(url, max_bytes=_MAX_PAGE)[1]
         except SourceUnavailable as trouble:
             logger().warning("The link card is sent without the page's own title, description and picture. %s", trouble)
             return super().page(url)

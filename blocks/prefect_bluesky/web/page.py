@@ -25,6 +25,9 @@ _IMAGES = ("og:image:secure_url", "og:image:url", "og:image", "twitter:image", "
 _RECORDS = ("site.standard.document", "site.standard.publication")
 """The relations of a page to its records, which are the records' kinds, too."""
 
+_REFRESH = re.compile(r"\s*\d{1,2}\s*[;,]\s*url\s*=\s*[\"']?([^\"']+?)[\"']?\s*", re.IGNORECASE)
+"""The content of a tag by which a page sends its reader on, within seconds."""
+
 _MAX_IMAGES = 5
 """The number of a page's images that are tried. The first may be gone, or of a kind that cannot be read."""
 
@@ -57,12 +60,14 @@ class Page:
         description: its description in one line, or "".
         image_urls: the absolute URLs of its images, the best first.
         records: the at:// URIs of the records that the page is of (https://standard.site), the document first.
+        next_url: the absolute URL that a browser goes on to, or None.
     """
 
     title: str
     description: str
     image_urls: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    next_url: str | None = None
 
 
 def read_page(fetched: Fetched) -> Page:
@@ -83,6 +88,7 @@ def read_page(fetched: Fetched) -> Page:
         description=_shortened(next(iter(found.named(_DESCRIPTIONS)), ""), _MAX_DESCRIPTION),
         image_urls=tuple(dict.fromkeys(filter(None, images)))[:_MAX_IMAGES],
         records=tuple(filter(None, (found.links.get(rel) for rel in _RECORDS))),
+        next_url=_absolute(base_url, found.refresh) if found.refresh else None,
     )
 
 
@@ -98,6 +104,7 @@ class _Metadata(HTMLParser):
         self.title: list[str] = []
         self.base = ""
         self.links: dict[str, str] = {}
+        self.refresh = ""
         self._meta: defaultdict[str, list[str]] = defaultdict(list)
         self._in_title = False
 
@@ -116,6 +123,8 @@ class _Metadata(HTMLParser):
             said = {name: _clean(value or "") for name, value in reversed(attrs)}  # of equal names, the first counts
             self.base = self.base or (said.get("href", "") if tag == "base" else "")
             content = said.get("content") if tag == "meta" else None
+            if said.get("http-equiv", "").lower() == "refresh" and (goes_on := _REFRESH.fullmatch(content or "")):
+                self.refresh = self.refresh or goes_on[1]
             # An attribute may hold several names.
             names = f"{said.get('property', '')} {said.get('name', '')}".lower().split()
             for name in names if content else ():
