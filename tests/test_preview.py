@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from prefect_bluesky import Image, LinkCard, Post, Preview, ThreadPost, sandbox
+from prefect_bluesky import Image, LinkCard, Post, Preview, ThreadPost, Video, sandbox
 from prefect_bluesky.posts.preview import ARTIFACT_KEY
 from prefect_bluesky.prefect_api.artifact_text import literal_markdown
 from tests.support import WRITE, block, counted, picture
@@ -44,6 +44,11 @@ def test_as_text_it_shows_the_posts_their_counts_and_what_is_attached() -> None:
         "  + image, 40 x 20, N bytes of image/png: “A [red] picture”",
         "  + image, 10 x 10, N bytes of image/png: no alt text",
     ]
+
+
+def test_a_gif_is_shown_as_a_moving_picture() -> None:
+    gif = b"GIF89a" + bytes([8, 0, 8, 0]) + bytes(10)
+    assert "moving picture, 20 bytes: It moves" in str(Post(video=Video(source=gif, alt="It moves")).preview())
 
 
 def test_as_markdown_it_shows_the_text_literally_with_its_links_and_images() -> None:

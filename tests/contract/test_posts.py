@@ -232,7 +232,10 @@ class TestLinkCard:
             records.append(client.com.atproto.repo.put_record(data))
         links = "".join(f'<link rel="{kind}" href="at://{did}/{kind}/3l6oveex3ii2l">' for kind in kinds)
         with web_page(f"<title>An article</title>{links}".encode()) as url:
-            external = author.publish(Post(text="Read", link_card=LinkCard(url=url)))["embed"]["external"]
+            post = Post(text="Read", link_card=LinkCard(url=url))
+            preview = author.credentials.publish(post, dry_run=True)
+            external = author.publish(post)["embed"]["external"]
+        assert [f"of the article: {each.uri}" in str(preview) for each in records] == [True, True]
         assert external["associatedRefs"] == [{"uri": each.uri, "cid": each.cid} for each in records]
 
     @pytest.mark.parametrize(

@@ -137,10 +137,13 @@ def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
         alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
         yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}", blob
     if "video" in embed:
-        yield f"video, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}", None
+        kind = "moving picture" if embed.get("presentation") == "gif" else "video"
+        yield f"{kind}, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}", None
     if external := embed.get("external"):
         line = f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
         yield line, external.get("thumb")
+        for article in external.get("associatedRefs", ()):
+            yield f"of the article: {article['uri']}", None
     record = embed.get("record") or {}
     if quoted := record.get("record") or record:
         yield f"quote: {quoted['uri']}", None
