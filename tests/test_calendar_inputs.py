@@ -216,6 +216,7 @@ def test_a_table_that_is_unclear_is_refused(tmp_path: Path, written: str, said: 
         ("2026-12-01 08:00 +00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         ("2026-12-01 08:00 UTC", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         ("2026/12/01 08:00", datetime(2026, 12, 1, 8)),
+        ("2026-12-01T08:00:00.123456+00:00", datetime(2026, 12, 1, 8, 0, 0, 123456, tzinfo=UTC)),
         ("2026-12-01, 08:00", datetime(2026, 12, 1, 8)),
         ("2026-12-01 8am", datetime(2026, 12, 1, 8)),
         ("2026-12-01 12:15 am", datetime(2026, 12, 1, 0, 15)),

@@ -15,10 +15,13 @@ def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
     return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
 
 
-_DATE = r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
-_CLOCK = r"(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([ap]\.?m\.?)?|(\d{1,2})\s*([ap]\.?m\.?))"
-_OFFSET = r"(z|[+-]\d{2}(?::?\d{2})?|utc|gmt)?"
-_WRITTEN = re.compile(rf"{_DATE}(?:(?:T|,?\s)\s*{_CLOCK})?\s*{_OFFSET}", re.IGNORECASE)
+_DATE = r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
+_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,6})\d*)?)?"
+_WRITTEN = re.compile(
+    rf"{_DATE}(?:(?:T|,?\s)\s*(?:{_CLOCK}|(?P<full_hour>\d{{1,2}})(?=\s*[ap]))\s*(?P<half>[ap])?(?(half)\.?m\.?))?"
+    r"\s*(?P<offset>z|utc|gmt|[+-]\d{2}(?::?\d{2})?)?",
+    re.IGNORECASE,
+)
 
 
 def _read(at: Any) -> Any:
@@ -27,21 +30,26 @@ def _read(at: Any) -> Any:
         return at or None
     if not (text := str(at).strip()):
         return None
-    found = _WRITTEN.fullmatch(text)
     # A number would be seconds since 1970 to pydantic, and 20261201 would be long past.
-    if found is None:
+    if (found := _WRITTEN.fullmatch(text)) is None:
         raise ValueError(f"{text!r} is not a time. {_remedy(text)}")
-    year, month, day, hour, minute, second = (int(found[group] or 0) for group in range(1, 7))
-    hour = hour or int(found[8] or 0)
-    if half := (found[7] or found[9] or "").lower():
-        if not 1 <= hour <= 12:
-            raise ValueError(f"{text!r} is not a time. {_remedy(text)}")
-        hour = hour % 12 + (12 if half.startswith("p") else 0)
-    offset = re.sub("Z|UTC|GMT", "+00:00", (found[10] or "").upper())
+    year, month, day, minute, second = (int(found[part] or 0) for part in ("year", "month", "day", "minute", "second"))
     try:
-        return datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{offset}")
+        hour = _hour(int(found["hour"] or found["full_hour"] or 0), (found["half"] or "").lower())
+        at = datetime(year, month, day, hour, minute, second, int((found["fraction"] or "0").ljust(6, "0")))
+        offset = re.sub("Z|UTC|GMT", "+00:00", (found["offset"] or "").upper())
+        return datetime.fromisoformat(f"{at.isoformat()}{offset}")
     except ValueError as wrong:
         raise ValueError(f"{text!r} is not a time: {wrong}. {_remedy(text)}") from None
+
+
+def _hour(hour: int, half: str) -> int:
+    """Return an hour of the day, of which a clock with two halves tells `a` or `p`."""
+    if not half:
+        return hour
+    if not 1 <= hour <= 12:
+        raise ValueError(f"there is no {hour} {half}m")
+    return hour % 12 + (12 if half == "p" else 0)
 
 
 def _remedy(text: str) -> str:
