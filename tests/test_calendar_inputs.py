@@ -78,6 +78,17 @@ def test_what_yaml_would_drop_or_misread_is_refused_with_its_line(
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize("rest", ["- more of it", "- note: more\n  at: 2027-12-01 08:00", "- two words: more", "-"])
+def test_a_text_that_goes_on_as_the_next_item_is_not_cut(tmp_path: Path, rest: str) -> None:
+    read = posts(tmp_path, "c.yaml", f"- account: alice\n  text: Hello\n{rest}\n")
+    assert [type(each) for each in read] == [Unusable, Unusable]
+
+
+def test_a_misspelt_field_keeps_no_other_post_back(tmp_path: Path) -> None:
+    read = posts(tmp_path, "c.yaml", "- account: alice\n  text: Hello\n- account: bob\n  txet: Hi\n")
+    assert [type(each) for each in read] == [PlannedPost, Unusable]
+
+
 def test_a_comment_that_is_one_is_a_comment(tmp_path: Path) -> None:
     text = "# December\nposts: # all of them\n  - account: alice # the main one\n    at: 2026-12-01 08:00 # Tuesday\n"
     assert the_post(tmp_path, "c.yaml", f"{text}    # later: bob\n    text: Hi\n").post.text == "Hi"

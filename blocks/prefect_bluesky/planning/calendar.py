@@ -149,16 +149,19 @@ def _listed(content: Any) -> _Written:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Return whether an entry has the form of a post: names of fields, and no prose with a colon in it."""
+    """Return whether an entry has the form of a post: an account or a content, and no prose with a colon in it."""
     if not isinstance(entry, dict):
         return False
     names = list(map(str, entry))
-    return any(name in _FIELDS for name in names) and not any(len(name.split()) > 1 for name in names)
+    return any(name in _OF_A_POST for name in names) and not any(len(name.split()) > 1 for name in names)
 
 
 _CELLS = ("account", "at", "expires", "key", "text", "link_card", "quote", "reply_to")
 _LISTS = ("languages", "tags", "labels", "replies_from")
 _SWITCHES = ("split_long_text", "numbered", "shorten_links", "quotable")
+_OF_A_POST = {"account", "post", "text", "thread", "images", "video", "link_card", "quote"}
+"""The fields without which there is no post."""
+
 _FIELDS = {*PlannedPost.model_fields, *Post.model_fields}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _LISTED = re.compile(r"[,;\n]|\s+(?=[#＃])")
