@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.media.files import is_url
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _HTML_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9-]*)[^<>]*>")
@@ -175,7 +175,7 @@ class _Reader:
                 case "link_close":
                     start, address = links.pop()
                     shown = "".join(parts[start:]).strip()
-                    if self._for_post and not _SCHEME.match(address):
+                    if self._for_post and not is_url(address):
                         what = f"the link to {unquote(address)!r} leads nowhere in a post."
                         raise InvalidInput("text", what, "Write its whole address, or no link.")
                     if self._for_post and not _names(shown, address):
@@ -188,7 +188,7 @@ class _Reader:
 
 def _path(source: str) -> str:
     """Return the source of an image as its writer sees it: in Markdown, a path is written as a URL is."""
-    return source if _SCHEME.match(source) else unquote(source)
+    return source if is_url(source) else unquote(source)
 
 
 def _names(shown: str, address: str) -> bool:

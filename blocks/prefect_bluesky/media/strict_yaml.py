@@ -33,6 +33,11 @@ class _Unclear(Exception):
 class _Loader(yaml.BaseLoader):
     """YAML without types: `no` is Norwegian and `08:00` is no number. Only an empty value, or null, is None."""
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node. An alias is refused before it is followed: a few lines could expand to gigabytes."""
+        _check_marks(self.peek_event())  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
@@ -75,14 +80,15 @@ def yaml_content(text: str, field: str, *, first_line: int = 1) -> Any:
 
 
 def _content(text: str) -> Any:
-    for event in yaml.parse(text, _Loader):
-        _check_marks(event)
-    node = yaml.compose(text, _Loader)
-    for each in _values(node) if node else ():
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    for each in _values(node):
         _check_comment(each, text)
         _check_quotes(each, text)
         _check_names(each.node)
-    return yaml.load(text, _Loader)  # noqa: S506 (it makes no objects)
+    return loader.construct_document(node)
 
 
 def _remedy_of(reason: str) -> str:

@@ -163,10 +163,14 @@ _INVISIBLE = regex.compile(r"[\p{Cc}--[\n\t]]", flags=regex.VERSION1)
 _BLANK_LINES = regex.compile(r"\n\s*\n\s*")
 
 
+def _with_line_feeds(text: str) -> str:
+    """Return a text whose lines end as a PDS has them, those of word processors (U+000B) too."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n")
+
+
 def tidy(text: str) -> str:
     """Remove what no reader sees: control characters, and all but one of several blank lines."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n")
-    text = _INVISIBLE.sub("", lines)
+    text = _INVISIBLE.sub("", _with_line_feeds(text))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
@@ -184,8 +188,7 @@ def trimmed(text: str) -> str:
         >>> trimmed("\ufeffHello\n\n\n\nthere\n")
         'Hello\n\nthere'
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n")
-    return _EXCESS.sub("\n\n", lines).strip(_TRIMMED)
+    return _EXCESS.sub("\n\n", _with_line_feeds(text)).strip(_TRIMMED)
 
 
 _TRIMMED = "".join(chr(each) for each in range(0x10000) if chr(each).isspace()) + "\ufeff"

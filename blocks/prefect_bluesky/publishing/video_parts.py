@@ -7,7 +7,8 @@ lexicons/app/bsky/video). A flow run notes its upload; without a run, the proces
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -27,7 +28,7 @@ _START, _PART, _FINISH, _STATUS = (
 _TRIES, _PAUSE = 3, 2.0
 """How often a part is sent at the most, and the seconds between."""
 
-_LIMITS = {"DailyLimitExceeded", "TooManyOpenUploads"}
+_LIMITS = {"daily_limit", "DailyLimitExceeded", "TooManyOpenUploads"}
 """The names of refusals that end by themselves."""
 
 _OF_THE_UPLOAD = {
@@ -41,6 +42,18 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _uploads: dict[str, list[str]] = {}
+
+
+@contextmanager
+def limits_that_end() -> Iterator[None]:
+    """Raise RateLimited in place of the refusal of a video that the service takes another day."""
+    try:
+        yield
+    except RequestRefused as refused:
+        if refused.error not in _LIMITS:
+            raise
+        limit = (refused.server_url, refused.method, refused.status, refused.error, refused.message)
+        raise RateLimited(*limit) from None
 
 
 @dataclass(frozen=True)
@@ -116,14 +129,9 @@ class _Service:
         """Start an upload, or return None if the service knows no such method."""
         body = {"sizeBytes": len(video.data), "mimeType": video.mime_type, "name": video.name}
         try:
-            started = xrpc.procedure(self._url, _START, body, auth=self._token)
-        except RequestRefused as refused:
-            if refused.error in _LIMITS:
-                raise RateLimited(self._url, _START, refused.status, refused.error, refused.message) from None
-            if refused.status in _MISSING:
-                return None
-            raise
-        except ServiceUnavailable as trouble:
+            with limits_that_end():
+                started = xrpc.procedure(self._url, _START, body, auth=self._token)
+        except (RequestRefused, ServiceUnavailable) as trouble:
             if trouble.status in _MISSING:
                 return None
             raise

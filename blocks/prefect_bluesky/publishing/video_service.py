@@ -18,7 +18,7 @@ import httpx
 
 from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, ServiceUnavailable
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.publishing.video_parts import WORTH_PARTS, VideoFile, upload_in_parts
+from prefect_bluesky.publishing.video_parts import WORTH_PARTS, VideoFile, limits_that_end, upload_in_parts
 from prefect_bluesky.sessions import SessionStatus
 
 PROCESSING_LIMIT = timedelta(minutes=10)
@@ -32,9 +32,6 @@ _FAULTS_OF_THE_FILE = {"validation_failure"}
 """The failure codes that another attempt with the same file will get again
 (https://github.com/bluesky-social/atproto/pull/5283). With other codes, such as `encoding_failure` and
 `pds_upload_failure`, good files failed for a week (https://github.com/bluesky-social/social-app/issues/11282)."""
-
-_LIMITS_OF_THE_DAY = {"daily_limit", "DailyLimitExceeded"}
-"""The names of refusals that end with the day."""
 
 # As in Bluesky's own app. The token must last from the upload until the service stores the video on the PDS.
 _TOKEN_LIFETIME = timedelta(minutes=30)
@@ -124,12 +121,8 @@ def _uploaded(video: VideoFile, account: SessionStatus, token: xrpc.BearerToken,
     data, mime_type = video.data, video.mime_type
     params = {"did": account.did, "name": video.name}
     already_exists = 409
-    try:
+    with limits_that_end():
         answer = xrpc.upload(service_url, _UPLOAD, data, mime_type, params=params, auth=token, accept={already_exists})
-    except RequestRefused as refused:
-        if refused.error in _LIMITS_OF_THE_DAY:
-            raise RateLimited(service_url, _UPLOAD, refused.status, refused.error, refused.message) from None
-        raise
     job = _job_in(answer)
     if job.get("jobId"):
         return job

@@ -242,24 +242,27 @@ class _Service:
 
     def _job_of(self, did: str, name: str, content: bytes, call: Call) -> Job:
         """Return the job of a video, which is a new one unless the video is known."""
-        for known in self.jobs.values():
-            if (known.did, known.content) == (did, content) and known.state != _FAILED:
-                return known
+        if known := self._known(did, content):
+            return known
         job = Job(_new_job_id(), did, name, content)
         self.jobs[job.id] = job
         self._authorizations[job.id] = call.authorization or ""
         self._fates[job.id], self.next_fate = self.next_fate, _Fate()
         return job
 
+    def _known(self, did: str, content: bytes) -> Job | None:
+        """Return the job of a video that the account has uploaded before, unless it failed."""
+        jobs = (job for job in self.jobs.values() if (job.did, job.content) == (did, content) and job.state != _FAILED)
+        return next(jobs, None)
+
     def _upload(self, call: Call) -> Answer:
         did, name = call.query.get("did", ""), call.query.get("name", "")
         if fault := self._fault(call, did):
             return fault
-        for known in self.jobs.values():
-            if (known.did, known.content) == (did, call.content) and known.state != _FAILED:
-                # Without the blob: the caller gets the blob from getJobStatus.
-                said = {"error": "already_exists", "message": "Video already processed"}
-                return Answer(409, {"did": did, "jobId": known.id, "state": known.state, **said})
+        if known := self._known(did, call.content):
+            # Without the blob: the caller gets the blob from getJobStatus.
+            said = {"error": "already_exists", "message": "Video already processed"}
+            return Answer(409, {"did": did, "jobId": known.id, "state": known.state, **said})
         return Answer(200, _status_of(self._job_of(did, name, call.content, call)))
 
     def _status(self, call: Call) -> Answer:
