@@ -208,6 +208,12 @@ def stopped(pds: sandbox.Sandbox) -> Stopped:
 
 
 @pytest.fixture
+def loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read files and pages of servers on this machine, as those of the tests are."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
+
+
+@pytest.fixture
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry a passing trouble at once: the tasks' pauses take 42 s."""
     for each in (ensure_session, publish_post):

@@ -21,6 +21,8 @@ from prefect_bluesky.compose.feeds import read_items
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
 from tests.support import web_page
 
+pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
+
 FLOWS = Path(__file__).parents[1] / "flows"
 
 
@@ -37,11 +39,6 @@ def rss(*ages: int, link: str = "https://example.com") -> bytes:
 ATOM = b"""<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>Blog</title>
 <entry><id>tag:1</id><link href="https://example.com/1"/><updated>2026-11-20T08:00:00Z</updated></entry>
 <entry><id>tag:2</id><link href="https://example.com/2"/><updated>2026-11-21T08:00:00Z</updated></entry></feed>"""
-
-
-@pytest.fixture(autouse=True)
-def private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
 
 
 class TestSources:

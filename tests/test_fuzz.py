@@ -15,9 +15,9 @@ from tests.fuzzing import CASES
 _OVER_HTTP = {"feeds", "pages"}
 
 
+@pytest.mark.usefixtures("loopback_is_allowed")
 @pytest.mark.parametrize("kind", CASES)
-def test_nothing_is_lost_in_silence(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
+def test_nothing_is_lost_in_silence(kind: str, tmp_path: Path) -> None:
     seeds = range(60 if kind in _OVER_HTTP else 1000)
     faults = {seed: found for seed in seeds if (found := CASES[kind](Random(seed), tmp_path).faults)}
     assert faults == {}

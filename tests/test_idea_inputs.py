@@ -13,10 +13,7 @@ from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import File
 from tests.support import web_page
 
-
-@pytest.fixture(autouse=True)
-def private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
+pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
 
 
 def idea_of(folder: Path, text: str) -> Idea:

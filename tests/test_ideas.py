@@ -16,6 +16,8 @@ from prefect_bluesky.media import read_markdown
 from prefect_bluesky.media.files import File
 from tests.support import web_page
 
+pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
+
 ARTICLE = """<html><head><title>Release 2.0 | Example</title>
 <meta property="og:title" content="Release 2.0"><meta name="description" content="What is new."></head>
 <body><nav><a href="/">Home</a> <a href="/blog">Blog</a></nav><article><h1>Release 2.0</h1>
@@ -40,11 +42,6 @@ It is **twice** as fast, see [the docs](https://example.com/docs).
 pip install example
 ```
 """
-
-
-@pytest.fixture(autouse=True)
-def private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
 
 
 @pytest.fixture

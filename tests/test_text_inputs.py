@@ -106,11 +106,6 @@ def test_a_sentence_ends_where_a_reader_pauses(text: str, parts: list[str]) -> N
 
 
 @pytest.fixture
-def loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
-
-
-@pytest.fixture
 def file_url() -> Iterator[str]:
     """An address at which there is a PDF, gzipped in two members at `/two`."""
 

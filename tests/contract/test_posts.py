@@ -205,13 +205,10 @@ class TestVideo:
         assert set(requests) <= {LOGIN}
 
 
+@pytest.mark.usefixtures("loopback_is_allowed")
 class TestLinkCard:
     PAGE = b"""<title>Plain</title><meta property="og:title" content="A title">
         <meta name="description" content="What it says"><meta property="og:image" content="/picture.png">"""
-
-    @pytest.fixture(autouse=True)
-    def loopback_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
 
     def test_a_link_card_shows_the_page_s_own_description(self, author: Author) -> None:
         with web_page(self.PAGE, {"/picture.png": picture(64, 32)}) as url:
