@@ -129,6 +129,22 @@ def test_a_file_that_ends_early_is_refused(format_: str) -> None:
         fit_image(data[: len(data) // 2], max_bytes=ROOMY)
 
 
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_marker_is_complete(missing: int, progressive: bool) -> None:
+    data = encoded(noise(64, 64), "JPEG", progressive=progressive)
+    fitted = fit_image(data, max_bytes=ROOMY)
+    assert fit_image(data[:-missing], max_bytes=ROOMY) == fitted
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 8}])
+def test_a_jpeg_that_lacks_a_part_of_its_picture_is_refused(options: dict[str, Any]) -> None:
+    data = encoded(noise(64, 64), "JPEG", **options)
+    for missing in range(4, len(data) // 2):
+        with refused("the file is damaged or cut off"):
+            fit_image(data[:-missing], max_bytes=ROOMY)
+
+
 def test_an_image_that_fits_at_no_size_is_refused() -> None:
     with refused("the image cannot be made to fit into 99 bytes"):
         fit_image(encoded(noise(64, 64), "PNG"), max_bytes=99)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from prefect_aws.s3 import S3Bucket
 
 from prefect_bluesky import Image
 from prefect_bluesky.errors import BlueskyError, InvalidInput, SourceUnavailable
-from prefect_bluesky.media.files import read_file
+from prefect_bluesky.media.files import map_file, read_file
 from tests.support import web_page
 
 CONTENT = b"\x89PNG not really"
@@ -82,6 +83,35 @@ class TestBlocks:
         Secret(value="no file").save("no-files", overwrite=True)
         with pytest.raises(SourceUnavailable, match="a block of this type holds no files: Secret"):
             read(Image(source="a.png", storage="secret/no-files"))
+
+    def test_a_large_file_in_a_bucket_is_not_read_into_memory(self, storage: str) -> None:
+        mapped = map_file(Image(source="a.png", storage=storage), "video", max_bytes=100)
+        assert isinstance(mapped, mmap) == storage.startswith("s3-bucket")
+        assert bytes(mapped) == CONTENT
+
+    def test_a_mapped_file_that_is_not_there_is_named(self, storage: str) -> None:
+        with pytest.raises(SourceUnavailable, match=f"video, {storage}: b.png: it cannot be read"):
+            map_file(Image(source="b.png", storage=storage), "video", max_bytes=100)
+
+
+class TestMappedUrls:
+    @pytest.fixture(autouse=True)
+    def _with_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_ALLOW_PRIVATE_ADDRESSES", "true")
+
+    def test_a_url_is_not_read_into_memory(self) -> None:
+        with web_page(b"", {"/a.mp4": CONTENT}) as url:
+            mapped = map_file(Image(source=f"{url}/a.mp4"), "video", max_bytes=100)
+        assert isinstance(mapped, mmap)
+        assert bytes(mapped) == CONTENT
+
+    def test_an_empty_file_is_empty(self) -> None:
+        with web_page(b"", {"/a.mp4": b""}) as url:
+            assert map_file(Image(source=f"{url}/a.mp4"), "video", max_bytes=100) == b""
+
+    def test_a_file_that_is_too_large_is_refused(self) -> None:
+        with web_page(CONTENT) as url, pytest.raises(SourceUnavailable, match="larger than 3 bytes"):
+            map_file(Image(source=f"{url}/a.mp4"), "video", max_bytes=3)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def test_a_post_of_a_thread_is_about_two_thirds_full() -> None:
     )
 
 
+def test_a_sentence_that_is_too_long_leaves_no_scrap() -> None:
+    sentence = "It was a long day " + "and then another one came " * 10 + "at last, as it is said."
+    assert 300 < len(sentence) < 310
+    assert [len(post) > 100 for post in drafts_of(Idea(text=sentence))["thread"]] == [True, True]
+
+
 def test_a_title_begins_its_thread_and_is_no_post_by_itself() -> None:
     drafts = drafts_of(Idea(title="Faster", text=TEXT))
     assert [posts[0].split("\n\n")[:2] for posts in (drafts["hook"], drafts["thread"])] == [

@@ -99,7 +99,7 @@ def redirect(url: str, *headers: str, status: int = 302) -> bytes:
     return answer(b"elsewhere", f"Location: {url}", *headers, status=status)
 
 
-def fetched(url: str = "http://public.test/", *, max_bytes: int = 1000, timeout: float = 5, **options: bool) -> Fetched:
+def fetched(url: str = "http://public.test/", *, max_bytes: int = 1000, timeout: float = 5, **options: Any) -> Fetched:
     return fetch(url, max_bytes=max_bytes, timeout=timeout, **options)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import ceil
 
 from prefect_bluesky.channels import Draft, Kind, Rules
 from prefect_bluesky.compose.idea import Idea
@@ -13,6 +15,9 @@ _FULL = 2 / 3
 
 _LEAST = 1 / 5
 """How full a post of a thread is at the least, if there is a choice."""
+
+_UNEVEN = 1.15
+"""How much longer than another piece of a sentence a piece may be, so that it can end with a word."""
 
 
 class TemplateGenerator:
@@ -87,8 +92,17 @@ def _pieces(passages: Sequence[Passage], rules: Rules, link: str | None) -> Iter
         if not room.excess(passage.text):
             yield passage
             continue
-        for number, text in enumerate(room.split(passage.text)):
+        for number, text in enumerate(_even(passage.text, room)):
             yield Passage(text, begins_paragraph=passage.begins_paragraph and number == 0)
+
+
+def _even(text: str, rules: Rules) -> list[str]:
+    """Return the pieces of a text that is too long for a post, of which the last one is no scrap."""
+    pieces = rules.split(text)
+    if len(pieces) < 2 or rules.length(pieces[-1]) >= rules.max_length * _LEAST:
+        return pieces
+    share = ceil(rules.length(text) / len(pieces) * _UNEVEN)
+    return replace(rules, max_length=min(rules.max_length, share)).split(text)
 
 
 def _fill(posts: list[list[Passage]], rules: Rules, least: float, link: str | None) -> None:

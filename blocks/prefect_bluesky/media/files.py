@@ -5,12 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from base64 import b64decode, b64encode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from mmap import ACCESS_READ, mmap
+from os import SEEK_END
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from tempfile import TemporaryFile
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import unquote, urljoin
 
+from prefect.blocks.abstract import ObjectStorageBlock
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -21,6 +26,9 @@ from prefect_bluesky.web import Fetched, Page, fetch, read_page, redacted, title
 
 _NO_FILES = {"text/html", "application/xhtml+xml", "application/json"}
 """Content types of no file that a post can attach."""
+
+_MAX_HEAD = 100_000
+"""Bytes of a file that are looked at for the title of a page in its place."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -58,7 +66,7 @@ def resolve_files(document: File, value: Any) -> Any:
     return value.model_copy(update=changed)
 
 
-def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetched:
+def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False, into: BinaryIO | None = None) -> Fetched:
     """Fetch a URL that a person or a page gave, as the settings allow; raise as `fetch` does."""
     settings = current_settings()
     return fetch(
@@ -67,6 +75,7 @@ def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False) -> Fetch
         timeout=settings.fetch_timeout,
         allow_private=settings.allow_private_addresses,
         keep_truncated=keep_truncated,
+        into=into,
     )
 
 
@@ -90,47 +99,86 @@ def read_file(file: File, field: str, *, max_bytes: int) -> bytes:
         InvalidInput: the source is unusable, or the file is larger than `max_bytes`.
         SourceUnavailable: the file cannot be read. Retryable if a server may answer later.
     """
-    try:
-        data = _read(file, field, max_bytes)
-    except SourceUnavailable as trouble:
-        raise SourceUnavailable(f"{field}, {trouble.source}", trouble.reason, retryable=trouble.retryable) from trouble
+    with _named(field):
+        if file.storage:
+            data = _from_block(file.source, file.storage)
+        elif _is_web_url(file.source):
+            data = _without_pages(read_url(file.source, max_bytes=max_bytes))
+        else:
+            data = _from_here(file.source, field, max_bytes)
     if len(data) > max_bytes:
-        raise InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make the file smaller.")
+        raise _too_large(field, max_bytes)
     return data
 
 
 def map_file(file: File, field: str, *, max_bytes: int) -> bytes | mmap:
-    """Return a file's bytes as `read_file` does; a file on this machine is mapped, and not read into memory."""
-    if file.storage or is_url(file.source):
-        return read_file(file, field, max_bytes=max_bytes)
-    path = Path(file.source).expanduser()
+    """Return a file's bytes as `read_file` does, mapped from the disk, so that a large file is never in memory whole.
+
+    A file from elsewhere is first written to a temporary file. A storage block has to be able to do that; of a block
+    that only returns bytes, the bytes are returned.
+    """
+    if file.storage or _is_web_url(file.source):
+        with _named(field), TemporaryFile() as kept:
+            if not file.storage:
+                fetched = read_url(file.source, max_bytes=max_bytes, into=kept)
+                kept.seek(0)
+                _without_pages(replace(fetched, data=kept.read(_MAX_HEAD)))
+            elif not _copied_from_block(file.source, file.storage, kept):
+                return read_file(file, field, max_bytes=max_bytes)
+            return _mapped(kept, field, max_bytes)
+    path = Path(file.source).expanduser() if not is_url(file.source) else None
     with suppress(OSError, ValueError, RuntimeError):  # `read_file` says what is wrong
-        if path.is_file() and 0 < path.stat().st_size <= max_bytes:
+        if path and path.is_file():
             with path.open("rb") as opened:
-                return mmap(opened.fileno(), 0, access=ACCESS_READ)
+                return _mapped(opened, field, max_bytes)
     return read_file(file, field, max_bytes=max_bytes)
 
 
-def _read(file: File, field: str, max_bytes: int) -> bytes:
-    if file.storage:
-        return _from_block(file.source, file.storage)
-    scheme = _SCHEME.match(file.source)
+def _mapped(opened: BinaryIO, field: str, max_bytes: int) -> bytes | mmap:
+    size = opened.seek(0, SEEK_END)
+    if size > max_bytes:
+        raise _too_large(field, max_bytes)
+    return mmap(opened.fileno(), 0, access=ACCESS_READ) if size else b""  # an empty file cannot be mapped
+
+
+def _too_large(field: str, max_bytes: int) -> InvalidInput:
+    return InvalidInput(field, f"it has more than {max_bytes:,} bytes.", "Make the file smaller.")
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    """Add the name of a field to the error of a source."""
+    try:
+        yield
+    except SourceUnavailable as trouble:
+        raise SourceUnavailable(f"{field}, {trouble.source}", trouble.reason, retryable=trouble.retryable) from trouble
+
+
+def _is_web_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
+def _without_pages(fetched: Fetched) -> bytes:
+    """Return the content of a file; raise if a web page was answered in its place."""
+    if fetched.content_type not in _NO_FILES:
+        return fetched.data
+    title = title_of(fetched.data)
+    reason = f"the answer is a web page{f', “{title}”,' if title else ''} and no file. Check the URL."
+    # A captive portal or a firewall answers so, too.
+    raise SourceUnavailable(redacted(fetched.url), reason, retryable=True)
+
+
+def _from_here(source: str, field: str, max_bytes: int) -> bytes:
+    """Return a file of this machine, or the bytes that the source itself holds."""
+    scheme = _SCHEME.match(source)
     match scheme and scheme[1].lower():
         case "data":
-            return _from_data_url(file.source, field)
-        case "http" | "https":
-            fetched = read_url(file.source, max_bytes=max_bytes)
-            if fetched.content_type not in _NO_FILES:
-                return fetched.data
-            title = title_of(fetched.data)
-            reason = f"the answer is a web page{f', “{title}”,' if title else ''} and no file. Check the URL."
-            # A captive portal or a firewall answers so, too.
-            raise SourceUnavailable(redacted(fetched.url), reason, retryable=True)
+            return _from_data_url(source, field)
         case "s3" | "gs" | "az" | "ftp" | "file":
-            reason = f"{redacted(file.source)!r} is neither a path nor an https:// URL."
+            reason = f"{redacted(source)!r} is neither a path nor an https:// URL."
             raise InvalidInput(field, reason, "Name the Prefect block as its storage.")
         case _:
-            return _from_path(file.source, max_bytes)
+            return _from_path(source, max_bytes)
 
 
 def _from_data_url(url: str, field: str) -> bytes:
@@ -157,21 +205,44 @@ def _from_path(source: str, max_bytes: int) -> bytes:
 
 
 def _from_block(source: str, storage: str) -> bytes:
+    with _block(source, storage) as block:
+        read = getattr(block, "read_path", None)
+        if read is None:
+            raise SourceUnavailable(
+                f"{storage}: {source}", f"a block of this type holds no files: {type(block).__name__}."
+            )
+        return bytes(_awaited(read(source)))
+
+
+def _copied_from_block(source: str, storage: str, into: BinaryIO) -> bool:
+    """Write a file of a block into another one, and return True if this kind of block can do that."""
+    with _block(source, storage) as block:
+        if not isinstance(block, ObjectStorageBlock):
+            return False
+        _awaited(block.download_object_to_file_object(source, into))
+        return True
+
+
+@contextmanager
+def _block(source: str, storage: str) -> Iterator[Any]:
+    """Load a storage block, whose errors about a file become those of the source."""
     place = f"{storage}: {source}"
     try:
         block = load_block(storage, "storage")
     except InvalidInput as unusable:
         raise SourceUnavailable(place, f"{unusable.reason} {unusable.remedy}") from None
-    read = getattr(block, "read_path", None)
-    if read is None:
-        raise SourceUnavailable(place, f"a block of this type holds no files: {type(block).__name__}.")
     try:
-        data = read(source)
-        return bytes(run_coro_as_sync(data) if inspect.iscoroutine(data) else data)
+        yield block
+    except SourceUnavailable:
+        raise
     except Exception as trouble:  # each kind of storage raises different errors
         is_missing = isinstance(trouble, ValueError | FileNotFoundError)
         reason = f"it cannot be read: {type(trouble).__name__}: {trouble}"
         raise SourceUnavailable(place, reason, retryable=not is_missing) from trouble
+
+
+def _awaited(answer: Any) -> Any:
+    return run_coro_as_sync(answer) if inspect.iscoroutine(answer) else answer
 
 
 _SHOWN_SOURCE = 80

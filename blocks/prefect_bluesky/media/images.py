@@ -12,6 +12,7 @@ from math import inf, sqrt
 from typing import TYPE_CHECKING, cast
 
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.media.jpeg import with_end
 from prefect_bluesky.media.png import necessary_chunks
 from prefect_bluesky.web import title_of
 
@@ -154,7 +155,12 @@ def _decoded(data: bytes, max_side: int) -> tuple[ImageFile, tuple[int, int]]:
         raise _too_large()
     size = _within(source.size, max_side)
     source.draft(None, size)  # a JPEG of at least twice the size is decoded at half its size, or less
-    source.load()  # completely: a PDS answers 500 to a file that ends early
+    try:
+        source.load()  # completely: a PDS answers 500 to a file that ends early
+    except OSError:
+        if (complete := with_end(data)) is None:
+            raise
+        return _decoded(complete, max_side)
     return source, size
 
 

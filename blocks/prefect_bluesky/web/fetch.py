@@ -19,10 +19,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpcore
 import httpx
@@ -63,18 +64,25 @@ class Fetched:
 
 
 def fetch(
-    url: str, *, max_bytes: int, timeout: float, allow_private: bool = False, keep_truncated: bool = False
+    url: str,
+    *,
+    max_bytes: int,
+    timeout: float,
+    allow_private: bool = False,
+    keep_truncated: bool = False,
+    into: BinaryIO | None = None,
 ) -> Fetched:
     """Return the content of an http or https URL within `timeout` seconds, redirects included.
 
     At most `max_bytes` are read, unpacked. Of a larger content, `keep_truncated` returns the beginning.
-    `allow_private` admits private networks and this machine.
+    `allow_private` admits private networks and this machine. `into` is an empty file that gets the content in place
+    of `Fetched.data`: a chunk at a time is in memory then.
 
     Raises:
         SourceUnavailable: the content cannot be read, or is too large. Retryable if the cause may pass.
     """
     try:
-        return _follow(url, _PublicNetwork(_Deadline(timeout), allow_private), max_bytes, keep_truncated)
+        return _follow(url, _PublicNetwork(_Deadline(timeout), allow_private), max_bytes, keep_truncated, into)
     except _Trouble as trouble:
         reason, retryable = trouble.reason, trouble.retryable
     except httpcore.TimeoutException:
@@ -99,7 +107,7 @@ class _Trouble(Exception):
         self.reason, self.retryable = reason, retryable
 
 
-def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: bool) -> Fetched:
+def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: bool, into: BinaryIO | None) -> Fetched:
     # httpcore is used, because an httpx client keeps cookies, and unpacks a whole chunk before its size is known.
     target = _target(url)
     # Some sites answer only clients that call themselves Mozilla.
@@ -117,14 +125,18 @@ def _follow(url: str, network: _PublicNetwork, max_bytes: int, keep_truncated: b
                 content_type = headers.get("content-type", "")
                 if not 200 <= answer.status < 300:
                     is_page = "html" in content_type.lower()
-                    page = _read(answer, headers, _MAX_REFUSAL, keep_truncated=True) if is_page else None
-                    raise _refusal(answer.status, target.host, page)
+                    page = BytesIO()
+                    if is_page:
+                        _read(answer, headers, _MAX_REFUSAL, keep_truncated=True, into=page)
+                    raise _refusal(answer.status, target.host, page.getvalue() if is_page else None)
                 charset = _CHARSET.search(content_type)
+                data = BytesIO()
+                _read(answer, headers, max_bytes, keep_truncated, into or data)
                 return Fetched(
                     url=str(target),
                     content_type=re.split("[;,]", content_type)[0].strip().lower(),
                     charset=charset[1] if charset else None,
-                    data=_read(answer, headers, max_bytes, keep_truncated),
+                    data=data.getvalue(),
                 )
     raise _Trouble(f"The server redirects more than {_MAX_REDIRECTS} times.")
 
@@ -158,7 +170,9 @@ def _refusal(status: int, host: str, page: bytes | None) -> _Trouble:
     return _Trouble(f"{host} answers with {status}{f', “{title}”' if title else ''}.{remedy}", retryable=is_passing)
 
 
-def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, keep_truncated: bool) -> bytes:
+def _read(
+    answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, keep_truncated: bool, into: BinaryIO
+) -> None:
     too_large = _Trouble(f"The content is larger than {max_bytes:,} bytes.")
     if int(headers.get("content-length", 0)) > max_bytes and not keep_truncated:
         raise too_large
@@ -166,24 +180,24 @@ def _read(answer: httpcore.Response, headers: httpx.Headers, max_bytes: int, kee
     if encoding not in {"", "identity", "gzip", "x-gzip"}:
         raise _Trouble(f"The server compresses the content as {encoding[:50]!r}, although gzip was requested.")
     gzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
-    received, data = 0, bytearray()
+    received = 0
     for chunk in answer.iter_stream():
         received += len(chunk)
         try:
             # One byte beyond the limit is enough to know that the content is larger.
-            data += gzip.decompress(chunk, max_bytes + 1 - len(data)) if gzip else chunk
+            into.write(gzip.decompress(chunk, max_bytes + 1 - into.tell()) if gzip else chunk)
             while gzip and gzip.eof and gzip.unused_data:  # a file of several members
                 rest, gzip = gzip.unused_data, zlib.decompressobj(wbits=31)
-                data += gzip.decompress(rest, max_bytes + 1 - len(data))
+                into.write(gzip.decompress(rest, max_bytes + 1 - into.tell()))
         except zlib.error:
             raise _Trouble("The content is not gzip, although the server says so.") from None
-        if max(received, len(data)) > max_bytes:
+        if max(received, into.tell()) > max_bytes:
             if keep_truncated:
-                return bytes(data[:max_bytes])
+                into.truncate(max_bytes)
+                return
             raise too_large
     if gzip and received and not gzip.eof:
         raise _Trouble("The content ends too early.", retryable=True)
-    return bytes(data)
 
 
 class _Deadline:
