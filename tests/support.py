@@ -245,14 +245,14 @@ def counted(pds: Pds) -> Iterator[dict[str, int]]:
         counts[request.nsid] = counts.get(request.nsid, 0) + 1
 
 
-def picture(width: int, height: int, *, noise: bool = False) -> bytes:
-    """A PNG: red, or of a noise that no encoder makes small."""
+def picture(width: int, height: int, format_: str = "PNG", *, noise: bool = False) -> bytes:
+    """A picture, as PNG unless said otherwise: red, or of a noise that no encoder makes small."""
     if noise:
         image = Image.frombytes("RGB", (width, height), Random(0).randbytes(3 * width * height))
     else:
         image = Image.new("RGB", (width, height), "red")
     file = BytesIO()
-    image.save(file, "PNG", compress_level=1)
+    image.save(file, format_, compress_level=1)
     return file.getvalue()
 
 

@@ -47,8 +47,10 @@ def test_as_text_it_shows_the_posts_their_counts_and_what_is_attached() -> None:
 
 
 def test_a_gif_is_shown_as_a_moving_picture() -> None:
-    gif = b"GIF89a" + bytes([8, 0, 8, 0]) + bytes(10)
-    assert "moving picture, 20 bytes: It moves" in str(Post(video=Video(source=gif, alt="It moves")).preview())
+    gif = picture(40, 20, "GIF")
+    preview = Post(video=Video(source=gif, alt="It moves")).preview()
+    assert f"moving picture, {len(gif)} bytes: It moves" in str(preview)
+    assert re.search(r"!\[\]\(data:image/jpeg;base64,[\w/+=]+\)  \nmoving picture", preview.markdown)
 
 
 def test_as_markdown_it_shows_the_text_literally_with_its_links_and_images() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import thumbnail
 from prefect_bluesky.posts.limits import MAX_BYTES, MAX_GRAPHEMES
 from prefect_bluesky.posts.richtext import count_graphemes
@@ -43,7 +45,7 @@ class Preview:
     Args:
         posts: the posts in order.
         records: all records in the order of sending: the posts, then the gates.
-        pictures: the bytes of the images that would be sent, by the CID of their blob.
+        pictures: the bytes of the images and GIFs that would be sent, by the CID of their blob.
 
     Example:
         >>> preview = credentials.publish("Hello", dry_run=True)
@@ -112,8 +114,10 @@ class Preview:
 
     def _shown(self, embed: Any) -> Iterator[str]:
         for line, picture in _attached(embed):
-            data = self.pictures.get(picture["ref"]["$link"]) if picture else None
-            shown = f"![](data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()})  \n" if data else ""
+            shown = ""
+            if picture and (data := self.pictures.get(picture["ref"]["$link"])):
+                with suppress(InvalidInput):  # a GIF that the video service may read all the same
+                    shown = f"![](data:image/jpeg;base64,{b64encode(thumbnail(data)).decode()})  \n"
             yield shown + " ".join(escape_markdown(line).split())
 
 
@@ -137,8 +141,9 @@ def _attached(embed: Any) -> Iterator[tuple[str, Any]]:
         alt = f"“{item['alt']}”" if item["alt"] else "no alt text"
         yield f"image, {ratio['width']} x {ratio['height']}, {blob['size']:,} bytes of {blob['mimeType']}: {alt}", blob
     if "video" in embed:
-        kind = "moving picture" if embed.get("presentation") == "gif" else "video"
-        yield f"{kind}, {embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}", None
+        is_gif = embed.get("presentation") == "gif"
+        line = f"{embed['video']['size']:,} bytes: {embed.get('alt') or 'no alt text'}"
+        yield (f"moving picture, {line}", embed["video"]) if is_gif else (f"video, {line}", None)
     if external := embed.get("external"):
         line = f"link card: {external['title']} ({external['uri']}) {external['description']}".rstrip()
         yield line, external.get("thumb")

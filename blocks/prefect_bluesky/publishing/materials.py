@@ -122,7 +122,7 @@ class LocalMaterials(NoMaterials):
         self._settings = current_settings()
         self._images: dict[File, tuple[Json, int, int]] = {}
         self.kept: dict[str, bytes] = {}
-        """Images and captions as they would be sent, by the CID of their blob."""
+        """Images, GIFs and captions as they would be sent, by the CID of their blob."""
 
     def image(self, file: File, field: str) -> tuple[Json, int, int]:
         if file not in self._images:
@@ -173,7 +173,10 @@ class LocalMaterials(NoMaterials):
 
     def _processed(self, data: bytes | mmap, mime_type: str) -> Json:
         """Return the blob of a video, which the service makes of a file of this kind."""
-        return blob_reference(bytes(data), "video/mp4")
+        blob = blob_reference(bytes(data), "video/mp4")
+        if mime_type == "image/gif":
+            self.kept[blob["ref"]["$link"]] = bytes(data)  # a preview shows the first frame
+        return blob
 
 
 class ResolvedMaterials(LocalMaterials):
