@@ -1,5 +1,6 @@
-"""Publish posts of many accounts: publish due posts now, and schedule later posts.
+"""Publish many posts of many accounts: publish due posts now, and schedule later posts.
 
+uv run flows/publish_batch.py calendars/december.yaml --dry-run
 uv run flows/publish_batch.py calendars/december.yaml
 """
 
@@ -13,10 +14,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from prefect_bluesky import BlueskyError, PlannedPost
-from prefect_bluesky.planning import final_state, read_entries, run_batch
+from prefect_bluesky.planning import Options, PlanLine, final_state, plan_lines, preview_batch, read_entries, run_batch
 from prefect_bluesky.prefect_api import quiet_server, run_name
+
+_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "cyan"}
 
 
 def _run_name() -> str:
@@ -36,38 +43,79 @@ def publish_batch(
     timezone: str = "UTC",
     dry_run: bool = False,
     at_once: Annotated[int, Field(ge=1, le=64)] = 32,
+    name: str = "",
+    overwrite: bool = False,
+    prune: bool = False,
 ) -> State[Any]:
-    """Publish due posts, and schedule later posts as runs of `publish/planned`.
+    """Publish due posts, and bring the planned posts, the runs of `publish/planned`, in line with the calendar.
 
     An account that cannot sign in does not stop the others, and its posts are held. The same calendar may be passed
-    repeatedly: posts that were published or scheduled before are left unchanged.
+    repeatedly: what is published or unchanged is left alone, and so is what a person has edited or cancelled.
 
     Args:
         items: The posts. Leave empty to read a calendar.
         calendar: A YAML, JSON, CSV or Markdown file: its path or URL.
         storage: The Prefect block that stores the calendar, such as s3-bucket/calendars. Leave empty for no block.
         timezone: The time zone of times without an offset, if the calendar does not name one.
-        dry_run: Publish and schedule nothing. Show a preview.
+        dry_run: Publish, schedule and change nothing. Show what would be done.
         at_once: The number of accounts to serve at the same time.
+        name: The calendar's name. Leave empty for the name in the calendar, else the file's name.
+        overwrite: Let posts that a person has edited or cancelled follow the calendar.
+        prune: Remove planned posts that the calendar no longer has.
     """
     try:
-        entries = read_entries(items, calendar, storage, timezone)
+        batch = read_entries(items, calendar, storage, timezone, name)
+        return run_batch(batch, Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once))
     except BlueskyError as unusable:
         return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
-    return run_batch(entries, calendar=calendar, dry_run=dry_run, at_once=at_once)
+
+
+def _arguments() -> argparse.Namespace:
+    description = "Publish a calendar: publish due posts now, and bring the planned posts in line."
+    parser = argparse.ArgumentParser(prog="publish_batch.py", description=description)
+    parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
+    parser.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
+    parser.add_argument("--name", default="", help="the calendar's name; without it the file's name")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
+    parser.add_argument("--overwrite", action="store_true", help="let what a person has edited follow the calendar")
+    parser.add_argument("--prune", action="store_true", help="remove planned posts that the calendar no longer has")
+    return parser.parse_args()
+
+
+def _print(lines: list[PlanLine], console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("when", no_wrap=True)
+    for column in ("account", "post", "place"):
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        colour = _COLOURS[line.sign]
+        post = f"{escape(line.text)}\n[dim]{escape(line.note)}[/]" if line.note else escape(line.text)
+        table.add_row(f"[bold {colour}]{line.sign}[/]", line.when, escape(line.account), post, escape(line.place))
+    if lines:
+        console.print(table)
 
 
 @quiet_server()
 def _main() -> None:
-    description = "Publish a calendar: publish due posts now, and schedule later posts."
-    parser = argparse.ArgumentParser(prog="publish_batch.py", description=description)
-    parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
-    parser.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
-    parser.add_argument("--dry-run", action="store_true", help="publish and schedule nothing")
-    arguments = parser.parse_args()
+    arguments = _arguments()
+    options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
     try:
+        if arguments.dry_run:
+            batch = read_entries((), arguments.calendar, "", arguments.timezone, arguments.name)
+            preview = preview_batch(batch, options)
+            _print(list(plan_lines(preview.rows)), Console(highlight=False))
+            for problem in preview.problems:
+                print(f"{problem['account']}, {problem['post']}: {problem['what']}")
+            print(preview.summary)
+            return
         state = publish_batch(
-            calendar=arguments.calendar, timezone=arguments.timezone, dry_run=arguments.dry_run, return_state=True
+            calendar=arguments.calendar,
+            timezone=arguments.timezone,
+            name=arguments.name,
+            overwrite=arguments.overwrite,
+            prune=arguments.prune,
+            return_state=True,
         )
     except BlueskyError as problem:
         sys.exit(str(problem))

@@ -110,7 +110,7 @@ def test_a_moved_post_stays_moved_when_its_calendar_is_read_again(
     key = f"christmas of {alice.name}"
     script("move", key, "2027-12-25 08:00")
     again = run_to_state(publish_batch, items=[alice.item("Merry Christmas", at=CHRISTMAS, key=key)])
-    assert again.message == "1 scheduled"
+    assert again.message == "1 edited by a person"
     assert find_plan(key).expected_start_time == datetime(2027, 12, 25, 8, tzinfo=UTC)
 
 

@@ -44,13 +44,18 @@ def bob(pds: sandbox.Sandbox) -> SavedAccount:
     return SavedAccount(pds)
 
 
-def table(key: str) -> list[dict[str, Any]]:
-    """The table that the last run has made."""
+def artifact(key: str) -> str:
+    """The artifact that the last run has made."""
     with get_client(sync_client=True) as client:
-        (artifact,) = client.read_artifacts(
+        (found,) = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1
         )
-    rows: list[dict[str, Any]] = json.loads(str(artifact.data))
+    return str(found.data)
+
+
+def table(key: str) -> list[dict[str, Any]]:
+    """The table that the last run has made."""
+    rows: list[dict[str, Any]] = json.loads(artifact(key))
     return rows
 
 
@@ -177,12 +182,12 @@ class TestSchedule:
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
         before = runs_of(deployment)
-        file = tmp_path / "calendar.json"
+        file = tmp_path / f"{tmp_path.name}.json"
         file.write_text(json.dumps([alice.item("now"), alice.item("later", at=SOON.isoformat())]))
         messages = [run_to_state(publish_batch, calendar=str(file)).message for _ in range(2)]
-        assert messages == ["1 published, 1 scheduled", "1 already out, 1 scheduled"]
+        assert messages == ["1 published, 1 scheduled", "1 already out, 1 unchanged"]
         assert alice.texts == ["now"]
-        assert len(runs_of(deployment)) == len(before) + 1
+        assert len(runs_of(deployment)) == len(before) + 2
 
     def test_a_cancelled_post_stays_cancelled(
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
@@ -194,12 +199,14 @@ class TestSchedule:
             client.set_flow_run_state(run_of_it.id, Cancelled(), force=True)
         assert run_to_state(publish_batch, items=later).message == "1 cancelled"
 
-    def test_a_run_that_says_something_else_is_pointed_out(
-        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any], caplog: pytest.LogCaptureFixture
+    def test_a_post_under_its_key_follows_what_is_given_later(
+        self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
     ) -> None:
         run_to_state(publish_batch, items=[alice.item("as it was", at=SOON, key="k")])
-        run_to_state(publish_batch, items=[alice.item("as it shall be", at=SOON, key="k")])
-        assert "the scheduled run differs from the calendar. The run is what goes out." in caplog.text
+        state = run_to_state(publish_batch, items=[alice.item("as it shall be", at=SOON, key="k")])
+        assert state.message == "1 changed"
+        texts = set(map(text_of, runs_of(deployment)))
+        assert ("as it was" in texts, "as it shall be" in texts) == (False, True)
 
     def test_a_time_without_an_offset_holds_in_the_timezone(
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
@@ -241,7 +248,7 @@ class TestSchedule:
     ) -> None:
         at, image = SOON.isoformat(), {"source": "cat.png", "alt": "a \0"}
         items = [alice.item("kept", at=at), alice.item("not", at=at, images=[image]), alice.item("kept too", at=at)]
-        file = tmp_path / "calendar.json"
+        file = tmp_path / f"{tmp_path.name}.json"
         file.write_text(json.dumps(items))
         # Prefect's client takes what PostgreSQL refuses for a server that is busy, and asks for a minute.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
@@ -255,7 +262,7 @@ class TestSchedule:
         items = [alice.item("one", at=SOON, key="same"), alice.item("two", at=SOON, key="same")]
         state = run_to_state(publish_batch, items=items)
         assert str(state.message).startswith("1 scheduled, 1 failed")
-        assert "items[1]: key: another post" in str(state.message)
+        assert f"items[1]: key: items[0] of {alice.name} also has 'same'." in str(state.message)
 
     def test_a_failed_run_of_an_account_that_died_is_held_and_not_forgotten(
         self, alice: SavedAccount, deployment: UUID, publish_batch: Flow[Any, Any]
@@ -289,14 +296,15 @@ class TestInput:
         with counted(alice.pds) as requests:
             state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
         assert (state.message, requests) == ("1 due, 1 due later", {})
-        now, later = table("bluesky-batch-preview")
-        assert (now["text"], now["when"], later["text"]) == ("now", "now", "later")
-        assert later["when"] == f"{SOON:%Y-%m-%d %H:%M} UTC"
+        page = artifact("bluesky-batch-preview")
+        when = f"{SOON:%a %Y-%m-%d %H:%M} UTC".replace(" ", "\N{NO-BREAK SPACE}")
+        assert f"| `+` | now | {alice.name} | now |" in page
+        assert f"| `+` | {when} | {alice.name} | later |" in page
 
     def test_a_bad_row_of_a_calendar_stops_no_other(
         self, alice: SavedAccount, publish_batch: Flow[Any, Any], tmp_path: Path
     ) -> None:
-        file = tmp_path / "calendar.csv"
+        file = tmp_path / f"{tmp_path.name}.csv"
         file.write_text(f"account,text\n{alice.name},good\n{alice.name},{'x' * 301}\n{alice.name},also good\n")
         state = run_to_state(publish_batch, calendar=str(file))
         assert alice.texts == ["also good", "good"]
@@ -310,7 +318,7 @@ class TestTooLate:
     def calendar(folder: Path, account: SavedAccount, *days: int) -> str:
         """A calendar with a post for each number of days before today."""
         now = datetime.now(UTC)
-        file = folder / "calendar.json"
+        file = folder / f"{folder.name}.json"
         times = {day: (now - timedelta(days=day)).strftime("%Y-%m-%d %H:%M") for day in days}
         file.write_text(json.dumps([account.item(f"{day} days", at=at) for day, at in times.items()]))
         return str(file)

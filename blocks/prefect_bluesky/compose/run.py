@@ -23,7 +23,7 @@ from prefect_bluesky.compose.review import ask_for_review, shown
 from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.media import File
-from prefect_bluesky.planning import PlannedPost, deployment_id, read_entries, run_batch, schedule_run
+from prefect_bluesky.planning import Options, PlannedPost, deployment_id, read_entries, run_batch, schedule_run
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client, ignoring_api_trouble, load_block, logger, run_id
 from prefect_bluesky.publishing import current_attempt
 from prefect_bluesky.validation import explain_validation_error
@@ -259,7 +259,7 @@ def _publish_on_bluesky(planned: list[PlannedPost], report: _Report) -> None:
     if not planned:
         return
     try:
-        done = run_batch(read_entries(planned, "", "", "UTC"))
+        done = run_batch(read_entries(planned, "", "", "UTC"), Options())
     except API_TROUBLE as trouble:
         report.problems.append(f"Bluesky: the posts could not be scheduled or published. {trouble}")
     else:

@@ -3,51 +3,72 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
 from prefect_bluesky.media import File
+from prefect_bluesky.planning.apply import bring_in_line
+from prefect_bluesky.planning.batch_account import Account, Placed, in_words
 from prefect_bluesky.planning.calendar import Unusable, read_calendar
 from prefect_bluesky.planning.calendar_artifact import show_calendar
-from prefect_bluesky.planning.delivery import AccountQueue, Delivery
-from prefect_bluesky.planning.held_runs import EXPIRED, HELD, tell_expired
+from prefect_bluesky.planning.comparison import Row, Terms, compare
+from prefect_bluesky.planning.delivery import Delivery
+from prefect_bluesky.planning.held_runs import HELD, tell_expired
+from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
+from prefect_bluesky.planning.planned_run import read_planned_runs
 from prefect_bluesky.planning.progress import Progress
-from prefect_bluesky.planning.saved_accounts import load_many
-from prefect_bluesky.planning.scheduled_runs import MOVED, PlannedRuns, has_failed, known_runs, run_key, run_matches
+from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
+from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.times import zone_of
-from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, file_name, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost, current_attempt
 from prefect_bluesky.settings import current_settings
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
 
-_NOTHING = "There was nothing to publish."
 _NOT_KEPT = "The post could not be kept for later:"
-_STATES = (
-    "published", "already out", "scheduled", "held", "failed", "expired", "too late", "cancelled", "due", "due later",
-)  # fmt: skip
 
-_NAMED, _SHOWN = 5, 500
-"""The number of problems in the run's message, and of posts in a preview."""
+_DONE = {"plan": "scheduled", "change": "changed", "adopt": "unchanged", "remove": "removed"}
+_TO_DO = {"plan": "due later", "change": "to change", "adopt": "unchanged", "remove": "to remove"}
+_COUNTED: dict[str, str] = {
+    "unchanged": "unchanged", "going out": "unchanged", "edited": "edited by a person", "cancelled": "cancelled",
+    "out": "already out", "expired": "expired", "left": "no longer in the calendar",
+}  # fmt: skip
+_NAMED = 5
+"""The number of problems in the run's message."""
 
-_Placed = tuple[str, PlannedPost]
 Entries = list[tuple[str, PlannedPost | Unusable]]
 
 
-def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str) -> Entries:
+@dataclass(frozen=True)
+class Batch:
+    """Posts to publish and to plan.
+
+    Attributes:
+        entries: the posts with their places, times and keys, and the entries that cannot be read.
+        calendar: the name of the calendar that the posts come from; "" if they come from none.
+        is_named: whether a person has given that name. Else it is the file's, which another calendar may have too.
+    """
+
+    entries: Entries
+    calendar: str = ""
+    is_named: bool = False
+
+
+def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "") -> Batch:
     """Return the posts with their places in the input, with times and keys fixed.
 
     Raises:
@@ -62,99 +83,156 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
         read = read_calendar(File(source=calendar, storage=storage))
         # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
+        name = name or read.name
     zone = zone_of(timezone)
-    return [
+    fixed: Entries = [
         (place, entry if isinstance(entry, Unusable) else entry.with_time_and_key(zone, occasion))
         for place, entry in entries
     ]
+    return Batch(fixed, (name or file_name(calendar)) if calendar else "", is_named=bool(name))
 
 
-def run_batch(entries: Entries, *, calendar: str = "", dry_run: bool = False, at_once: int = 32) -> State[Any]:
-    """Publish the due posts and schedule the others, for `at_once` accounts at a time. Return the final state.
+@dataclass(frozen=True)
+class Options:
+    """What a batch does.
+
+    Attributes:
+        dry_run: only say what would be done.
+        overwrite: let what a person has edited or cancelled follow the calendar.
+        prune: remove planned posts that the calendar no longer has.
+        at_once: the number of accounts that are served at the same time.
+    """
+
+    dry_run: bool = False
+    overwrite: bool = False
+    prune: bool = False
+    at_once: int = 32
+
+
+def run_batch(batch: Batch, options: Options) -> State[Any]:
+    """Publish the due posts and bring the planned ones in line, account by account. Return the final state.
 
     The runs of posts for later are tagged with the calendar's name.
+
+    Raises:
+        InvalidInput: what is to be removed may be another calendar's. Nothing is published.
     """
-    batch = _Batch(entries, calendar, dry_run=dry_run)
+    if options.dry_run:
+        return _shown(preview_batch(batch, options))
+    work = _Batch(batch, options)
     with ThreadPoolExecutor(1, "bluesky-plan") as thread:
         # What is due need not wait for a thousand runs to be made, nor these for an account that is kept waiting.
-        planned = thread.submit(copy_context().run, batch.plan)
-        batch.work(batch.waiting, at_once)
-    return batch.close(planned.result())
+        planned = thread.submit(copy_context().run, work.plan)
+        work.work(work.waiting, options.at_once)
+    return work.close(planned.result())
 
 
-@dataclass
-class Account(AccountQueue[_Placed]):
-    """The pending posts of one account, and the results so far."""
+@dataclass(frozen=True)
+class Preview:
+    """What a batch would do.
 
-    later: list[_Placed] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: list[dict[str, str]] = field(default_factory=list)
-    expires_at: datetime | None = None
-    link: str = ""
+    Attributes:
+        rows: what would become of each post.
+        problems: the posts that cannot be published or are held, each with `account`, `post`, `state` and `what`.
+        summary: the numbers of posts, such as `2 due later, 1 to change`.
+    """
 
-    @property
-    def waiting(self) -> int:
-        return len(self.due) + len(self.later)
+    rows: list[Row]
+    problems: list[dict[str, str]]
+    summary: str
 
-    def complain(self, place: str, state: str, what: str) -> None:
-        """Record why a post was not published."""
-        self.counts[state] += 1
-        self.problems.append({"account": self.name, "post": place, "state": state, "what": what})
 
-    def give_up(self, what: str) -> None:
-        """Record one reason why all due posts failed."""
-        for place, _ in self.due:
-            self.complain(place, "failed", what)
-        self.due = []
-
-    def row(self) -> dict[str, str | int]:
-        return {
-            "account": self.name,
-            **{state: self.counts[state] for state in _STATES[:7]},
-            "session expires": f"{self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else "",
-            "last post": self.link,
-        }
+def preview_batch(batch: Batch, options: Options) -> Preview:
+    """Return what would become of each post of a calendar, and of each other post that is planned from it."""
+    return _Batch(batch, replace(options, dry_run=True)).preview()
 
 
 class _Batch(Delivery[Account]):
     """The posts of many accounts, several accounts at a time, independently of each other."""
 
-    def __init__(self, planned: Entries, calendar: str, *, dry_run: bool) -> None:
-        self._calendar = calendar
-        self._dry_run = dry_run
-        self._previews: list[dict[str, str]] = []
+    def __init__(self, batch: Batch, options: Options) -> None:
+        self._calendar = batch.calendar
+        self._options = options
         self._accounts: dict[str, Account] = {}
         self._runs: PlannedRuns | InvalidInput | None = None
         self._lock = Lock()
         self._late: dict[str, datetime] = {}
+        self._published: list[tuple[str, PlannedPost, str]] = []
         self._send_late = current_settings().send_late
-        now = datetime.now(UTC)
-        seen: dict[str, PlannedPost] = {}
-        known = known_runs(entry for _, entry in planned if isinstance(entry, PlannedPost))
-        self._failed = {key for key, run in known.items() if run.state and has_failed(run.state)}
-        for place, entry in planned:
-            account = self._accounts.setdefault(entry.account, Account(entry.account))
-            if isinstance(entry, Unusable):
-                account.complain(place, "failed", entry.reason)
-            elif seen.setdefault(run_key(entry), entry) != entry:
-                account.complain(place, "failed", f"key: another post of {entry.account} also has {entry.key!r}.")
-            elif not self._has_run(account, place, entry, known.get(run_key(entry))):
-                is_later = entry.at is not None and entry.at > now
-                (account.later if is_later else account.due).append((place, self._in_time(place, entry, now)))
-        loaded = load_many([account.name for account in self.waiting])
+        self._now = datetime.now(UTC)
+        usable = list(self._usable(batch.entries))
+        runs = read_planned_runs(self._calendar, [run_key(planned) for _, planned in usable])
+        parameters = {name: str(parameter) for name, parameter in saved_parameters().items()}
+        names = {parameter: name for name, parameter in parameters.items()}
+        terms = Terms(
+            parameters,
+            self._now,
+            self._send_late,
+            overwrite=options.overwrite,
+            prune=options.prune,
+            is_same_calendar=batch.is_named,
+            unreadable=frozenset(each.account for _, each in batch.entries if isinstance(each, Unusable)),
+        )
+        self.rows = compare(usable, runs, terms)
+        removed = sum(row.fate == "remove" for row in self.rows)
+        if removed and not batch.is_named and not any(row.planned and row.run for row in self.rows):
+            what = f"none of the {removed} posts that are planned from {self._calendar} is in this file."
+            raise InvalidInput("prune", what, "If this is another calendar, give it a name, which is then its own.")
+        self._row_of = {row.place: row for row in self.rows if row.place}
+        for row in self.rows:
+            name = row.planned.account if row.planned else names.get(row.run.account if row.run else "", "")
+            self._sort(self._accounts.setdefault(name, Account(name)), row)
+        waiting = [account.name for account in self.waiting]
+        loaded = {} if options.dry_run else load_many(waiting)
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
             account = self._accounts[name]
-            account.due, account.later = [*account.due, *account.later], []
+            account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
+            account.later = []
             account.give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
 
-    def _in_time(self, place: str, planned: PlannedPost, now: datetime) -> PlannedPost:
+    def _usable(self, entries: Entries) -> Iterator[tuple[str, PlannedPost]]:
+        """Yield the entries that can be published, each post once, and count the others."""
+        seen: dict[str, tuple[str, PlannedPost]] = {}
+        for place, entry in entries:
+            account = self._accounts.setdefault(entry.account, Account(entry.account))
+            if isinstance(entry, Unusable):
+                account.complain(place, "failed", entry.reason)
+                continue
+            first, same = seen.setdefault(run_key(entry), (place, entry))
+            if first == place:
+                yield place, entry
+            elif same == entry:
+                account.complain(place, "failed", f"it is the same post as {first}, and is published once. Remove one.")
+            else:
+                account.complain(place, "failed", f"key: {first} of {entry.account} also has {entry.key!r}.")
+
+    def _sort(self, account: Account, row: Row) -> None:
+        """Put a post to what is done with it, or count what needs nothing."""
+        run = row.run
+        match row.fate, row.planned:
+            case "publish", PlannedPost() as planned:
+                account.due.append((row.place, self._in_time(row.place, planned)))
+            case "plan" | "change" | "adopt" | "remove", _:
+                account.later.append(row)
+            case "held", _:
+                account.complain(row.place, "held", run.message if run else "")
+                if row.changes:
+                    account.later.append(row)
+            case "too late", PlannedPost(at=datetime() as at):
+                account.too_late(row.place, at)
+            case ("left", None) if run and run.state_name == HELD:
+                pass
+            case fate, _:
+                account.counts[_COUNTED[fate]] += 1
+
+    def _in_time(self, place: str, planned: PlannedPost) -> PlannedPost:
         """Return a post of a calendar that makes no sense any more if it was due long ago and is not out.
 
         A year that is mistyped, or a calendar of last year, would publish all of its posts at once.
         """
-        if not self._calendar or planned.at is None or planned.at > now - self._send_late:
+        if not self._calendar or planned.at is None or planned.at > self._now - self._send_late:
             return planned
         self._late[place] = planned.at
         ends = planned.at + self._send_late
@@ -175,45 +253,38 @@ class _Batch(Delivery[Account]):
     def give_up(self, queue: Account, what: str) -> None:
         queue.give_up(what)
 
-    def plan(self) -> list[tuple[Account, str, str]]:
-        """Plan the posts for later. Return each with its account, its place, and why it could not be planned, or ""."""
-        if self._dry_run:
-            return []
-        later = [(account, place, post) for account in self.waiting for place, post in account.later]
+    def plan(self) -> list[tuple[Account, Row, str]]:
+        """Bring the runs in line. Return each post with its account, and why that failed, or ""."""
+        later = [(account, row) for account in self.waiting for row in account.later]
         if not later:
             return []
-        posts = [(post, self._blocks[account.name]) for account, _, post in later]
         try:
-            troubles = self._planned_runs().schedule(posts, self._failed)
+            troubles = bring_in_line(self._planned_runs(), [row for _, row in later], self._blocks)
         except (InvalidInput, *API_TROUBLE) as trouble:
-            troubles = [str(trouble)] * len(posts)
-        return [(account, place, trouble) for (account, place, _), trouble in zip(later, troubles, strict=True)]
+            troubles = [str(trouble)] * len(later)
+        return [(account, row, trouble) for (account, row), trouble in zip(later, troubles, strict=True)]
 
-    def close(self, planned: Sequence[tuple[Account, str, str]]) -> State[Any]:
+    def close(self, planned: Sequence[tuple[Account, Row, str]]) -> State[Any]:
         """Create the artifacts with the results, and return the final state of the run."""
-        for account, place, trouble in planned:
+        for account, row, trouble in planned:
             if trouble:
-                account.complain(place, "failed", f"{_NOT_KEPT} {trouble}")
-            else:
-                account.counts["scheduled"] += 1
+                account.complain(row.place or (row.run.name if row.run else ""), "failed", f"{_NOT_KEPT} {trouble}")
+            elif row.fate in _DONE:
+                account.counts[_DONE[row.fate]] += 1
+        for account in self._accounts.values():
             account.later = []
+        self._record()
         self.progressed()
-        accounts = list(self._accounts.values())
+        accounts = [account for account in self._accounts.values() if account.counts]
         problems = [problem for account in accounts for problem in account.problems]
         counts = sum((account.counts for account in accounts), Counter[str]())
-        summary = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state]) or _NOTHING
+        summary = self._summary(counts)
         with ignoring_api_trouble("The artifacts with the tables could not be made"):
-            if self._dry_run:
-                shown = sorted(self._previews, key=lambda row: (row["when"] != "now", row["when"]))[:_SHOWN]
-                create_table_artifact(shown, key=PREVIEW, description=f"Nothing was sent: {summary}.")
-            else:
-                create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=summary)
+            create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=summary)
             if problems:
                 create_table_artifact(problems, key=PROBLEMS, description="The posts that were not published, and why.")
         if self._runs is not None:
             show_calendar()
-        if counts["too late"]:
-            summary += f" (due more than {_span(self._send_late)} ago, see the setting SEND_LATE)"
         if not counts["held"] and not counts["failed"]:
             return Completed(message=summary)
         # One reason can stop many posts of an account: name the reason once.
@@ -224,34 +295,38 @@ class _Batch(Delivery[Account]):
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
         return Failed(message=f"{summary}. {'; '.join(which[:_NAMED] + more)}")
 
-    def _has_run(self, account: Account, place: str, planned: PlannedPost, run: FlowRun | None) -> bool:
-        """Count a post that another run handles already, and return whether there is such a run."""
-        if run is None or run.state is None:
-            return False
-        if run.state.name == HELD:
-            account.complain(place, "held", run.state.message or "")
-        elif run.state.is_completed():
-            account.counts["already out"] += 1
-        elif run.state.name == MOVED:
-            account.counts["scheduled"] += 1
-        elif run.state.name == EXPIRED:
-            account.counts["expired"] += 1
-        elif run.state.is_cancelled():
-            account.counts["cancelled"] += 1
-        elif has_failed(run.state):
-            return False  # this run is another attempt, under the same key
-        else:
-            account.counts["scheduled"] += 1
-            if not run_matches(run, planned):
-                message = "%s, %s: the scheduled run differs from the calendar. The run is what goes out."
-                logger().warning(message, account.name, place)
-        return True
+    def preview(self) -> Preview:
+        """Return what would be done."""
+        for account in self._accounts.values():
+            late = len([place for place, _ in account.due if place in self._late])
+            account.counts.update({"due": len(account.due) - late, "too late": late})
+            account.counts.update(_TO_DO[row.fate] for row in account.later if row.fate in _TO_DO)
+        counts = sum((account.counts for account in self._accounts.values()), Counter[str]())
+        problems = [problem for account in self._accounts.values() for problem in account.problems]
+        return Preview(self.rows, problems, self._summary(counts))
+
+    def _summary(self, counts: Counter[str]) -> str:
+        summary = in_words(counts)
+        if counts["too late"]:
+            summary += f" (due more than {_span(self._send_late)} ago, see the setting SEND_LATE)"
+        return summary
+
+    def _record(self) -> None:
+        """Let the calendar know what is out, so that a text that is changed later is no second post."""
+        if not self._calendar or not self._published:
+            return
+        plans = []
+        for place, planned, url in self._published:
+            run = self._row_of[place].run
+            plans.append((Plan(planned, self._blocks[planned.account], run.id if run else None), url))
+        with ignoring_api_trouble("The calendar does not know what is out"):
+            try:
+                self._planned_runs().record(plans)
+            except InvalidInput as missing:
+                logger().warning("%s", missing)
 
     def serve(self, queue: Account) -> timedelta | None:
         credentials = self._blocks[queue.name]
-        if self._dry_run:
-            self._preview(queue)
-            return None
 
         def send() -> list[PublishedPost | BlueskyError]:
             queue.expires_at = credentials.ensure_session().expires_at
@@ -259,28 +334,12 @@ class _Batch(Delivery[Account]):
 
         return self.deliver(queue, send) if queue.due else None
 
-    def _preview(self, account: Account) -> None:
-        late = [each for each in account.due if each[0] in self._late]
-        due = [each for each in account.due if each[0] not in self._late]
-        for state, posts in (("due", due), ("due later", account.later), ("too late", late)):
-            account.counts[state] += len(posts)
-            self._previews += [
-                {
-                    "account": account.name,
-                    "post": place,
-                    "when": f"{planned.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if planned.at else "now",
-                    "text": planned.post.text,
-                    "key": planned.key or "",
-                }
-                for place, planned in posts
-            ]
-        account.due, account.later = [], []
-
-    def published(self, queue: Account, item: _Placed, post: PublishedPost) -> None:
+    def published(self, queue: Account, item: Placed, post: PublishedPost) -> None:
         queue.counts["published" if post.is_new else "already out"] += 1
         queue.link = post.url
+        self._published.append((*item, post.url))
 
-    def held(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
+    def held(self, queue: Account, item: Placed, error: BlueskyError) -> None:
         place, planned = item
         try:
             self._planned_runs().hold(planned, self._blocks[queue.name], error)
@@ -288,10 +347,10 @@ class _Batch(Delivery[Account]):
         except (InvalidInput, *API_TROUBLE) as trouble:
             queue.complain(place, "failed", f"{error} {_NOT_KEPT} {trouble}")
 
-    def failed(self, queue: Account, item: _Placed, error: BlueskyError) -> None:
+    def failed(self, queue: Account, item: Placed, error: BlueskyError) -> None:
         is_expired = isinstance(error, Expired)
         if is_expired and (at := self._late.get(item[0])):
-            queue.complain(item[0], "too late", f"It was due at {at:%Y-%m-%d %H:%M %Z}. Correct the time, or drop it.")
+            queue.too_late(item[0], at)
             return
         queue.complain(item[0], "expired" if is_expired else "failed", str(error))
         if is_expired and (run := current_flow_run()):
@@ -307,6 +366,17 @@ class _Batch(Delivery[Account]):
         if isinstance(self._runs, InvalidInput):
             raise self._runs
         return self._runs
+
+
+def _shown(preview: Preview) -> State[Any]:
+    """Create the artifacts of a preview, and return the final state of the run."""
+    page = plan_page(preview.rows, preview.summary)
+    with ignoring_api_trouble("The artifacts could not be made"):
+        create_markdown_artifact(page, key=PREVIEW, description=f"Nothing was sent: {preview.summary}.")
+        if preview.problems:
+            what = "The posts that cannot be published, and why."
+            create_table_artifact(preview.problems, key=PROBLEMS, description=what)
+    return Completed(message=preview.summary)
 
 
 def _span(length: timedelta) -> str:

@@ -39,10 +39,11 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The posts of a calendar, each with its place, and the time zone, if the calendar names one."""
+    """The posts of a calendar, each with its place, and the time zone and name, if the calendar has them."""
 
     entries: list[tuple[str, PlannedPost | Unusable]]
-    timezone: str | None
+    timezone: str | None = None
+    name: str = ""
 
 
 def read_calendar(file: File) -> Calendar:
@@ -71,13 +72,15 @@ def read_calendar(file: File) -> Calendar:
         line = data.count(b"\n", 0, broken.start) + 1
         raise InvalidInput("calendar", f"line {line} is not UTF-8.", "Save the file as UTF-8.") from None
     written = _FORMATS[suffix](text)
-    return Calendar([(place, _planned(place, fields, file)) for place, fields in written.posts], written.timezone)
+    posts = [(place, _planned(place, fields, file)) for place, fields in written.posts]
+    return Calendar(posts, written.timezone, written.name)
 
 
 @dataclass(frozen=True)
 class _Written:
     posts: list[tuple[str, Any]]
     timezone: str | None = None
+    name: str = ""
 
 
 def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
@@ -124,16 +127,16 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def _listed(content: Any) -> _Written:
-    """Return the posts of a list, or of a mapping with `posts` and the defaults `account` and `timezone`."""
-    timezone, account = None, None
+    """Return the posts of a list, or of a mapping with `posts` and `name`, `timezone` and a default `account`."""
+    timezone, account, name = None, None, ""
     if isinstance(content, dict):
-        others = content.keys() - {"posts", "timezone", "account"}
+        others = content.keys() - {"posts", "timezone", "account", "name"}
         if others or "posts" not in content:
             what = f"unknown fields: {', '.join(sorted(map(str, others)))}." if others else "posts: is missing."
             raise InvalidInput(
-                "calendar", what, "Write posts: with a list; only account: and timezone: may be beside it."
+                "calendar", what, "Write posts: with a list; only name:, account: and timezone: may be beside it."
             )
-        timezone, account = content.get("timezone"), content.get("account")
+        timezone, account, name = content.get("timezone"), content.get("account"), str(content.get("name") or "")
         if timezone is not None and not isinstance(timezone, str):
             raise InvalidInput("calendar", "timezone: the value is not a text.", "Write a name such as Europe/Berlin.")
         content = content["posts"]
@@ -145,7 +148,7 @@ def _listed(content: Any) -> _Written:
             # The text of a post may have a list in it.
             what = f"post {number + 1} is no post, and may belong to this one. Put the whole text in quotes."
             posts[number - 1] = Unusable("", str(post.get("account") or ""), what)
-    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone)
+    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone, name)
 
 
 def _is_entry(entry: Any) -> bool:

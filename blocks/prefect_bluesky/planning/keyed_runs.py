@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,7 @@ def schedule_run(
     at: datetime | None = None,
     state: State[Any] | None = None,
     tags: Iterable[str] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> FlowRun:
     """Create a run of a deployment, once per idempotency key.
 
@@ -57,6 +58,7 @@ def schedule_run(
             name=name,
             tags=tags,
             idempotency_key=key,
+            labels=dict(labels or {}),
         )
 
 
@@ -69,10 +71,12 @@ class NewRun:
     parameters: dict[str, Any]
     state: State[Any]
     tags: Sequence[str]
+    labels: Mapping[str, str]
 
     def schedule(self, deployment: UUID) -> FlowRun:
         """Create the run by itself, as `schedule_run` does."""
-        return schedule_run(deployment, self.parameters, key=self.key, name=self.name, state=self.state, tags=self.tags)
+        about: Any = {"name": self.name, "state": self.state, "tags": self.tags, "labels": self.labels}
+        return schedule_run(deployment, self.parameters, key=self.key, **about)
 
 
 def schedule_runs(deployment: UUID, runs: Iterable[NewRun]) -> dict[str, str]:
@@ -111,6 +115,7 @@ def _create(deployment: UUID, runs: Iterable[NewRun]) -> list[dict[str, Any]]:
             state=to_state_create(run.state),
             name=run.name,
             tags=list(run.tags),
+            labels=dict(run.labels),
             idempotency_key=run.key,
         ).model_dump(mode="json", exclude_unset=True)
         for run in runs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -23,13 +22,17 @@ from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import DROPPED, account_of, tag
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.planning.scheduled_runs import (
+    APPLIED,
     DEPLOYMENT,
     MOVED,
     calendar_of,
     calendar_tag,
+    check_still_planned,
+    end_plan,
     planned_name,
     planned_time,
     run_name_of,
+    successor_key,
     text_of,
 )
 from prefect_bluesky.planning.times import zone_of
@@ -104,14 +107,16 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     goes_out = max(at, datetime.now(UTC).astimezone(at.tzinfo))
     dispatchers, planned = Dispatchers(), deployment_id(DEPLOYMENT)
     # First the old run, as a post that goes out twice is worse than one that a person has to plan again.
-    _end(run, State(type=StateType.CANCELLED, name=MOVED, message=f"Moved to {goes_out:%Y-%m-%d %H:%M %Z}."))
+    moved = State(type=StateType.CANCELLED, name=MOVED, message=f"Moved to {goes_out:%Y-%m-%d %H:%M %Z}.")
+    end_plan(run.id, run.name, moved)
     schedule_run(
         planned,
         run.parameters,
-        key=f"bluesky-moved-{uuid4()}",
+        key=successor_key(run.id),
         name=planned_name(_account(run), text_of(run), goes_out),
         at=in_utc(goes_out, zone),
         tags=run.tags,
+        labels={APPLIED: str(run.labels[APPLIED])} if APPLIED in run.labels else None,
     )
     dispatchers.plan(goes_out)
     return at
@@ -129,7 +134,7 @@ def change(run: FlowRun, fields: dict[str, Any]) -> Post:
         post = _POST.validate_python(before | fields)
     except ValidationError as unusable:
         raise InvalidInput("post", explain_validation_error(unusable), "Nothing was changed. Correct it.") from None
-    _check_still_planned(run)
+    check_still_planned(run.id, run.name)
     parameters = run.parameters | {"post": post.model_dump(mode="json", exclude_defaults=True)}
     # The time in the name is one of the calendar's time zone, which the run does not know.
     when = run.name.split(" · ")[1] if run.name.count(" · ") > 1 else None
@@ -145,7 +150,7 @@ def drop_plan(run: FlowRun) -> None:
     Raises:
         InvalidInput: the post has gone out meanwhile.
     """
-    _end(run, State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post."))
+    end_plan(run.id, run.name, State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post."))
 
 
 def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
@@ -157,20 +162,6 @@ def describe(run: FlowRun) -> Iterator[tuple[str, str]]:
     yield "calendar", calendar_of(run) or ""
     yield "key", str(run.parameters.get("key") or "")
     yield "text", shorten(text_of(run))
-
-
-def _end(run: FlowRun, state: State[Any]) -> None:
-    _check_still_planned(run)
-    with api_client() as client:
-        client.set_flow_run_state(run.id, state, force=True)
-
-
-def _check_still_planned(run: FlowRun) -> None:
-    with api_client() as client:
-        state = client.read_flow_run(run.id).state
-    if state is None or not state.is_scheduled():
-        what = f"{run.name} is {state.name if state else 'gone'} by now."
-        raise InvalidInput("run", what, "Look at its page in Prefect.")
 
 
 def _account(run: FlowRun) -> str:

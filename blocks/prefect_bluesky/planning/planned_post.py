@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import as_form
 
+KEYLESS = "planned-"
+"""The beginning of the keys of posts that a person has given no key."""
+
 _NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -87,5 +90,5 @@ class PlannedPost(BaseModel):
         at = self.at and (self.at if self.at.tzinfo else self.at.replace(tzinfo=timezone))
         when = in_utc(at, timezone).isoformat() if at else occasion
         digest = sha256(f"{when} {self.post.content()}".encode()).hexdigest()
-        key = self.key or f"planned-{digest[:32]}"
+        key = self.key or f"{KEYLESS}{digest[:32]}"
         return self.model_copy(update={"at": at, "key": key, "post": self.post.in_zone(timezone)})

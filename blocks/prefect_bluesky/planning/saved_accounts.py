@@ -23,6 +23,12 @@ def saved_names() -> list[str]:
     return sorted(document.name for document in _documents(include_secrets=False) if document.name)
 
 
+def saved_parameters() -> dict[str, dict[str, Any]]:
+    """Return runs' parameters for all saved blocks, as `as_parameter` makes them, by the blocks' names."""
+    documents = _documents(include_secrets=False)
+    return {document.name: _as_reference(document.id) for document in documents if document.name}
+
+
 def load(name: str) -> BlueskyCredentials:
     """Return the saved block of a name.
 
@@ -66,7 +72,11 @@ def _reference(parameter: Any) -> str:
 
 def as_parameter(credentials: BlueskyCredentials) -> dict[str, Any]:
     """Return a run's parameter for a saved block: a reference, so that the run has no secret and can be repeated."""
-    return {"$ref": {"block_document_id": str(credentials._block_document_id)}}  # noqa: SLF001 (Prefect's own)
+    return _as_reference(credentials._block_document_id)  # noqa: SLF001 (Prefect's own)
+
+
+def _as_reference(document: Any) -> dict[str, Any]:
+    return {"$ref": {"block_document_id": str(document)}}
 
 
 def load_parameter(parameter: Any) -> BlueskyCredentials:

@@ -5,14 +5,15 @@ No worker takes these runs: the deployment has no work pool. `publish-due` publi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Scheduled
 
@@ -33,8 +34,13 @@ DEPLOYMENT = "publish/planned"
 MOVED = "Moved"
 """The name of the final state of a run whose post has got another run, at another time."""
 
+REMOVED = "Removed"
+"""The name of the final state of a run whose post its calendar no longer has."""
+
+APPLIED = "bluesky.planned"
+"""The label of a run with the fingerprint of what its calendar said when it was last applied."""
+
 _CALENDAR = "bluesky.calendar."
-_PAGE = 200
 
 
 def run_key(planned: PlannedPost) -> str:
@@ -42,22 +48,20 @@ def run_key(planned: PlannedPost) -> str:
     return f"bluesky-{sha256(f'{planned.account} {planned.key}'.encode()).hexdigest()[:40]}"
 
 
-def known_runs(planned: Iterable[PlannedPost]) -> Mapping[str, FlowRun]:
-    """Return the existing runs of planned posts by their idempotency keys."""
-    keys = list(map(run_key, planned))
-    found: dict[str, FlowRun] = {}
-    with api_client() as client:
-        for start in range(0, len(keys), _PAGE):
-            some = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=keys[start : start + _PAGE]))
-            runs = client.read_flow_runs(flow_run_filter=some, limit=_PAGE)
-            found |= {run.idempotency_key: run for run in runs if run.idempotency_key}
-    return found
+def successor_key(run: UUID) -> str:
+    """Return the idempotency key of the run that follows a run whose post is planned anew."""
+    return f"bluesky-after-{run}"
 
 
-def run_matches(run: FlowRun, planned: PlannedPost) -> bool:
-    """Return whether a pending run publishes this post at its time. A person may have changed the run."""
-    at = planned.at and planned.at.astimezone(UTC)
-    return run.parameters.get("post") == _post_parameter(planned) and planned_time(run) == at
+def fingerprint(post: Any, at: datetime | None) -> str:
+    """Return what tells a planned post from another one: the post as JSON, and its time.
+
+    Example:
+        >>> fingerprint({"text": "Hello"}, None)
+        'f2d05b504ecb'
+    """
+    when = at.astimezone(UTC).isoformat() if at else ""
+    return sha256(f"{when} {json.dumps(post, sort_keys=True)}".encode()).hexdigest()[:12]
 
 
 def planned_time(run: FlowRun) -> datetime | None:
@@ -98,13 +102,31 @@ def calendar_of(run: FlowRun) -> str | None:
     return next((each.removeprefix(_CALENDAR) for each in run.tags if each.startswith(_CALENDAR)), None)
 
 
-def _post_parameter(planned: PlannedPost) -> dict[str, Any]:
+def post_parameter(planned: PlannedPost) -> dict[str, Any]:
+    """Return a planned post's content, as its run has it."""
     return planned.post.model_dump(mode="json", exclude_defaults=True)
 
 
 def has_failed(state: State[Any]) -> bool:
     """Return whether a run in this state has ended, but did not complete, is not held and was not cancelled."""
     return state.is_final() and not (state.is_completed() or state.is_cancelled() or state.name == HELD)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A post that is to be planned for a saved account.
+
+    Attributes:
+        planned: the post, whose time and key are fixed.
+        credentials: the account.
+        follows: the run that the post had before, and which has ended; None if this is its first one.
+        has_failed: whether its first run has failed, and is now to be tried again.
+    """
+
+    planned: PlannedPost
+    credentials: BlueskyCredentials
+    follows: UUID | None = None
+    has_failed: bool = False
 
 
 class PlannedRuns:
@@ -122,25 +144,25 @@ class PlannedRuns:
         self._dispatchers = Dispatchers()
         self._tags = [calendar_tag(calendar)] if calendar else []
 
-    def schedule(
-        self, posts: Sequence[tuple[PlannedPost, BlueskyCredentials]], failed: Container[str] = ()
-    ) -> list[str]:
-        """Make the runs of posts, whose times and keys are fixed, of saved accounts. Runs that exist stay as they are.
+    def schedule(self, plans: Sequence[Plan]) -> list[str]:
+        """Make the runs of posts. Runs that exist stay as they are. Return why each could not be planned, or ""."""
+        now = datetime.now(UTC)
+        times = [max(plan.planned.at or now, now) for plan in plans]
+        runs = [self._new(plan, Scheduled(scheduled_time=at)) for plan, at in zip(plans, times, strict=True)]
+        again = {run.key for run, plan in zip(runs, plans, strict=True) if plan.has_failed}
+        troubles = schedule_runs(self._deployment, [run for run in runs if run.key not in again])
+        troubles |= {run.key: _trouble_of(self._schedule, run) for run in runs if run.key in again}
+        due = {at: _trouble_of(self._dispatchers.plan, at) for at in sorted(set(times))}
+        return [troubles.get(run.key) or due[at] for run, at in zip(runs, times, strict=True)]
 
-        Args:
-            posts: the posts, with their accounts.
-            failed: the idempotency keys of runs that have failed, and are now to be tried again.
+    def record(self, published: Iterable[tuple[Plan, str]]) -> None:
+        """Make the runs of posts that are out, each with its address, so that the calendar knows them from then on."""
+        # The API may not answer, but the posts are out all the same.
+        schedule_runs(self._deployment, [self._new(plan, _out(plan.planned.at, url)) for plan, url in published])
 
-        Returns:
-            for each post why it could not be planned, or "".
-        """
-        runs = [self._run(post, of, Scheduled(scheduled_time=post.at), [tag(of.handle)]) for post, of in posts]
-        again = [run for run in runs if run.key in failed]
-        troubles = schedule_runs(self._deployment, [run for run in runs if run.key not in failed])
-        troubles |= {run.key: _trouble_of(self._schedule, run) for run in again}
-        times = sorted({post.at for post, _ in posts if post.at})
-        due: dict[datetime | None, str] = {at: _trouble_of(self._dispatchers.plan, at) for at in times}
-        return [troubles.get(run.key) or due.get(post.at, "") for run, (post, _) in zip(runs, posts, strict=True)]
+    def _new(self, plan: Plan, state: State[Any]) -> NewRun:
+        run = self._run(plan.planned, plan.credentials, state, [tag(plan.credentials.handle)])
+        return replace(run, key=successor_key(plan.follows)) if plan.follows else run
 
     def hold(self, planned: PlannedPost, credentials: BlueskyCredentials, error: BlueskyError) -> FlowRun:
         """Return a held run for a post, whose key is fixed. The post is sent once the cause of the error is fixed."""
@@ -151,13 +173,14 @@ class PlannedRuns:
     def _run(
         self, planned: PlannedPost, credentials: BlueskyCredentials, state: State[Any], tags: Sequence[str]
     ) -> NewRun:
-        post, key = _post_parameter(planned), planned.key
+        post, key = post_parameter(planned), planned.key
         return NewRun(
             key=run_key(planned),
             name=planned_name(credentials.handle, planned.post.text, planned.at),
             parameters={"credentials": as_parameter(credentials), "post": post, "key": key},
             state=state,
             tags=[*self._tags, *tags],
+            labels={APPLIED: fingerprint(post, planned.at)},
         )
 
     def _schedule(self, new: NewRun) -> FlowRun:
@@ -170,6 +193,10 @@ class PlannedRuns:
         return run
 
 
+def _out(at: datetime | None, url: str) -> State[Any]:
+    return State(type=StateType.COMPLETED, message=f"Published {url}", state_details=StateDetails(scheduled_time=at))
+
+
 def _trouble_of(call: Callable[[T], object], argument: T) -> str:
     """Call Prefect's API, and return why that failed, or ""."""
     try:
@@ -177,6 +204,26 @@ def _trouble_of(call: Callable[[T], object], argument: T) -> str:
     except (InvalidInput, *API_TROUBLE) as trouble:
         return str(trouble)
     return ""
+
+
+def end_plan(run: UUID, name: str, state: State[Any]) -> None:
+    """End the run of a post that is still planned.
+
+    Raises:
+        InvalidInput: the post has gone out meanwhile.
+    """
+    check_still_planned(run, name)
+    with api_client() as client:
+        client.set_flow_run_state(run, state, force=True)
+
+
+def check_still_planned(run: UUID, name: str) -> None:
+    """Raise InvalidInput if a post is no longer planned."""
+    with api_client() as client:
+        state = client.read_flow_run(run).state
+    if state is None or not state.is_scheduled():
+        what = f"{name} is {state.name if state else 'gone'} by now."
+        raise InvalidInput("run", what, "Look at its page in Prefect.")
 
 
 class ScriptHolder:

@@ -1,0 +1,270 @@
+"""Compare a calendar with what is planned and out: what is added, changed, removed, unchanged, or a person's own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+from prefect_bluesky.planning.held_runs import EXPIRED, HELD
+from prefect_bluesky.planning.planned_post import KEYLESS, PlannedPost
+from prefect_bluesky.planning.planned_run import PlannedRun
+from prefect_bluesky.planning.scheduled_runs import fingerprint, post_parameter
+
+Fate = Literal[
+    "publish", "plan", "change", "remove", "unchanged", "adopt", "edited", "cancelled", "going out", "out", "held",
+    "expired", "too late", "left",
+]  # fmt: skip
+"""What is to become of a post: see `Row`."""
+
+_SIMILAR = 0.6
+"""How similar two texts are at the least, from 0 to 1, for one to be called a change of the other: difflib's advice."""
+
+_MOST_PAIRS = 2_000
+"""Pairs of texts that are compared for one account. Beyond it, a post whose text and time both changed is a new one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A post of a calendar, or of its runs, and what is to become of the post.
+
+    Attributes:
+        fate: `publish` now, `plan` for later, `change` or `remove` the run; `unchanged`, or `adopt` as the calendar
+            says now what a person has changed; left alone as `edited` or `cancelled` by a person; `going out`, `out`,
+            `held`, `expired`; `too late` to be sent; or `left`, as the calendar no longer has the post.
+        place: where the post stands in the calendar, such as `row 12`; "" for a run that the calendar does not have.
+        planned: the post as the calendar has it, with its key; None for a run that the calendar does not have.
+        run: the post's run, if it has one.
+        changes: the fields that differ between the calendar and the run, such as `text`, `time` and `account`.
+        again: whether the run has ended, so that another one is to follow it.
+    """
+
+    fate: Fate
+    place: str
+    planned: PlannedPost | None
+    run: PlannedRun | None
+    changes: tuple[str, ...] = ()
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a calendar is compared.
+
+    Attributes:
+        accounts: what tells each account's block from others, by the block's name.
+        now: the time.
+        send_late: how long after its time a post is still sent.
+        overwrite: whether what a person has edited or cancelled follows the calendar.
+        prune: whether what the calendar no longer has is removed.
+        is_same_calendar: whether the runs are this calendar's for sure, and not of another file of the same name.
+        unreadable: the accounts of entries that cannot be read; "" for an unknown account. Nothing of these is removed.
+    """
+
+    accounts: Mapping[str, str]
+    now: datetime
+    send_late: timedelta
+    overwrite: bool = False
+    prune: bool = False
+    is_same_calendar: bool = True
+    unreadable: frozenset[str] = frozenset()
+
+
+def compare(entries: Sequence[tuple[str, PlannedPost]], runs: Iterable[PlannedRun], terms: Terms) -> list[Row]:
+    """Return what is to become of each post of a calendar, in the calendar's order, and then of other runs.
+
+    A post with a key is known by its key. A post without one is known by what it was when it was planned: by its
+    account, time and content, or by those of them that have not changed.
+
+    Args:
+        entries: the posts with their places, times and keys.
+        runs: the runs of the calendar, and those under the posts' keys.
+        terms: how they are compared.
+    """
+    latest = _latest(runs)
+    rows: dict[str, Row] = {}
+    unmatched: list[tuple[str, PlannedPost]] = []
+    for place, planned in entries:
+        run = latest.pop((terms.accounts.get(planned.account, ""), str(planned.key)), None)
+        if run is None:
+            unmatched.append((place, planned))
+        else:
+            rows[place] = _row(place, planned, run, terms)
+    terms = replace(terms, is_same_calendar=terms.is_same_calendar or bool(rows))
+    for place, planned, run in _matched(unmatched, [run for run in latest.values() if not run.was_ended_by_us], terms):
+        if run is None:
+            rows[place] = _row(place, planned, None, terms)
+        else:
+            del latest[run.account, run.key]
+            rows[place] = _row(place, planned.model_copy(update={"key": run.key}), run, terms)
+    others = [run for run in latest.values() if run.is_planned or run.state_name == HELD]
+    return [*(rows[place] for place, _ in entries), *(_left(run, terms) for run in sorted(others, key=_by_time))]
+
+
+def _by_time(run: PlannedRun) -> tuple[datetime, str]:
+    return run.at or datetime.max.replace(tzinfo=UTC), run.created
+
+
+def _latest(runs: Iterable[PlannedRun]) -> dict[tuple[str, str], PlannedRun]:
+    """Return the run that counts for each post: one that is out, else one that is live, else the latest."""
+    found: dict[tuple[str, str], PlannedRun] = {}
+    for run in sorted(runs, key=lambda run: (run.is_out, run.is_live, run.created)):
+        found[run.account, run.key] = run
+    return found
+
+
+_Matched = tuple[str, PlannedPost, PlannedRun | None]
+
+
+def _matched(
+    entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms
+) -> Iterator[_Matched]:
+    """Yield each entry with the run that it was planned as before a person changed the calendar."""
+    pending, left = list(entries), {run.id: run for run in runs}
+    for sign_of_entry, sign_of_run in _signs(terms) if pending else ():
+        by_sign: defaultdict[Any, list[PlannedRun]] = defaultdict(list)
+        for run in left.values():
+            by_sign[sign_of_run(run)].append(run)
+        still: list[tuple[str, PlannedPost]] = []
+        for place, planned in pending:
+            sign = sign_of_entry(planned)
+            if sign is not None and (same := by_sign.get(sign)):
+                run = same.pop(0)
+                del left[run.id]
+                yield place, planned, run
+            else:
+                still.append((place, planned))
+        pending = still
+    # A file of the same name, of which no post has anything in common, may be another calendar.
+    is_same_calendar = terms.is_same_calendar or len(pending) < len(entries)
+    yield from _similar(pending, list(left.values()) if is_same_calendar else [], terms)
+
+
+def _signs(terms: Terms) -> Iterator[tuple[Callable[[PlannedPost], Any], Callable[[PlannedRun], Any]]]:
+    """Yield what an entry and its run have in common, the surest sign first."""
+
+    def account(planned: PlannedPost) -> str:
+        return terms.accounts.get(planned.account, planned.account)
+
+    # All is the same, but that a person has given a key, or taken it away.
+    yield (
+        lambda entry: (account(entry), _content(entry), _utc(entry)),
+        lambda run: (run.account, _dumped(run.post), run.at),
+    )
+    yield (
+        lambda entry: None if _is_keyless(entry) else entry.key,
+        lambda run: run.key if run.is_planned and not _was_keyless(run) else None,
+    )
+    yield (
+        lambda entry: (account(entry), _utc(entry)) if entry.at and _is_keyless(entry) else None,
+        lambda run: (run.account, run.at) if _was_keyless(run) else None,
+    )
+    yield (
+        lambda entry: (account(entry), _content(entry)) if _is_keyless(entry) else None,
+        lambda run: (run.account, _dumped(run.post)) if _was_keyless(run) else None,
+    )
+    yield (
+        lambda entry: (_content(entry), _utc(entry)) if _is_keyless(entry) else None,
+        lambda run: (_dumped(run.post), run.at) if run.is_planned and _was_keyless(run) else None,
+    )
+
+
+def _is_keyless(planned: PlannedPost) -> bool:
+    return str(planned.key).startswith(KEYLESS)
+
+
+def _was_keyless(run: PlannedRun) -> bool:
+    return run.key.startswith(KEYLESS)
+
+
+def _content(planned: PlannedPost) -> str:
+    return _dumped(post_parameter(planned))
+
+
+def _dumped(post: Any) -> str:
+    return fingerprint(post, None)
+
+
+def _utc(planned: PlannedPost) -> datetime | None:
+    return planned.at and planned.at.astimezone(UTC)
+
+
+def _similar(
+    entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms
+) -> Iterator[_Matched]:
+    """Yield the entries whose time and text both changed, with the run of the most similar text, if there is one."""
+    left: defaultdict[str, list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        if _was_keyless(run):
+            left[run.account].append(run)
+    for place, planned in entries:
+        others = left[terms.accounts.get(planned.account, "")] if _is_keyless(planned) else []
+        best = None
+        if others and len(others) * len(entries) <= _MOST_PAIRS:
+            ratios = [_similarity(planned, run) for run in others]
+            if (most := max(ratios)) >= _SIMILAR:
+                best = others.pop(ratios.index(most))
+        yield place, planned, best
+
+
+def _similarity(planned: PlannedPost, run: PlannedRun) -> float:
+    text = run.post.get("text", "") if isinstance(run.post, dict) else str(run.post or "")
+    return SequenceMatcher(None, planned.post.text, str(text), autojunk=False).ratio()
+
+
+def _row(place: str, planned: PlannedPost, run: PlannedRun | None, terms: Terms) -> Row:
+    is_later = planned.at is not None and planned.at > terms.now
+    is_late = planned.at is not None and planned.at <= terms.now - terms.send_late
+    new: Fate = "plan" if is_later else "publish"
+    if run is None:
+        return Row(new, place, planned, None)
+    wanted = fingerprint(post_parameter(planned), planned.at or run.at)
+    changes = _changes(planned, run, terms) if wanted != run.fingerprint else ()
+    if run.account != terms.accounts.get(planned.account):
+        changes = (*changes, "account")
+    has_changed = run.applied is not None and wanted != run.applied
+
+    def ended(fate: Fate, *, comes_back: bool) -> Row:
+        return Row(new if comes_back else fate, place, planned, run, changes, again=comes_back)
+
+    if run.is_out:
+        return Row("out", place, planned, run, changes)
+    if run.was_ended_by_us:
+        return ended("left", comes_back=True)
+    if run.was_cancelled:
+        return ended("cancelled", comes_back=terms.overwrite)
+    if run.state_name == EXPIRED:
+        return ended("expired", comes_back=has_changed and not is_late)
+    if run.state_name == HELD:
+        return Row("held", place, planned, run, changes if has_changed or terms.overwrite else ())
+    if not run.is_live:
+        return Row(new, place, planned, run, changes)  # another attempt, under the same key
+    if not run.is_planned or (run.at and run.at <= terms.now):
+        return Row("going out", place, planned, run, changes)
+    if not changes:
+        return Row("unchanged" if run.applied in {None, wanted} else "adopt", place, planned, run)
+    if is_late:
+        return Row("too late", place, planned, run, changes)
+    if run.is_edited and not terms.overwrite:
+        return Row("edited", place, planned, run, changes)
+    return Row("change", place, planned, run, changes)
+
+
+def _changes(planned: PlannedPost, run: PlannedRun, terms: Terms) -> tuple[str, ...]:
+    """Return the names of what differs between a post of the calendar and its run."""
+    wanted, found = post_parameter(planned), run.post if isinstance(run.post, dict) else {"text": run.post}
+    names = [name for name in dict.fromkeys([*wanted, *found]) if wanted.get(name) != found.get(name)]
+    moved = ["time"] if planned.at and _utc(planned) != run.at else []
+    return (*moved, *(name.replace("_", " ") for name in names))
+
+
+def _left(run: PlannedRun, terms: Terms) -> Row:
+    names = {account for name, account in terms.accounts.items() if name in terms.unreadable}
+    may_be_unreadable = "" in terms.unreadable or run.account in names
+    is_removed = (
+        terms.prune and not may_be_unreadable and run.is_planned and not (run.is_edited and not terms.overwrite)
+    )
+    return Row("remove" if is_removed else "left", "", None, run)

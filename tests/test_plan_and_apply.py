@@ -1,0 +1,261 @@
+"""A calendar that is changed and read again: what is planned follows, but for what people have done."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import Flow
+from prefect.states import Cancelled
+
+from prefect_bluesky import sandbox
+from prefect_bluesky.planning import Options, change, find_plan, move, plan_lines, preview_batch, read_entries
+from prefect_bluesky.planning.scheduled_runs import text_of
+from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+FLOWS = Path(__file__).parents[1] / "flows"
+FIRST = (datetime.now(UTC) + timedelta(days=30)).replace(hour=8, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture
+def deployment(prefect_api: str) -> UUID:
+    """The deployment `publish/planned`."""
+    return planned_deployments()[0]
+
+
+class Calendar:
+    """A YAML calendar of some accounts, and what Prefect has of it."""
+
+    def __init__(self, path: Path, publish_batch: Flow[Any, Any], deployment: UUID) -> None:
+        self.path = path
+        self.posts: list[dict[str, Any]] = []
+        self._publish_batch, self._deployment = publish_batch, deployment
+        self._before = {run.id for run in runs_of(deployment)}
+
+    def write(self) -> None:
+        """Write the file."""
+        self.path.write_text(yaml.safe_dump({"posts": self.posts}))
+
+    def apply(self, **options: Any) -> str:
+        """Read the calendar, as the deployment does, and return what the run says."""
+        self.write()
+        return str(run_to_state(self._publish_batch, calendar=str(self.path), **options).message)
+
+    def lines(self, **options: Any) -> Counter[str]:
+        """What a dry run shows, as signs with their notes."""
+        self.write()
+        preview = preview_batch(read_entries((), str(self.path), "", "UTC"), Options(**options))
+        return Counter(f"{line.sign} {line.note}".strip() for line in plan_lines(preview.rows))
+
+    @property
+    def runs(self) -> list[FlowRun]:
+        """The runs of posts that are planned, the earliest first."""
+        new = [run for run in runs_of(self._deployment) if run.id not in self._before]
+        planned = [run for run in new if run.state_name == "Scheduled"]
+        return sorted(planned, key=lambda run: str(run.next_scheduled_start_time))
+
+    @property
+    def planned(self) -> list[tuple[str, str]]:
+        """The texts that are planned, with their times."""
+        return [(f"{run.next_scheduled_start_time:%d %H:%M}", text_of(run)) for run in self.runs]
+
+
+@pytest.fixture
+def calendar(tmp_path: Path, publish_batch: Flow[Any, Any], deployment: UUID) -> Calendar:
+    return Calendar(tmp_path / f"{tmp_path.name}.yaml", publish_batch, deployment)
+
+
+@pytest.fixture
+def alice(pds: sandbox.Sandbox) -> SavedAccount:
+    return SavedAccount(pds)
+
+
+@pytest.fixture
+def bob(pds: sandbox.Sandbox) -> SavedAccount:
+    return SavedAccount(pds)
+
+
+def post(account: SavedAccount, number: int, **others: Any) -> dict[str, Any]:
+    """A post of a calendar, each at another hour."""
+    at = FIRST + timedelta(hours=number)
+    return account.item(f"Post number {number}") | {"at": f"{at:%Y-%m-%d %H:%M}"} | others
+
+
+def test_five_edits_of_each_kind_are_named_and_done_once(
+    calendar: Calendar, alice: SavedAccount, bob: SavedAccount
+) -> None:
+    calendar.posts = [post(alice, number) for number in range(35)]
+    assert calendar.apply() == "35 scheduled"
+    for number in range(5):
+        calendar.posts[number]["text"] = f"Another text {number}"
+        later = FIRST + timedelta(days=9, hours=number)
+        calendar.posts[5 + number]["at"] = f"{later:%Y-%m-%d %H:%M}"
+        calendar.posts[10 + number]["images"] = [{"source": f"picture{number}.png", "alt": "A picture"}]
+        calendar.posts[15 + number]["account"] = bob.name
+        change(calendar.runs[20 + number], {"text": f"By a person {number}"})
+    calendar.posts[25:30] = []
+    calendar.posts += [post(bob, 50 + number) for number in range(5)]
+
+    shown = calendar.lines(prune=True)
+    assert sum(times for line, times in shown.items() if line.startswith("~ text (was “Post number")) == 5
+    assert sum(times for line, times in shown.items() if line.startswith("~ time (was ")) == 5
+    assert shown["~ images"] == 5
+    assert shown[f"~ account (was {alice.account.handle})"] == 5
+    assert (shown["+"], shown["-"]) == (5, 5)
+    edited = "! a person has changed it; `overwrite` brings it in line (text: “By a person "
+    assert sum(times for line, times in shown.items() if line.startswith(edited)) == 5
+    assert shown.total() == 35
+
+    done = "5 scheduled, 20 changed, 5 removed, 5 unchanged, 5 edited by a person"
+    assert calendar.apply(prune=True) == done
+    texts = [text for _, text in calendar.planned]
+    assert len(texts) == len(set(texts)) == 35
+    planned = calendar.planned
+
+    assert calendar.apply(prune=True) == "30 unchanged, 5 edited by a person"
+    assert calendar.lines(prune=True).total() == 5
+    assert calendar.planned == planned
+
+
+def test_what_a_person_cancelled_comes_back_only_if_told(calendar: Calendar, alice: SavedAccount) -> None:
+    calendar.posts = [post(alice, 1)]
+    calendar.apply()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(calendar.runs[0].id, Cancelled(), force=True)
+    assert calendar.apply() == "1 cancelled"
+    assert calendar.planned == []
+    assert calendar.apply(overwrite=True) == "1 scheduled"
+    assert [text for _, text in calendar.planned] == ["Post number 1"]
+    assert calendar.apply() == "1 unchanged"
+
+
+def test_what_a_person_moved_goes_back_only_if_told(calendar: Calendar, alice: SavedAccount) -> None:
+    calendar.posts = [post(alice, 1)]
+    calendar.apply()
+    planned = calendar.planned
+    move(calendar.runs[0], f"{FIRST:%Y-%m-%d} 23:00")
+    assert calendar.apply() == "1 edited by a person"
+    assert calendar.planned != planned
+    assert calendar.apply(overwrite=True) == "1 changed"
+    assert calendar.planned == planned
+
+
+def test_a_post_that_is_removed_and_comes_back_is_planned_again(calendar: Calendar, alice: SavedAccount) -> None:
+    both = [post(alice, 1), post(alice, 2)]
+    calendar.posts = both
+    calendar.apply()
+    calendar.posts = both[:1]
+    assert calendar.apply() == "1 unchanged, 1 no longer in the calendar"
+    assert calendar.apply(prune=True) == "1 removed, 1 unchanged"
+    calendar.posts = both
+    assert calendar.apply() == "1 scheduled, 1 unchanged"
+    assert [text for _, text in calendar.planned] == ["Post number 1", "Post number 2"]
+
+
+def test_a_text_that_is_changed_after_it_is_out_is_no_second_post(calendar: Calendar, alice: SavedAccount) -> None:
+    just_now = datetime.now(UTC) - timedelta(minutes=5)
+    calendar.posts = [post(alice, 1, at=f"{just_now:%Y-%m-%d %H:%M}"), alice.item("Without a time")]
+    assert calendar.apply() == "2 published"
+    calendar.posts[0]["text"] = "Corrected"
+    calendar.posts[1]["text"] = "Without a time, corrected"
+    assert calendar.apply() == "2 already out"
+    assert sorted(alice.texts) == ["Post number 1", "Without a time"]
+
+
+def test_a_planned_post_whose_time_is_moved_into_the_past_goes_out_at_once(
+    calendar: Calendar, alice: SavedAccount
+) -> None:
+    calendar.posts = [post(alice, 1)]
+    calendar.apply()
+    calendar.posts[0]["at"] = f"{datetime.now(UTC) - timedelta(minutes=5):%Y-%m-%d %H:%M}"
+    assert calendar.apply() == "1 changed"
+    (run,) = calendar.runs
+    assert run.next_scheduled_start_time is not None
+    assert run.next_scheduled_start_time <= datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(run.id)  # else the next test's run of publish-due would publish it
+
+
+class TestTwoCalendars:
+    """Calendars side by side, of which each removes its own posts alone."""
+
+    @pytest.fixture
+    def other(self, tmp_path: Path, publish_batch: Flow[Any, Any], deployment: UUID) -> Calendar:
+        """A calendar with the same file name in another folder."""
+        folder = tmp_path / "other"
+        folder.mkdir()
+        return Calendar(folder / f"{tmp_path.name}.yaml", publish_batch, deployment)
+
+    def test_of_two_files_of_one_name_none_removes_the_others_posts(
+        self, calendar: Calendar, other: Calendar, alice: SavedAccount
+    ) -> None:
+        calendar.posts, other.posts = [post(alice, 1)], [post(alice, 2)]
+        calendar.apply()
+        said = other.apply(prune=True)
+        assert said.startswith("prune: none of the 1 posts that are planned from ")
+        assert said.endswith("If this is another calendar, give it a name, which is then its own.")
+        assert other.apply(prune=True, name=f"other of {alice.name}") == "1 scheduled"
+        assert calendar.apply(prune=True) == "1 unchanged"
+
+    def test_a_name_outlives_the_file_s(self, calendar: Calendar, other: Calendar, alice: SavedAccount) -> None:
+        calendar.posts, other.posts = [post(alice, 1)], []
+        name = f"advent of {alice.name}"
+        calendar.apply(name=name)
+        other.posts = [post(alice, 1, text="After the file was moved")]
+        assert other.apply(name=name, prune=True) == "1 changed"
+
+
+Script = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """Run `publish_batch.py` with arguments; its exit (None or 0: well) and what it printed."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments: str) -> tuple[object, str]:
+        path = str(FLOWS / "publish_batch.py")
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        capsys.readouterr()
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as ended:
+            return ended.code, capsys.readouterr().out
+        return None, capsys.readouterr().out
+
+    return call
+
+
+def test_a_dry_run_in_a_terminal_prints_a_line_for_each_post(
+    calendar: Calendar, alice: SavedAccount, script: Script
+) -> None:
+    calendar.posts = [post(alice, 1), post(alice, 2)]
+    calendar.apply()
+    calendar.posts = [
+        post(alice, 1, text="Changed"),
+        post(alice, 3, text="A new one"),
+        {"account": alice.name, "text": "x" * 301},
+    ]
+    calendar.write()
+    ended, printed = script(str(calendar.path), "--dry-run")
+    assert ended is None
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert f"~ {FIRST + timedelta(hours=1):%a %Y-%m-%d %H:%M} UTC {alice.name} Changed post 1" in lines
+    assert "text (was “Post number 1”)" in lines
+    assert f"+ {FIRST + timedelta(hours=3):%a %Y-%m-%d %H:%M} UTC {alice.name} A new one post 2" in lines
+    assert any(line.startswith("! ") and "Post number 2" in line for line in lines)
+    assert f"{alice.name}, post 3: post: text: it has 301 characters" in printed
+    assert lines[-1] == "1 failed, 1 no longer in the calendar, 1 due later, 1 to change"
+    assert find_plan(str(calendar.runs[0].id)).name.endswith("Post number 1")
