@@ -30,7 +30,7 @@ from prefect_bluesky.compose import (
     run_compose,
 )
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.planning import zone_of
+from prefect_bluesky.planning import next_slots, zone_of
 from prefect_bluesky.prefect_api import quiet_server, run_name
 
 
@@ -59,6 +59,7 @@ def compose(
     timezone: str = "UTC",
     key: str = "",
     dry_run: bool = False,
+    schedule: str = "",
 ) -> State[Any]:
     """Make posts from an idea, and publish them.
 
@@ -81,14 +82,17 @@ def compose(
         timezone: The time zone of times without an offset, such as Europe/Berlin.
         key: A name of the idea. The posts of an idea with a name go out once, also by another run.
         dry_run: Publish and schedule nothing. Show a preview.
+        schedule: Slots such as mon-fri 09:00, 13:00, or a Posting Schedule block. Each post takes the next free slot
+            of its channel, in place of start and every_hours.
     """
+    slots = next_slots(schedule, timezone) if schedule else None
     return run_compose(
         partial(load_idea, idea, link, file, storage),
         channels,
         partial(load_generator, generator),
         count=count,
         review_for=timedelta(hours=review_hours) if review else None,
-        timing=Timing(start, timedelta(hours=every_hours), zone_of(timezone)),
+        timing=Timing(start, timedelta(hours=every_hours), zone_of(timezone), slots),
         dry_run=dry_run,
         key=key,
     )

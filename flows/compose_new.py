@@ -36,6 +36,8 @@ def compose_new(
     review: bool = True,
     max_age_days: Annotated[float, Field(gt=0)] = 7,
     at_most: Annotated[int, Field(ge=1, le=100)] = 5,
+    schedule: str = "",
+    timezone: str = "UTC",
 ) -> State[Any]:
     """Start a run of `compose` for each item that has no run yet, and again for each whose run has failed.
 
@@ -49,12 +51,15 @@ def compose_new(
         review: Wait for a person before publishing posts of an item.
         max_age_days: Ignore older items, as a feed has many at the first run. Items without a date are included.
         at_most: The maximum number of items to compose in one run. The next run composes the others.
+        schedule: Slots such as mon-fri 09:00, 13:00, or a Posting Schedule block. Each post takes the next free slot.
+        timezone: The time zone of slots that are no block, such as Europe/Berlin.
     """
     if not channels:
         raise no_channels()
     youngest = datetime.now(UTC) - timedelta(days=max_age_days)
     items = [item for item in read_items(source, storage) if item.published_at is None or item.published_at > youngest]
     options = {"channels": channels, "count": count, "generator": generator, "review": review}
+    options |= {"schedule": schedule, "timezone": timezone}
     started = 0
     # Compose the oldest first, in the order in which the posts go out.
     for item in reversed(items):

@@ -46,6 +46,7 @@ def publish_batch(
     name: str = "",
     overwrite: bool = False,
     prune: bool = False,
+    schedule: str = "",
 ) -> State[Any]:
     """Publish due posts, and bring the planned posts, the runs of `publish/planned`, in line with the calendar.
 
@@ -62,9 +63,11 @@ def publish_batch(
         name: The calendar's name. Leave empty for the name in the calendar, else the file's name.
         overwrite: Let posts that a person has edited or cancelled follow the calendar.
         prune: Remove planned posts that the calendar no longer has.
+        schedule: The slots of posts without a time, such as mon-fri 09:00, 13:00, or a Posting Schedule block. Leave
+            empty to publish these posts at once, unless the calendar has slots.
     """
     try:
-        batch = read_entries(items, calendar, storage, timezone, name)
+        batch = read_entries(items, calendar, storage, timezone, name, schedule)
         return run_batch(batch, Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once))
     except BlueskyError as unusable:
         return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
@@ -76,6 +79,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
     parser.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
     parser.add_argument("--name", default="", help="the calendar's name; without it the file's name")
+    slots = 'slots of posts without a time, such as "mon-fri 09:00, 13:00", or a Posting Schedule block'
+    parser.add_argument("--schedule", default="", metavar="SLOTS", help=slots)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
     parser.add_argument("--overwrite", action="store_true", help="let what a person has edited follow the calendar")
     parser.add_argument("--prune", action="store_true", help="remove planned posts that the calendar no longer has")
@@ -102,7 +107,8 @@ def _main() -> None:
     options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
     try:
         if arguments.dry_run:
-            batch = read_entries((), arguments.calendar, "", arguments.timezone, arguments.name)
+            given = (arguments.calendar, "", arguments.timezone, arguments.name, arguments.schedule)
+            batch = read_entries((), *given)
             preview = preview_batch(batch, options)
             _print(list(plan_lines(preview.rows)), Console(highlight=False))
             for problem in preview.problems:
@@ -115,6 +121,7 @@ def _main() -> None:
             name=arguments.name,
             overwrite=arguments.overwrite,
             prune=arguments.prune,
+            schedule=arguments.schedule,
             return_state=True,
         )
     except BlueskyError as problem:

@@ -259,3 +259,92 @@ def test_a_dry_run_in_a_terminal_prints_a_line_for_each_post(
     assert f"{alice.name}, post 3: post: text: it has 301 characters" in printed
     assert lines[-1] == "1 failed, 1 no longer in the calendar, 1 due later, 1 to change"
     assert find_plan(str(calendar.runs[0].id)).name.endswith("Post number 1")
+
+
+class TestQueue:
+    """Posts without a time, which take the next free slots of their account."""
+
+    @pytest.fixture
+    def queue(self, calendar: Calendar) -> Calendar:
+        """A calendar whose slots are far enough ahead that none goes by in a test."""
+        return calendar
+
+    SLOTS = "daily 09:00, 17:00"
+
+    def plan(self, queue: Calendar, account: SavedAccount, *texts: str) -> str:
+        """Write the posts of the queue, and apply the calendar."""
+        queue.posts = [account.item(text) for text in texts]
+        return queue.apply(schedule=self.SLOTS, prune=True)
+
+    @staticmethod
+    def in_order(queue: Calendar) -> list[str]:
+        """The texts in the order in which they go out, of which no two go out at the same time."""
+        times = [at for at, _ in queue.planned]
+        assert len(set(times)) == len(times)
+        assert {at[-5:] for at in times} <= {"09:00", "17:00"}
+        return [text for _, text in queue.planned]
+
+    def test_each_takes_the_next_free_slot(self, queue: Calendar, alice: SavedAccount) -> None:
+        assert self.plan(queue, alice, "one", "two", "three") == "3 scheduled"
+        assert self.in_order(queue) == ["one", "two", "three"]
+        assert self.plan(queue, alice, "one", "two", "three") == "3 unchanged"
+
+    def test_one_at_the_front_goes_out_first(self, queue: Calendar, alice: SavedAccount) -> None:
+        self.plan(queue, alice, "one", "two")
+        self.plan(queue, alice, "breaking", "one", "two")
+        assert self.in_order(queue) == ["breaking", "one", "two"]
+
+    def test_one_that_is_dropped_leaves_its_slot(self, queue: Calendar, alice: SavedAccount) -> None:
+        self.plan(queue, alice, "one", "two", "three")
+        slots = [at for at, _ in queue.planned]
+        assert self.plan(queue, alice, "one", "three") == "1 changed, 1 removed, 1 unchanged"
+        assert [at for at, _ in queue.planned] == slots[:2]
+
+    def test_two_may_change_places(self, queue: Calendar, alice: SavedAccount) -> None:
+        self.plan(queue, alice, "one", "two")
+        slots = [at for at, _ in queue.planned]
+        self.plan(queue, alice, "two", "one")
+        assert queue.planned == list(zip(slots, ["two", "one"], strict=True))
+
+    def test_a_text_may_change_in_its_place(self, queue: Calendar, alice: SavedAccount) -> None:
+        self.plan(queue, alice, "one", "a long text with a tpyo in it", "three")
+        assert self.plan(queue, alice, "one", "a long text with a typo in it", "three") == "1 changed, 2 unchanged"
+        assert self.in_order(queue) == ["one", "a long text with a typo in it", "three"]
+
+    def test_a_slot_that_another_calendar_has_is_not_free(
+        self, queue: Calendar, alice: SavedAccount, publish_batch: Flow[Any, Any]
+    ) -> None:
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0)
+        run_to_state(publish_batch, items=[alice.item("by itself", at=tomorrow)])
+        self.plan(queue, alice, "one", "two", "three", "four")
+        (by_itself,) = [at for at, text in queue.planned if text == "by itself"]
+        assert [text for at, text in queue.planned if at == by_itself] == ["by itself"]
+        assert len(queue.planned) == 5
+
+    def test_a_post_with_a_time_keeps_it(self, queue: Calendar, alice: SavedAccount) -> None:
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).replace(hour=17, minute=0, second=0, microsecond=0)
+        queue.posts = [alice.item(text) for text in ("one", "two", "three", "four")]
+        queue.posts.append(alice.item("at five", at=f"{tomorrow:%Y-%m-%d %H:%M}"))
+        assert queue.apply(schedule=self.SLOTS) == "5 scheduled"
+        assert (f"{tomorrow:%d %H:%M}", "at five") in queue.planned
+        assert sorted(self.in_order(queue)) == ["at five", "four", "one", "three", "two"]
+
+    def test_what_a_person_moved_stays_there_and_the_others_close_up(
+        self, queue: Calendar, alice: SavedAccount
+    ) -> None:
+        self.plan(queue, alice, "one", "two", "three")
+        slots = [at for at, _ in queue.planned]
+        move(queue.runs[0], f"{FIRST:%Y-%m-%d} 12:00")
+        assert self.plan(queue, alice, "one", "two", "three") == "2 changed, 1 edited by a person"
+        assert queue.planned[:2] == [(slots[0], "two"), (slots[1], "three")]
+
+    def test_slots_stand_in_the_calendar_too(self, queue: Calendar, alice: SavedAccount) -> None:
+        content = {"timezone": "Asia/Tokyo", "slots": ["daily 18:00"], "posts": [alice.item("one"), alice.item("two")]}
+        queue.path.write_text(yaml.safe_dump(content))
+        preview = preview_batch(read_entries((), str(queue.path), "", "UTC"), Options())
+        assert [line.when[-9:] for line in plan_lines(preview.rows)] == ["18:00 JST", "18:00 JST"]
+
+    def test_a_line_that_is_no_slot_is_named(self, queue: Calendar, alice: SavedAccount) -> None:
+        queue.posts = [alice.item("one")]
+        assert "slots: 'mun 09:00': 'mun' is not a day. Write sun." in queue.apply(schedule="mun 09:00")
+        assert "schedule: there is no block posting-schedule/nobody." in queue.apply(schedule="nobody")

@@ -13,7 +13,7 @@ from prefect_bluesky.channels import AppriseService, MastodonCredentials
 from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import AuthError, BlueskyError
-from prefect_bluesky.planning import PlannedPost, hold
+from prefect_bluesky.planning import PlannedPost, PostingSchedule, hold
 from prefect_bluesky.posts import Captions, Image, LinkCard, Post, Preview, ThreadPost, Video
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.publishing import PublishedPost
@@ -33,6 +33,7 @@ __all__ = [
     "LinkCard",
     "MastodonCredentials",
     "PlannedPost",
+    "PostingSchedule",
     "Post",
     "Preview",
     "PublishedPost",

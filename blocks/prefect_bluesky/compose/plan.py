@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -116,18 +116,34 @@ def due(turn: int, start: datetime | None, every: timedelta, now: datetime, zone
 
 @dataclass(frozen=True)
 class Timing:
-    """A schedule: the first publish time of each channel (None for now), the interval, and the zone of naive times."""
+    """When the posts of an idea go out.
+
+    Args:
+        start: the first publish time of each channel; None for now.
+        every: the interval between two posts of a channel.
+        zone: the zone of times without an offset.
+        slots: yields the next free slots of a channel, in place of the interval; None to go by the interval.
+    """
 
     start: datetime | None
     every: timedelta
     zone: ZoneInfo
+    slots: Callable[[str], Iterator[datetime]] | None = None
 
     def times(self, planned: Sequence[PlannedVariant]) -> list[datetime]:
-        """Return each publish time in the zone: the chosen time, or else the time of the variant's turn."""
+        """Return each publish time in the zone: the chosen time, or else the time of the variant's turn, or slot."""
         now = datetime.now(UTC)
         start = self.start and in_utc(self.start, self.zone)
 
+        slots: dict[str, Iterator[datetime]] = {}
+
         def time_of(each: PlannedVariant) -> datetime:
-            return in_utc(each.at, self.zone) if each.at else due(each.turn, start, self.every, now, self.zone)
+            if each.at:
+                return in_utc(each.at, self.zone)
+            if self.slots is None or not each.is_wanted:
+                return due(each.turn, start, self.every, now, self.zone)
+            if each.channel not in slots:
+                slots[each.channel] = self.slots(each.channel)
+            return next(slots[each.channel])
 
         return [time_of(each).astimezone(self.zone) for each in planned]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,9 +24,19 @@ from prefect_bluesky.compose.review import ask_for_review, shown
 from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.media import File
-from prefect_bluesky.planning import Options, PlannedPost, deployment_id, read_entries, run_batch, schedule_run
+from prefect_bluesky.planning import (
+    QUEUE_LOCK,
+    Options,
+    PlannedPost,
+    channel_tag,
+    deployment_id,
+    read_entries,
+    run_batch,
+    schedule_run,
+)
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client, ignoring_api_trouble, load_block, logger, run_id
 from prefect_bluesky.publishing import current_attempt
+from prefect_bluesky.sessions import worker_lock
 from prefect_bluesky.validation import explain_validation_error
 
 PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
@@ -70,7 +81,8 @@ def run_compose(
             planned = plan.composed
             if review_for and planned:
                 planned = ask_for_review(planned, loaded, timing, review_for)
-            _publish(_approve(planned, timing), loaded, report)
+            with worker_lock(QUEUE_LOCK, lease=60) if timing.slots else nullcontext():
+                _publish(_approve(planned, timing), loaded, report)
         except FlowPauseTimeout:
             return _close_unreviewed(review_for or timedelta(), report)
         except BlueskyError as trouble:
@@ -274,4 +286,5 @@ def _schedule(planned: PlannedVariant) -> None:
     variant = planned.variant.model_dump(mode="json", exclude_defaults=True)
     parameters = {"channel": planned.channel, "variant": variant, "key": planned.key}
     name = f"publish on {planned.channel}"
-    schedule_run(deployment_id(DEPLOYMENT), parameters, key=planned.key, name=name, at=planned.at)
+    tags = [channel_tag(planned.channel)]
+    schedule_run(deployment_id(DEPLOYMENT), parameters, key=planned.key, name=name, at=planned.at, tags=tags)

@@ -22,21 +22,23 @@ from prefect_bluesky.planning.held_runs import (
 from prefect_bluesky.planning.held_sender import send_held
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.planning.lost_runs import HEARTBEAT, LOST_AND_ENDED, LOST_AND_HELD, end_lost_runs
+from prefect_bluesky.planning.next_slots import QUEUE_LOCK, channel_tag, next_slots
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
 from prefect_bluesky.planning.plan_page import PlanLine, plan_lines
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import load_many, saved_names
 from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, has_failed
+from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.planning.times import zone_of
 from prefect_bluesky.planning.upkeep import plan_ahead
 
 # fmt: off
 __all__ = [
     "Batch", "Calendar", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options", "PlanLine",
-    "PlannedPost", "PlannedRuns", "Preview", "ScriptHolder", "Unusable", "account_of", "change", "deployment_id",
-    "describe", "drop", "drop_plan", "end_lost_runs", "expire", "final_state", "find_held_run", "find_plan",
-    "has_failed", "hold", "load_many", "move", "plan_ahead", "plan_lines", "preview_batch", "publish_due",
-    "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run",
-    "send_held", "service_of", "show_calendar", "zone_of",
+    "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "QUEUE_LOCK", "ScriptHolder", "Unusable",
+    "account_of", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs",
+    "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
+    "plan_ahead", "plan_lines", "preview_batch", "publish_due", "read_calendar", "read_entries", "read_held_runs",
+    "read_plans", "run_batch", "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -27,10 +27,12 @@ from prefect_bluesky.planning.delivery import Delivery
 from prefect_bluesky.planning.held_runs import HELD, tell_expired
 from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
-from prefect_bluesky.planning.planned_run import read_planned_runs
+from prefect_bluesky.planning.planned_run import PlannedRun, read_planned_of, read_planned_runs
 from prefect_bluesky.planning.progress import Progress
+from prefect_bluesky.planning.queue import Queue
 from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
 from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
+from prefect_bluesky.planning.slots import PostingSchedule, find_schedule
 from prefect_bluesky.planning.times import zone_of
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, file_name, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost, current_attempt
@@ -60,16 +62,28 @@ class Batch:
     Attributes:
         entries: the posts with their places, times and keys, and the entries that cannot be read.
         calendar: the name of the calendar that the posts come from; "" if they come from none.
+        schedule: the slots of posts without a time; None if these go out at once.
         is_named: whether a person has given that name. Else it is the file's, which another calendar may have too.
     """
 
     entries: Entries
     calendar: str = ""
+    schedule: PostingSchedule | None = None
     is_named: bool = False
 
 
-def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "") -> Batch:
+def read_entries(
+    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "", schedule: str = ""
+) -> Batch:
     """Return the posts with their places in the input, with times and keys fixed.
+
+    Args:
+        items: the posts, if there is no calendar.
+        calendar: the calendar's path or URL.
+        storage: the block that stores the calendar, or "".
+        timezone: the time zone of times and slots, if the calendar names none.
+        name: the calendar's name, if it is not in the calendar, and not that of its file.
+        schedule: the slots of posts without a time, if they are not in the calendar: lines, or a block's name.
 
     Raises:
         InvalidInput: the input cannot be read. Nothing is published.
@@ -83,13 +97,14 @@ def read_entries(items: Sequence[PlannedPost], calendar: str, storage: str, time
         read = read_calendar(File(source=calendar, storage=storage))
         # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
-        name = name or read.name
+        name, schedule = name or read.name, schedule or read.slots
     zone = zone_of(timezone)
     fixed: Entries = [
         (place, entry if isinstance(entry, Unusable) else entry.with_time_and_key(zone, occasion))
         for place, entry in entries
     ]
-    return Batch(fixed, (name or file_name(calendar)) if calendar else "", is_named=bool(name))
+    slots = find_schedule(schedule, timezone) if schedule else None
+    return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, is_named=bool(name))
 
 
 @dataclass(frozen=True)
@@ -171,6 +186,7 @@ class _Batch(Delivery[Account]):
             overwrite=options.overwrite,
             prune=options.prune,
             is_same_calendar=batch.is_named,
+            queue=self._queue(batch.schedule, usable, runs),
             unreadable=frozenset(each.account for _, each in batch.entries if isinstance(each, Unusable)),
         )
         self.rows = compare(usable, runs, terms)
@@ -191,6 +207,21 @@ class _Batch(Delivery[Account]):
             account.later = []
             account.give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
+
+    def _queue(
+        self, schedule: PostingSchedule | None, usable: Sequence[Placed], runs: Sequence[PlannedRun]
+    ) -> Queue | None:
+        """Return how posts without a time get one; None if they go out at once."""
+        names = {planned.account for _, planned in usable if planned.at is None}
+        if not schedule or not names:
+            return None
+        accounts = [block for block in load_many(names).values() if isinstance(block, BlueskyCredentials)]
+        ours = {run.id for run in runs}
+        taken: defaultdict[str, list[datetime]] = defaultdict(list)
+        for run in read_planned_of(account.handle for account in accounts):
+            if run.id not in ours and run.at:
+                taken[run.account].append(run.at)
+        return Queue(schedule, taken, overwrite=self._options.overwrite)
 
     def _usable(self, entries: Entries) -> Iterator[tuple[str, PlannedPost]]:
         """Yield the entries that can be published, each post once, and count the others."""

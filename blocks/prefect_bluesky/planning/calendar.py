@@ -39,11 +39,12 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The posts of a calendar, each with its place, and the time zone and name, if the calendar has them."""
+    """The posts of a calendar, each with its place, and the calendar's time zone, name and slots, if it has them."""
 
     entries: list[tuple[str, PlannedPost | Unusable]]
     timezone: str | None = None
     name: str = ""
+    slots: str = ""
 
 
 def read_calendar(file: File) -> Calendar:
@@ -73,7 +74,7 @@ def read_calendar(file: File) -> Calendar:
         raise InvalidInput("calendar", f"line {line} is not UTF-8.", "Save the file as UTF-8.") from None
     written = _FORMATS[suffix](text)
     posts = [(place, _planned(place, fields, file)) for place, fields in written.posts]
-    return Calendar(posts, written.timezone, written.name)
+    return Calendar(posts, written.timezone, written.name, written.slots)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class _Written:
     posts: list[tuple[str, Any]]
     timezone: str | None = None
     name: str = ""
+    slots: str = ""
 
 
 def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
@@ -127,16 +129,15 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def _listed(content: Any) -> _Written:
-    """Return the posts of a list, or of a mapping with `posts` and `name`, `timezone` and a default `account`."""
-    timezone, account, name = None, None, ""
+    """Return the posts of a list, or of a mapping with `posts` and what may be beside them."""
+    timezone, account, name, slots = None, None, "", ""
     if isinstance(content, dict):
-        others = content.keys() - {"posts", "timezone", "account", "name"}
+        others = content.keys() - {"posts", *_BESIDE}
         if others or "posts" not in content:
             what = f"unknown fields: {', '.join(sorted(map(str, others)))}." if others else "posts: is missing."
-            raise InvalidInput(
-                "calendar", what, "Write posts: with a list; only name:, account: and timezone: may be beside it."
-            )
+            raise InvalidInput("calendar", what, f"Write posts: with a list. Beside it may be {', '.join(_BESIDE)}.")
         timezone, account, name = content.get("timezone"), content.get("account"), str(content.get("name") or "")
+        slots = "; ".join(map(str, found)) if isinstance(found := content.get("slots") or "", list) else str(found)
         if timezone is not None and not isinstance(timezone, str):
             raise InvalidInput("calendar", "timezone: the value is not a text.", "Write a name such as Europe/Berlin.")
         content = content["posts"]
@@ -148,7 +149,10 @@ def _listed(content: Any) -> _Written:
             # The text of a post may have a list in it.
             what = f"post {number + 1} is no post, and may belong to this one. Put the whole text in quotes."
             posts[number - 1] = Unusable("", str(post.get("account") or ""), what)
-    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone, name)
+    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone, name, slots)
+
+
+_BESIDE = ("name", "account", "timezone", "slots")
 
 
 def _is_entry(entry: Any) -> bool:

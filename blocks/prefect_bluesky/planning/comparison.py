@@ -12,6 +12,7 @@ from typing import Any, Literal
 from prefect_bluesky.planning.held_runs import EXPIRED, HELD
 from prefect_bluesky.planning.planned_post import KEYLESS, PlannedPost
 from prefect_bluesky.planning.planned_run import PlannedRun
+from prefect_bluesky.planning.queue import Matched, Queue
 from prefect_bluesky.planning.scheduled_runs import fingerprint, post_parameter
 
 Fate = Literal[
@@ -61,6 +62,7 @@ class Terms:
         overwrite: whether what a person has edited or cancelled follows the calendar.
         prune: whether what the calendar no longer has is removed.
         is_same_calendar: whether the runs are this calendar's for sure, and not of another file of the same name.
+        queue: how posts without a time get one; None if they go out at once.
         unreadable: the accounts of entries that cannot be read; "" for an unknown account. Nothing of these is removed.
     """
 
@@ -70,6 +72,7 @@ class Terms:
     overwrite: bool = False
     prune: bool = False
     is_same_calendar: bool = True
+    queue: Queue | None = None
     unreadable: frozenset[str] = frozenset()
 
 
@@ -85,23 +88,28 @@ def compare(entries: Sequence[tuple[str, PlannedPost]], runs: Iterable[PlannedRu
         terms: how they are compared.
     """
     latest = _latest(runs)
-    rows: dict[str, Row] = {}
+    found: dict[str, Matched] = {}
     unmatched: list[tuple[str, PlannedPost]] = []
     for place, planned in entries:
         run = latest.pop((terms.accounts.get(planned.account, ""), str(planned.key)), None)
         if run is None:
             unmatched.append((place, planned))
         else:
-            rows[place] = _row(place, planned, run, terms)
-    terms = replace(terms, is_same_calendar=terms.is_same_calendar or bool(rows))
+            found[place] = place, planned, run
+    terms = replace(terms, is_same_calendar=terms.is_same_calendar or bool(found))
     for place, planned, run in _matched(unmatched, [run for run in latest.values() if not run.was_ended_by_us], terms):
         if run is None:
-            rows[place] = _row(place, planned, None, terms)
+            found[place] = place, planned, None
         else:
             del latest[run.account, run.key]
-            rows[place] = _row(place, planned.model_copy(update={"key": run.key}), run, terms)
-    others = [run for run in latest.values() if run.is_planned or run.state_name == HELD]
-    return [*(rows[place] for place, _ in entries), *(_left(run, terms) for run in sorted(others, key=_by_time))]
+            found[place] = place, planned.model_copy(update={"key": run.key}), run
+    matched = [found[place] for place, _ in entries]
+    if terms.queue:
+        matched = terms.queue.in_turn(matched, terms.accounts, terms.now)
+    # What is due is as good as out.
+    others = [run for run in latest.values() if run.is_live and not (run.at and run.at <= terms.now)]
+    rows = [_row(place, planned, run, terms) for place, planned, run in matched]
+    return [*rows, *(_left(run, terms) for run in sorted(others, key=_by_time))]
 
 
 def _by_time(run: PlannedRun) -> tuple[datetime, str]:
@@ -116,12 +124,7 @@ def _latest(runs: Iterable[PlannedRun]) -> dict[tuple[str, str], PlannedRun]:
     return found
 
 
-_Matched = tuple[str, PlannedPost, PlannedRun | None]
-
-
-def _matched(
-    entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms
-) -> Iterator[_Matched]:
+def _matched(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms) -> Iterator[Matched]:
     """Yield each entry with the run that it was planned as before a person changed the calendar."""
     pending, left = list(entries), {run.id: run for run in runs}
     for sign_of_entry, sign_of_run in _signs(terms) if pending else ():
@@ -192,9 +195,7 @@ def _utc(planned: PlannedPost) -> datetime | None:
     return planned.at and planned.at.astimezone(UTC)
 
 
-def _similar(
-    entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms
-) -> Iterator[_Matched]:
+def _similar(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms) -> Iterator[Matched]:
     """Yield the entries whose time and text both changed, with the run of the most similar text, if there is one."""
     left: defaultdict[str, list[PlannedRun]] = defaultdict(list)
     for run in runs:
@@ -244,6 +245,8 @@ def _row(place: str, planned: PlannedPost, run: PlannedRun | None, terms: Terms)
         return Row(new, place, planned, run, changes)  # another attempt, under the same key
     if not run.is_planned or (run.at and run.at <= terms.now):
         return Row("going out", place, planned, run, changes)
+    if run.is_edited and planned.at is None:
+        return Row("edited", place, planned, run, changes or ("time",))  # out of its turn
     if not changes:
         return Row("unchanged" if run.applied in {None, wanted} else "adopt", place, planned, run)
     if is_late:

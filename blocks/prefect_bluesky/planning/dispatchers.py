@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -15,14 +16,21 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
 
-from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_run, schedule_runs
 from prefect_bluesky.prefect_api import api_client
 
 DEPLOYMENT = "publish-due/publish-due"
 
 LEAD = timedelta(minutes=2)
 """How long before its minute a run starts: its process imports Prefect, and passes the gates of a thousand accounts."""
+
+_PLANNED_AHEAD = timedelta(days=1)
+"""How far ahead the runs of minutes are planned at once."""
+
+_SOON = timedelta(minutes=5)
+"""How far ahead a minute's run may have begun, or ended, so that it is planned by itself."""
 
 _SECOND_LOOKS = {"left": timedelta(seconds=45), "left-at-end": timedelta(seconds=105)}
 """How long after the beginning of a minute a second run publishes what the first has left: of what is due with the
@@ -45,22 +53,36 @@ class Dispatchers:
 
     def plan(self, at: datetime) -> None:
         """Have what is due at a time published then; if the time has passed, now."""
-        minute, now = minute_of(at), datetime.now(UTC)
-        second_look = "left" if at == minute else "left-at-end"
+        minute, now, second_look = minute_of(at), datetime.now(UTC), _second_look(at)
         if (minute, second_look) in self._planned:
             return
         self._planned.add((minute, second_look))
         if at <= now:
             self.start()
             return
-        if (state := self._start(minute, key_of(minute)).state) and state.is_final():
+        if (state := _of(minute).schedule(self.deployment).state) and state.is_final():
             # The minute's run has ended, and this post came later, for the same minute.
             self.replace(minute)
-        self._plan_second_look(minute, second_look)
+        _second_of(minute, second_look).schedule(self.deployment)
+
+    def plan_all(self, times: Iterable[datetime]) -> str:
+        """Have what is due at many times published then. Return why that failed, or "".
+
+        What is due later than in a day gets its runs later, by `planning/upkeep`: a year has half a million minutes.
+        """
+        now = datetime.now(UTC)
+        ahead = [at for at in sorted(set(times)) if at <= now + _PLANNED_AHEAD]
+        soon = [at for at in ahead if at <= now + _SOON]
+        for at in soon:
+            self.plan(at)
+        later = {(minute_of(at), _second_look(at)) for at in ahead[len(soon) :]} - self._planned
+        self._planned |= later
+        runs = {run.key: run for minute, which in sorted(later) for run in (_of(minute), _second_of(minute, which))}
+        return next(iter(schedule_runs(self.deployment, runs.values()).values()), "")
 
     def replace(self, minute: datetime) -> None:
         """Have a minute published by another run, as its first has died."""
-        self._start(minute, f"{key_of(minute)}-{uuid4()}")
+        replace(_of(minute), key=f"{key_of(minute)}-{uuid4()}").schedule(self.deployment)
 
     def start(self) -> FlowRun:
         """Start a run now that publishes what is overdue."""
@@ -85,17 +107,24 @@ class Dispatchers:
                 with suppress(ObjectNotFound):
                     client.delete_flow_run(run.id)
 
-    def _plan_second_look(self, minute: datetime, which: str) -> None:
-        name = f"publish what is left of {minute:%Y-%m-%d %H:%M} UTC"
-        key, at = f"{key_of(minute)}-{which}", minute + _SECOND_LOOKS[which]
-        schedule_run(self.deployment, {}, key=key, name=name, at=at)
-
-    def _start(self, minute: datetime, key: str) -> FlowRun:
-        at = max(minute - LEAD, datetime.now(UTC))
-        return schedule_run(self.deployment, {"due": _due(minute)}, key=key, name=name_of(minute), at=at)
-
 
 _KEY = "bluesky-due"
+
+
+def _of(minute: datetime) -> NewRun:
+    """Return the run of a minute."""
+    at = max(minute - LEAD, datetime.now(UTC))
+    return NewRun(key_of(minute), name_of(minute), {"due": _due(minute)}, Scheduled(scheduled_time=at))
+
+
+def _second_look(at: datetime) -> str:
+    """Return which second run a minute needs for a post that is due at a time."""
+    return "left" if at == minute_of(at) else "left-at-end"
+
+
+def _second_of(minute: datetime, which: str) -> NewRun:
+    name = f"publish what is left of {minute:%Y-%m-%d %H:%M} UTC"
+    return NewRun(f"{key_of(minute)}-{which}", name, {}, Scheduled(scheduled_time=minute + _SECOND_LOOKS[which]))
 
 
 def _due(minute: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,8 +70,8 @@ class NewRun:
     name: str
     parameters: dict[str, Any]
     state: State[Any]
-    tags: Sequence[str]
-    labels: Mapping[str, str]
+    tags: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def schedule(self, deployment: UUID) -> FlowRun:
         """Create the run by itself, as `schedule_run` does."""

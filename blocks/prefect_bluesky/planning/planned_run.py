@@ -13,10 +13,16 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey, FlowRunFilterTags
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterIdempotencyKey,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import StateType
 
-from prefect_bluesky.planning.held_runs import HELD
+from prefect_bluesky.planning.held_runs import HELD, tag
 from prefect_bluesky.planning.scheduled_runs import APPLIED, MOVED, REMOVED, calendar_tag, fingerprint, successor_key
 from prefect_bluesky.prefect_api import read_run_rows
 
@@ -138,6 +144,15 @@ def read_planned_runs(calendar: str, keys: Iterable[str]) -> list[PlannedRun]:
         found |= {run.id: run for run in others}
         pending = [successor_key(run.id) for run in others if run.state_type == StateType.CANCELLED]
     return list(found.values())
+
+
+def read_planned_of(handles: Iterable[str]) -> list[PlannedRun]:
+    """Return the runs of posts that are planned for accounts, which are named as in their blocks."""
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        tags=FlowRunFilterTags(any_=[tag(handle) for handle in handles]),
+    )
+    return list(map(PlannedRun.of, read_run_rows(wanted)))
 
 
 def _of_calendar(calendar: str) -> Iterator[PlannedRun]:

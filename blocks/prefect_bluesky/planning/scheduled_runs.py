@@ -152,8 +152,11 @@ class PlannedRuns:
         again = {run.key for run, plan in zip(runs, plans, strict=True) if plan.has_failed}
         troubles = schedule_runs(self._deployment, [run for run in runs if run.key not in again])
         troubles |= {run.key: _trouble_of(self._schedule, run) for run in runs if run.key in again}
-        due = {at: _trouble_of(self._dispatchers.plan, at) for at in sorted(set(times))}
-        return [troubles.get(run.key) or due[at] for run, at in zip(runs, times, strict=True)]
+        try:
+            due = self._dispatchers.plan_all(times)
+        except API_TROUBLE as trouble:
+            due = str(trouble)
+        return [troubles.get(run.key) or due for run in runs]
 
     def record(self, published: Iterable[tuple[Plan, str]]) -> None:
         """Make the runs of posts that are out, each with its address, so that the calendar knows them from then on."""

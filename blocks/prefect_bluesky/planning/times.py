@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from prefect_bluesky.errors import InvalidInput
 
@@ -17,8 +18,20 @@ def zone_of(timezone: str) -> ZoneInfo:
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, OSError, ValueError):  # such as for a directory or a long name
-        what = f"there is no time zone {timezone!r}."
-        raise InvalidInput("timezone", what, "Write a name such as Europe/Berlin.") from None
+        near = _nearest(timezone)
+        remedy = f"Did you mean {near}?" if near else "Write a name such as Europe/Berlin."
+        raise InvalidInput("timezone", f"there is no time zone {timezone!r}.", remedy) from None
+
+
+def _nearest(timezone: str) -> str | None:
+    """Return the time zone that a person may have meant: by its whole name, or that of its city."""
+    names = {name.lower(): name for name in available_timezones()}
+    cities = {name.rpartition("/")[2]: full for name, full in names.items() if "/" in name}
+    wanted = timezone.strip().lower().replace(" ", "_")
+    for known in (names, cities):
+        if near := get_close_matches(wanted, known, 1, 0.8):
+            return known[near[0]]
+    return None
 
 
 def how_late(late: timedelta) -> str:

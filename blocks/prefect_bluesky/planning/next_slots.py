@@ -1,0 +1,63 @@
+"""The next free slots of a channel, for posts that are planned one idea at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
+from prefect.client.schemas.objects import StateType
+
+from prefect_bluesky.credentials import BlueskyCredentials
+from prefect_bluesky.planning.held_runs import tag
+from prefect_bluesky.planning.planned_run import PlannedRun
+from prefect_bluesky.planning.queue import NOTICE
+from prefect_bluesky.planning.saved_accounts import as_parameter, load_many
+from prefect_bluesky.planning.slots import find_schedule, free_slots
+from prefect_bluesky.prefect_api import api_at_hand, read_run_rows
+
+QUEUE_LOCK = "bluesky-queue"
+"""The name of the lock of whoever takes slots: two that look at the same time would take the same one."""
+
+_BLUESKY = f"{BlueskyCredentials.get_block_type_slug()}/"
+
+
+def channel_tag(channel: str) -> str:
+    """Return the tag of the runs of a channel's planned posts, for the channel's block."""
+    return f"bluesky.channel.{channel}"
+
+
+def next_slots(written: str, timezone: str) -> Callable[[str], Iterator[datetime]]:
+    """Return what yields the next free slots of a channel, which is named as its block: `bluesky-credentials/alice`.
+
+    Args:
+        written: the slots, such as `mon-fri 09:00, 13:00`, or the name of a Posting Schedule block.
+        timezone: the time zone of slots that are no block.
+
+    Raises:
+        InvalidInput: as `find_schedule`.
+    """
+    schedule = find_schedule(written, timezone)
+
+    def of(channel: str) -> Iterator[datetime]:
+        taken = _taken(channel) if api_at_hand() else []
+        # A calendar's queue has the same jitter for the account.
+        return free_slots(schedule, channel.removeprefix(_BLUESKY), taken, datetime.now(UTC) + NOTICE)
+
+    return of
+
+
+def _taken(channel: str) -> list[datetime]:
+    """Return when posts are planned for a channel."""
+    account, wanted_tag = None, channel_tag(channel)
+    if channel.startswith(_BLUESKY):
+        (block,) = load_many([channel.removeprefix(_BLUESKY)]).values()
+        if not isinstance(block, BlueskyCredentials):
+            return []  # nothing is published on such a channel
+        account, wanted_tag = str(as_parameter(block)), tag(block.handle)
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        tags=FlowRunFilterTags(any_=[wanted_tag]),
+    )
+    runs = map(PlannedRun.of, read_run_rows(wanted))
+    return [run.at for run in runs if run.at and account in {None, run.account}]
