@@ -348,3 +348,28 @@ class TestQueue:
         queue.posts = [alice.item("one")]
         assert "slots: 'mun 09:00': 'mun' is not a day. Write sun." in queue.apply(schedule="mun 09:00")
         assert "schedule: there is no block posting-schedule/nobody." in queue.apply(schedule="nobody")
+
+
+@pytest.mark.parametrize(
+    ("at", "note"),
+    [
+        ("2027-03-28 02:30", "02:30 does not exist on that day, as the clocks change: taken as 03:30 CEST."),
+        ("2027-10-31 02:30", "02:30 comes twice on that day, as the clocks change: taken as the first, 02:30 CEST."),
+    ],
+)
+def test_a_time_that_its_day_does_not_have_once_is_planned_and_named(
+    calendar: Calendar, alice: SavedAccount, at: str, note: str
+) -> None:
+    calendar.posts = [post(alice, 1, at=at)]
+    assert calendar.apply(timezone="Europe/Berlin") == f"1 scheduled. post 1: {note}"
+
+
+def test_a_repeated_post_is_planned_four_weeks_ahead_once(calendar: Calendar, alice: SavedAccount) -> None:
+    calendar.posts = [post(alice, 1, at="2026-12-01 09:00", repeat="weekly", variants=["Another", "A third"])]
+    said = calendar.apply()
+    assert said in {"4 scheduled", "5 scheduled"}
+    assert {at[-5:] for at, _ in calendar.planned} == {"09:00"}
+    assert calendar.apply() == said.replace("scheduled", "unchanged")
+    calendar.posts[0]["variants"] = ["Another", "A third and better one"]
+    assert "1 changed" in calendar.apply()
+    assert "A third and better one" in [text for _, text in calendar.planned]

@@ -17,10 +17,10 @@ from prefect.states import Completed, Failed
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
-from prefect_bluesky.media import File
 from prefect_bluesky.planning.apply import bring_in_line
 from prefect_bluesky.planning.batch_account import Account, Placed, in_words
-from prefect_bluesky.planning.calendar import Unusable, read_calendar
+from prefect_bluesky.planning.batch_input import Batch, Entries
+from prefect_bluesky.planning.calendar import Unusable
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.comparison import Row, Terms, compare
 from prefect_bluesky.planning.delivery import Delivery
@@ -32,10 +32,9 @@ from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.queue import Queue
 from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
 from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
-from prefect_bluesky.planning.slots import PostingSchedule, find_schedule
-from prefect_bluesky.planning.times import zone_of
-from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, file_name, ignoring_api_trouble, logger
-from prefect_bluesky.publishing import PublishedPost, current_attempt
+from prefect_bluesky.planning.slots import PostingSchedule
+from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
+from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.settings import current_settings
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -51,60 +50,6 @@ _COUNTED: dict[str, str] = {
 }  # fmt: skip
 _NAMED = 5
 """The number of problems in the run's message."""
-
-Entries = list[tuple[str, PlannedPost | Unusable]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Posts to publish and to plan.
-
-    Attributes:
-        entries: the posts with their places, times and keys, and the entries that cannot be read.
-        calendar: the name of the calendar that the posts come from; "" if they come from none.
-        schedule: the slots of posts without a time; None if these go out at once.
-        is_named: whether a person has given that name. Else it is the file's, which another calendar may have too.
-    """
-
-    entries: Entries
-    calendar: str = ""
-    schedule: PostingSchedule | None = None
-    is_named: bool = False
-
-
-def read_entries(
-    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "", schedule: str = ""
-) -> Batch:
-    """Return the posts with their places in the input, with times and keys fixed.
-
-    Args:
-        items: the posts, if there is no calendar.
-        calendar: the calendar's path or URL.
-        storage: the block that stores the calendar, or "".
-        timezone: the time zone of times and slots, if the calendar names none.
-        name: the calendar's name, if it is not in the calendar, and not that of its file.
-        schedule: the slots of posts without a time, if they are not in the calendar: lines, or a block's name.
-
-    Raises:
-        InvalidInput: the input cannot be read. Nothing is published.
-    """
-    if bool(items) == bool(calendar):
-        raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
-    if items:
-        entries: Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
-        occasion = current_attempt().key
-    else:
-        read = read_calendar(File(source=calendar, storage=storage))
-        # A post in a file is published once, however often the file is read.
-        entries, timezone, occasion = read.entries, read.timezone or timezone, ""
-        name, schedule = name or read.name, schedule or read.slots
-    zone = zone_of(timezone)
-    fixed: Entries = [
-        (place, entry if isinstance(entry, Unusable) else entry.with_time_and_key(zone, occasion))
-        for place, entry in entries
-    ]
-    slots = find_schedule(schedule, timezone) if schedule else None
-    return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, is_named=bool(name))
 
 
 @dataclass(frozen=True)
@@ -189,6 +134,9 @@ class _Batch(Delivery[Account]):
             queue=self._queue(batch.schedule, usable, runs),
             unreadable=frozenset(each.account for _, each in batch.entries if isinstance(each, Unusable)),
         )
+        self._notes = [
+            {"account": account, "post": place, "state": "note", "what": note} for place, account, note in batch.notes
+        ]
         self.rows = compare(usable, runs, terms)
         removed = sum(row.fate == "remove" for row in self.rows)
         if removed and not batch.is_named and not any(row.planned and row.run for row in self.rows):
@@ -317,7 +265,8 @@ class _Batch(Delivery[Account]):
         if self._runs is not None:
             show_calendar()
         if not counts["held"] and not counts["failed"]:
-            return Completed(message=summary)
+            notes = "; ".join(f"{note['post']}: {note['what']}" for note in self._notes[:_NAMED])
+            return Completed(message=f"{summary}. {notes}" if notes else summary)
         # One reason can stop many posts of an account: name the reason once.
         places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for each in problems:
@@ -334,7 +283,7 @@ class _Batch(Delivery[Account]):
             account.counts.update(_TO_DO[row.fate] for row in account.later if row.fate in _TO_DO)
         counts = sum((account.counts for account in self._accounts.values()), Counter[str]())
         problems = [problem for account in self._accounts.values() for problem in account.problems]
-        return Preview(self.rows, problems, self._summary(counts))
+        return Preview(self.rows, [*problems, *self._notes], self._summary(counts))
 
     def _summary(self, counts: Counter[str]) -> str:
         summary = in_words(counts)

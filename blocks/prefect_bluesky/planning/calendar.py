@@ -163,7 +163,7 @@ def _is_entry(entry: Any) -> bool:
     return any(name in _OF_A_POST for name in names) and not any(len(name.split()) > 1 for name in names)
 
 
-_CELLS = ("account", "at", "expires", "key", "text", "link_card", "quote", "reply_to")
+_CELLS = ("account", "at", "expires", "repeat", "until", "key", "text", "link_card", "quote", "reply_to")
 _LISTS = ("languages", "tags", "labels", "replies_from")
 _SWITCHES = ("split_long_text", "numbered", "shorten_links", "quotable")
 _OF_A_POST = {"account", "post", "text", "thread", "images", "video", "link_card", "quote"}

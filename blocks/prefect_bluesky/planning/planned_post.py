@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from prefect_bluesky.planning.recurrence import cron_of, occurrences
 from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import as_form
+from prefect_bluesky.validation import explain_validation_error
 
 KEYLESS = "planned-"
 """The beginning of the keys of posts that a person has given no key."""
+
+AHEAD = timedelta(weeks=4)
+"""How far ahead repeated posts are planned."""
 
 _NAME = re.compile(r"[a-z0-9-]+")
 
@@ -53,6 +60,17 @@ class PlannedPost(BaseModel):
         examples=["release-2.0"],
     )
 
+    repeat: str | None = Field(
+        default=None,
+        title="Repeat",
+        description="How often the post goes out, from its time on: daily, weekdays, weekly, monthly, or as cron.",
+        examples=["weekly", "0 9 * * 1"],
+    )
+    until: Time = Field(default=None, title="Until", description="When a repeated post goes out for the last time.")
+    variants: tuple[str, ...] = Field(
+        default=(), title="Variants", description="Other texts of a repeated post, which take turns with its own text."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _from_fields_of_the_post(cls, value: Any) -> Any:
@@ -79,6 +97,48 @@ class PlannedPost(BaseModel):
         if key and not key.isprintable():
             raise ValueError("the key has characters that cannot be printed. Write one line of text.")
         return key or None
+
+    @model_validator(mode="after")
+    def _can_repeat(self) -> Self:
+        if not self.repeat:
+            if self.until or self.variants:
+                name = "until" if self.until else "variants"
+                raise ValueError(f"{name}: only repeated posts have it. Write repeat: weekly, or remove it.")
+            return self
+        if self.at is None:
+            raise ValueError("at: a repeated post needs the time at which it first goes out. Write it.")
+        cron_of(self.repeat, self.at)
+        for number, text in enumerate(self.variants):
+            try:
+                self._with_text(text)
+            except ValidationError as unusable:
+                raise ValueError(f"variants[{number}]: {explain_validation_error(unusable)}") from None
+        return self
+
+    def _with_text(self, text: str) -> Post:
+        """Return the post with another text."""
+        return Post.model_validate(self.post.model_dump(exclude_unset=True) | {"text": text})
+
+    def in_turn(self, timezone: ZoneInfo, now: datetime) -> Iterator[PlannedPost]:
+        """Yield the post, or for a repeated post one with a key of its own for each time in the next four weeks.
+
+        Args:
+            timezone: the time zone of times without an offset.
+            now: the time.
+        """
+        if not self.repeat or not self.at:
+            yield self
+            return
+        first = self.at if self.at.tzinfo else self.at.replace(tzinfo=timezone)
+        until = in_utc(self.until, timezone) if self.until else None
+        said = f"{self.repeat} {self.post.content()} {self.variants}"
+        base = self.key or f"{KEYLESS}{sha256(said.encode()).hexdigest()[:32]}"
+        texts = (self.post.text, *self.variants)
+        alone = {"repeat": None, "until": None, "variants": ()}
+        for number, at in occurrences(self.repeat, first, until, now, now + AHEAD):
+            text = texts[number % len(texts)]
+            post = self._with_text(text) if number % len(texts) else self.post
+            yield self.model_copy(update=alone | {"post": post, "at": at, "key": f"{base} {at:%Y-%m-%d %H:%M}"})
 
     def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
         """Return the post with its times, which then have an offset, and with a key.

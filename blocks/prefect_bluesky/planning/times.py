@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -34,11 +34,32 @@ def _nearest(timezone: str) -> str | None:
     return None
 
 
+def clock_change(at: datetime, zone: ZoneInfo) -> str:
+    """Return what is said of a time that its day does not have, or has twice, as the clocks change; "" for any other.
+
+    Args:
+        at: a time as a person writes it; with an offset, it is no such time.
+        zone: where the clocks are.
+
+    Example:
+        >>> clock_change(datetime(2027, 3, 28, 2, 30), zone_of("Europe/Berlin"))
+        '02:30 does not exist on that day, as the clocks change: taken as 03:30 CEST.'
+    """
+    if at.tzinfo is not None:
+        return ""
+    taken = at.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)
+    if taken.replace(tzinfo=None) != at.replace(fold=0):
+        return f"{at:%H:%M} does not exist on that day, as the clocks change: taken as {taken:%H:%M %Z}."
+    if taken.utcoffset() != at.replace(tzinfo=zone, fold=1).utcoffset():
+        return f"{at:%H:%M} comes twice on that day, as the clocks change: taken as the first, {taken:%H:%M %Z}."
+    return ""
+
+
 def how_late(late: timedelta) -> str:
     """Return how late a post went out, or "" if that is not worth a word.
 
     Example:
-        >>> from datetime import timedelta
+        >>> from datetime import UTC, datetime, timedelta
         >>> how_late(timedelta(minutes=7, seconds=3))
         '7 min late'
     """

@@ -1,0 +1,80 @@
+"""Read the posts of a batch: from a calendar, or as they are given, with their times and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.media import File
+from prefect_bluesky.planning.calendar import Unusable, read_calendar
+from prefect_bluesky.planning.planned_post import PlannedPost
+from prefect_bluesky.planning.slots import PostingSchedule, find_schedule
+from prefect_bluesky.planning.times import clock_change, zone_of
+from prefect_bluesky.prefect_api import file_name
+from prefect_bluesky.publishing import current_attempt
+
+Entries = list[tuple[str, PlannedPost | Unusable]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Posts to publish and to plan.
+
+    Attributes:
+        entries: the posts with their places, times and keys, and the entries that cannot be read.
+        calendar: the name of the calendar that the posts come from; "" if they come from none.
+        schedule: the slots of posts without a time; None if these go out at once.
+        notes: what a person should know of posts that are published all the same: place, account and note.
+        is_named: whether a person has given that name. Else it is the file's, which another calendar may have too.
+    """
+
+    entries: Entries
+    calendar: str = ""
+    schedule: PostingSchedule | None = None
+    notes: tuple[tuple[str, str, str], ...] = ()
+    is_named: bool = False
+
+
+def read_entries(
+    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "", schedule: str = ""
+) -> Batch:
+    """Return the posts with their places in the input, with times and keys fixed.
+
+    Args:
+        items: the posts, if there is no calendar.
+        calendar: the calendar's path or URL.
+        storage: the block that stores the calendar, or "".
+        timezone: the time zone of times and slots, if the calendar names none.
+        name: the calendar's name, if it is not in the calendar, and not that of its file.
+        schedule: the slots of posts without a time, if they are not in the calendar: lines, or a block's name.
+
+    Raises:
+        InvalidInput: the input cannot be read. Nothing is published.
+    """
+    if bool(items) == bool(calendar):
+        raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
+    if items:
+        entries: Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
+        occasion = current_attempt().key
+    else:
+        read = read_calendar(File(source=calendar, storage=storage))
+        # A post in a file is published once, however often the file is read.
+        entries, timezone, occasion = read.entries, read.timezone or timezone, ""
+        name, schedule = name or read.name, schedule or read.slots
+    zone = zone_of(timezone)
+    now = datetime.now(UTC)
+    fixed: Entries = []
+    notes: list[tuple[str, str, str]] = []
+    for place, entry in entries:
+        if isinstance(entry, Unusable):
+            fixed.append((place, entry))
+            continue
+        if entry.at and (note := clock_change(entry.at, zone)):
+            notes.append((place, entry.account, note))
+        for each in entry.in_turn(zone, now):
+            where = f"{place} ({each.at:%d %b %H:%M})" if entry.repeat and each.at else place
+            fixed.append((where, each.with_time_and_key(zone, occasion)))
+    slots = find_schedule(schedule, timezone) if schedule else None
+    return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))
