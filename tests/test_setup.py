@@ -72,6 +72,7 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
                 "publish-held",
                 "refresh-sessions",
                 "diagnose",
+                "report",
             ),
             1,
         )

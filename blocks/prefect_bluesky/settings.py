@@ -86,6 +86,9 @@ class BlueskySettings(PrefectBaseSettings):
         le=2_000_000,
         description="The size limit of images. Bluesky now accepts 2,000,000 bytes, an older PDS 1,000,000.",
     )
+    appview_url: str = Field(
+        default="https://public.api.bsky.app", description="The AppView that counts likes, reposts, replies and quotes."
+    )
     video_service_url: str = Field(
         default="https://video.bsky.app", description="The service that receives videos and makes them playable."
     )

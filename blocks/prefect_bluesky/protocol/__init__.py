@@ -17,9 +17,11 @@ from prefect_bluesky.protocol.records import (
     POST_COLLECTION,
     POSTGATE_COLLECTION,
     THREADGATE_COLLECTION,
+    TIMELESS_KEYS_END,
     Record,
     blob_reference,
     cid,
+    first_record_key,
     image_items,
     record_keys,
 )
@@ -35,8 +37,8 @@ from prefect_bluesky.protocol.references import (
 # fmt: off
 __all__ = [
     "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "STARTER_PACK",
-    "StrongRef", "THREADGATE_COLLECTION", "blob_reference", "cid", "did_document", "did_of_server", "handles_in",
-    "image_items", "is_short_address", "parse_reference", "pds_in", "record_keys", "resolve_handle", "signs_in_at",
-    "xrpc",
+    "StrongRef", "THREADGATE_COLLECTION", "TIMELESS_KEYS_END", "blob_reference", "cid", "did_document",
+    "did_of_server", "first_record_key", "handles_in", "image_items", "is_short_address", "parse_reference", "pds_in",
+    "record_keys", "resolve_handle", "signs_in_at", "xrpc",
 ]
 # fmt: on

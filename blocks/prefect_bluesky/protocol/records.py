@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # Without a planned time, keys are spread over the first year of app.bsky.feed.post: a PDS accepts any past TID.
-_TIMELESS_END = datetime(2024, 1, 1, tzinfo=UTC)
+TIMELESS_KEYS_END = datetime(2024, 1, 1, tzinfo=UTC)
 _TIMELESS_SPAN = timedelta(days=365)
 _PLANNED_SPAN = timedelta(minutes=1)
 
@@ -61,10 +61,20 @@ def record_keys(did: str, key: str, planned_at: datetime | None = None, *, count
         ['3k46ixhc44ddq']
     """
     digest = int.from_bytes(sha256(f"{did}\n{key}".encode()).digest())
-    end, span = (_TIMELESS_END, _TIMELESS_SPAN) if planned_at is None else (planned_at, _PLANNED_SPAN)
+    end, span = (TIMELESS_KEYS_END, _TIMELESS_SPAN) if planned_at is None else (planned_at, _PLANNED_SPAN)
     offset, clock_id = divmod(digest % (span // _MICROSECOND * _CLOCK_IDS), _CLOCK_IDS)
     first = (end - _EPOCH) // _MICROSECOND - offset
     return [_tid(first + number, clock_id) for number in range(count)]
+
+
+def first_record_key(at: datetime) -> str:
+    """Return the lowest record key that a time gives: keys of later times are higher, of earlier times lower.
+
+    Example:
+        >>> first_record_key(datetime(2026, 12, 1, tzinfo=UTC))
+        '3n3kwulz22222'
+    """
+    return _tid((at - _EPOCH) // _MICROSECOND, 0)
 
 
 def _tid(microseconds: int, clock_id: int) -> str:

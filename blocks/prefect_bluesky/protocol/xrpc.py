@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -21,7 +21,7 @@ from prefect_bluesky.web import title_of
 def query(
     server_url: str,
     method: str,
-    params: Mapping[str, str],
+    params: Mapping[str, str | Sequence[str]],
     *,
     auth: httpx.Auth | None = None,
     timeout: float | None = None,
@@ -31,7 +31,7 @@ def query(
     Args:
         server_url: the server's URL, without a trailing slash.
         method: the XRPC method.
-        params: the query's parameters.
+        params: the query's parameters; one with several values is repeated.
         auth: signs the request.
         timeout: seconds that the server may take; by default the setting REQUEST_TIMEOUT.
 

@@ -64,6 +64,7 @@ class Holder:
     deactivated: bool = False
     taken_down: bool = False
     moved_to: str | None = None
+    reactions: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     @property
     def email(self) -> str:

@@ -79,6 +79,7 @@ def methods(
         "com.atproto.sync.getBlob": Method(repo.get_blob, params=schemas.GET_BLOB),
         "com.atproto.sync.getRepoStatus": Method(identity.get_repo_status, params=schemas.GET_REPO_STATUS),
         "app.bsky.actor.getProfile": Method(identity.get_profile, params=schemas.GET_PROFILE, auth=session),
+        "app.bsky.feed.getPosts": Method(repo.get_posts, params=schemas.GET_POSTS),
         "app.bsky.draft.createDraft": Method(drafts.create, "POST", body=schemas.CREATE_DRAFT, auth=session),
         "app.bsky.draft.getDrafts": Method(drafts.newest, params=schemas.GET_DRAFTS, auth=session),
     }
@@ -224,6 +225,21 @@ class _Records:
         if record is None or args.params.get("cid", record.cid) != record.cid:
             raise bad_request(f"Could not locate record: {uri}", "RecordNotFound")
         return {"uri": uri, "cid": record.cid, "value": record.value}
+
+    def get_posts(self, call: Call, args: Arguments) -> Json:
+        """Answer as an AppView does, which leaves out what it does not know."""
+        found = []
+        for uri in args.params["uris"]:
+            did, collection, rkey = uri.removeprefix("at://").split("/")
+            holder = _visible(self._accounts, did)
+            record = holder.repo.get(collection, rkey) if holder else None
+            if holder and record:
+                author = {"did": holder.did, "handle": holder.handle}
+                counts = dict.fromkeys(("replyCount", "repostCount", "likeCount", "quoteCount"), 0)
+                counts |= holder.reactions.get(rkey, {})
+                about = {"indexedAt": record.value["createdAt"], "author": author, "record": record.value}
+                found.append({"uri": uri, "cid": record.cid, **about, **counts})
+        return {"posts": found}
 
     def list_records(self, call: Call, args: Arguments) -> Json:
         holder = _visible(self._accounts, args.params["repo"])

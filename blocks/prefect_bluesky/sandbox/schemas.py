@@ -171,6 +171,7 @@ DESCRIBE_REPO = fields(_REPO)
 GET_BLOB = fields({"did": string("did"), "cid": string("cid")})
 GET_REPO_STATUS = fields({"did": string("did")})
 RESOLVE_HANDLE = fields({"handle": string("handle")})
+GET_POSTS = fields({"uris": array(string("at-uri"), 25)})
 GET_PROFILE = fields({"actor": string("at-identifier")})
 
 _DRAFT_POST = fields(

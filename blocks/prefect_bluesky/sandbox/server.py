@@ -224,6 +224,27 @@ class Sandbox:
                 for rkey, record in repo.records_of(collection)
             ]
 
+    def react(self, uri: str, *, likes: int = 0, reposts: int = 0, replies: int = 0, quotes: int = 0) -> None:
+        """Let an AppView count so many reactions to a post (`app.bsky.feed.getPosts`).
+
+        Args:
+            uri: the post's at:// URI.
+            likes: how many.
+            reposts: how many.
+            replies: how many.
+            quotes: how many.
+
+        Raises:
+            LookupError: there is no such account.
+        """
+        did, _, rkey = uri.removeprefix("at://").split("/")
+        counts = {"likeCount": likes, "repostCount": reposts, "replyCount": replies, "quoteCount": quotes}
+        with self._service.lock:
+            holder = self._service.accounts.find(did)
+            if holder is None:
+                raise LookupError(f"uri: there is no account {did}.")
+            holder.reactions[rkey] = counts
+
     def requests(self, nsid: str | None = None) -> list[Request]:
         """Return the requests so far, in the order in which they were handled; of one method if `nsid` is given."""
         with self._service.lock:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from starlette.datastructures import QueryParams
+
 from .lexicon import Check, Invalid
 from .refusal import Refusal, bad_request
 
@@ -26,7 +28,7 @@ class Call:
     nsid: str
     verb: str
     headers: Mapping[str, str] = field(repr=False)
-    query: Mapping[str, str]
+    query: QueryParams
     content: bytes = field(repr=False)
     did: str | None = None
 
@@ -124,6 +126,8 @@ def _arguments(method: Method, call: Call) -> Arguments:
 
 def _params(check: Check, call: Call) -> Json:
     read: Json = {name: value for name, value in call.query.items() if value}
+    if "uris" in read:
+        read["uris"] = call.query.getlist("uris")
     for name in ("limit", "exp"):
         if read.get(name, "").removeprefix("-").isdecimal():
             read[name] = int(read[name])
