@@ -8,7 +8,7 @@ uv run flows/publish_batch.py calendars/december.yaml
 
 import argparse
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -47,6 +47,8 @@ def publish_batch(
     overwrite: bool = False,
     prune: bool = False,
     schedule: str = "",
+    account: str = "",
+    dates: Literal["", "day-first", "month-first"] = "",
 ) -> State[Any]:
     """Publish due posts, and bring the planned posts, the runs of `publish/planned`, in line with the calendar.
 
@@ -65,9 +67,11 @@ def publish_batch(
         prune: Remove planned posts that the calendar no longer has.
         schedule: The slots of posts without a time, such as mon-fri 09:00, 13:00, or a Posting Schedule block. Leave
             empty to publish these posts at once, unless the calendar has slots.
+        account: The account of posts that name none, such as those of another scheduler's export.
+        dates: The order of day and month in a CSV, if its dates do not tell.
     """
     try:
-        batch = read_entries(items, calendar, storage, timezone, name, schedule)
+        batch = read_entries(items, calendar, storage, timezone, name, schedule, account, dates)
         return run_batch(batch, Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once))
     except BlueskyError as unusable:
         return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
@@ -81,6 +85,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="", help="the calendar's name; without it the file's name")
     slots = 'slots of posts without a time, such as "mon-fri 09:00, 13:00", or a Posting Schedule block'
     parser.add_argument("--schedule", default="", metavar="SLOTS", help=slots)
+    parser.add_argument("--account", default="", help="the account of posts that name none")
+    orders = ("day-first", "month-first")
+    parser.add_argument("--dates", default="", choices=orders, help="order of day and month, if the dates do not tell")
     parser.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
     parser.add_argument("--overwrite", action="store_true", help="let what a person has edited follow the calendar")
     parser.add_argument("--prune", action="store_true", help="remove planned posts that the calendar no longer has")
@@ -107,9 +114,8 @@ def _main() -> None:
     options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
     try:
         if arguments.dry_run:
-            given = (arguments.calendar, "", arguments.timezone, arguments.name, arguments.schedule)
-            batch = read_entries((), *given)
-            preview = preview_batch(batch, options)
+            given = (arguments.timezone, arguments.name, arguments.schedule, arguments.account, arguments.dates)
+            preview = preview_batch(read_entries((), arguments.calendar, "", *given), options)
             _print(list(plan_lines(preview.rows)), Console(highlight=False))
             for problem in preview.problems:
                 print(f"{problem['account']}, {problem['post']}: {problem['what']}")
@@ -122,6 +128,8 @@ def _main() -> None:
             overwrite=arguments.overwrite,
             prune=arguments.prune,
             schedule=arguments.schedule,
+            account=arguments.account,
+            dates=arguments.dates,
             return_state=True,
         )
     except BlueskyError as problem:

@@ -207,7 +207,7 @@ def refusal(folder: Path, table: str) -> str:
     [
         ("account,text\nalice,Hi, you\n", "' you' is in no column that has a name"),
         ('account,text\nalice,"Hi\nbob,Ho\n', "row 2: a text begins with a quote, and no quote ends it"),
-        ("account,message\nalice,Hi\n", "there is no column 'message'"),
+        ("account,massage\nalice,Hi\n", "there is no column 'massage'"),
     ],
 )
 def test_a_table_that_is_unclear_is_refused(tmp_path: Path, written: str, said: str) -> None:

@@ -38,7 +38,14 @@ class Batch:
 
 
 def read_entries(
-    items: Sequence[PlannedPost], calendar: str, storage: str, timezone: str, name: str = "", schedule: str = ""
+    items: Sequence[PlannedPost],
+    calendar: str,
+    storage: str,
+    timezone: str,
+    name: str = "",
+    schedule: str = "",
+    account: str = "",
+    dates: str = "",
 ) -> Batch:
     """Return the posts with their places in the input, with times and keys fixed.
 
@@ -49,6 +56,8 @@ def read_entries(
         timezone: the time zone of times and slots, if the calendar names none.
         name: the calendar's name, if it is not in the calendar, and not that of its file.
         schedule: the slots of posts without a time, if they are not in the calendar: lines, or a block's name.
+        account: the account of the calendar's posts that name none.
+        dates: the order of day and month in a CSV, if its dates do not tell: `day-first` or `month-first`.
 
     Raises:
         InvalidInput: the input cannot be read. Nothing is published.
@@ -57,16 +66,16 @@ def read_entries(
         raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
     if items:
         entries: Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
-        occasion = current_attempt().key
+        occasion, note = current_attempt().key, ""
     else:
-        read = read_calendar(File(source=calendar, storage=storage))
+        read = read_calendar(File(source=calendar, storage=storage), account=account, dates=dates)
         # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
-        name, schedule = name or read.name, schedule or read.slots
+        name, schedule, note = name or read.name, schedule or read.slots, read.note
     zone = zone_of(timezone)
     now = datetime.now(UTC)
     fixed: Entries = []
-    notes: list[tuple[str, str, str]] = []
+    notes: list[tuple[str, str, str]] = [("columns", "", note)] if note else []
     for place, entry in entries:
         if isinstance(entry, Unusable):
             fixed.append((place, entry))

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import FENCE, File, read_file, read_markdown, resolve_files, yaml_content
+from prefect_bluesky.planning.exports import Columns, order_of, understand, year_first
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.posts import Post
 from prefect_bluesky.validation import explain_validation_error
@@ -39,16 +40,25 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The posts of a calendar, each with its place, and the calendar's time zone, name and slots, if it has them."""
+    """The posts of a calendar, each with its place, and the calendar's time zone, name and slots, if it has them.
+
+    The note says how the columns of an export were understood.
+    """
 
     entries: list[tuple[str, PlannedPost | Unusable]]
     timezone: str | None = None
     name: str = ""
     slots: str = ""
+    note: str = ""
 
 
-def read_calendar(file: File) -> Calendar:
+def read_calendar(file: File, *, account: str = "", dates: str = "") -> Calendar:
     """Read a calendar, whose suffix names the format: .yaml, .yml, .json, .csv, .md or .markdown.
+
+    Args:
+        file: the calendar.
+        account: the account of posts that name none.
+        dates: the order of day and month in a CSV: `day-first` or `month-first`. If empty, the dates have to tell.
 
     Paths of images, videos and captions are relative to the calendar. An error in one post affects that post alone.
 
@@ -72,9 +82,9 @@ def read_calendar(file: File) -> Calendar:
     except UnicodeDecodeError as broken:
         line = data.count(b"\n", 0, broken.start) + 1
         raise InvalidInput("calendar", f"line {line} is not UTF-8.", "Save the file as UTF-8.") from None
-    written = _FORMATS[suffix](text)
-    posts = [(place, _planned(place, fields, file)) for place, fields in written.posts]
-    return Calendar(posts, written.timezone, written.name, written.slots)
+    written = _from_csv(text, dates) if suffix == ".csv" else _FORMATS[suffix](text)
+    posts = [(place, _planned(place, _of_account(fields, account), file)) for place, fields in written.posts]
+    return Calendar(posts, written.timezone, written.name, written.slots, written.note)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class _Written:
     timezone: str | None = None
     name: str = ""
     slots: str = ""
+    note: str = ""
+
+
+def _of_account(fields: Any, account: str) -> Any:
+    return {"account": account} | fields if account and isinstance(fields, dict) else fields
 
 
 def _planned(place: str, fields: Any, calendar: File) -> PlannedPost | Unusable:
@@ -172,6 +187,8 @@ _OF_A_POST = {"account", "post", "text", "thread", "images", "video", "link_card
 _FIELDS = {*PlannedPost.model_fields, *Post.model_fields}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _LISTED = re.compile(r"[,;\n]|\s+(?=[#＃])")
+_TIMES = ("at", "expires", "until", "date")
+_SEVERAL_URLS = re.compile(r"[\s,;|]+(?=https?://)")
 _NUMBERED = re.compile(r"(image|alt)(?: ([1-9][0-9]?))?")
 
 
@@ -180,15 +197,26 @@ _SEPARATOR_LINE = re.compile(r"sep=(.)[ \t]*(?:\r\n|\r|\n|$)", re.IGNORECASE)
 """The first line by which Excel is told the separator."""
 
 
-def _from_csv(text: str) -> _Written:
+def _from_csv(text: str, dates: str = "") -> _Written:
     if told := _SEPARATOR_LINE.match(text):
         separator, text, first = told[1], text[told.end() :], 2
     else:
         separator, first = _separator_of(text), 1
     rows = [(number, row) for number, row in _rows(text, separator, first) if any(map(str.strip, row))]
     (_, header), *others = rows or [(first, [])]
-    columns = _columns(header)
-    posts = [(f"row {number}", _from_row(columns, row, f"row {number}")) for number, row in others]
+    own = [name if _is_column(name) else "" for name in map(_column, header)]
+    understood = understand(header, own) or Columns(_columns(header))
+    if not understood.has_header:
+        others = rows
+    named = [(number, dict(zip(understood.names, row, strict=False)), row) for number, row in others]
+    order = dates or order_of(cells.get(name, "") for _, cells, _ in named for name in _TIMES)
+    posts: list[tuple[str, Any]] = []
+    for number, _, row in named:
+        place = f"row {number}"
+        try:
+            posts.append((place, _from_row(understood, row, place, order)))
+        except ValueError as unclear:
+            posts.append((place, Unusable(place, "", str(unclear))))
     whole = 0
     for index, (number, row) in enumerate(others):
         if len(row) >= len(header) or (len(row) > 1 and _NAME.fullmatch(row[0].strip())):
@@ -197,7 +225,7 @@ def _from_csv(text: str) -> _Written:
             # A text with a line break that is not in quotes goes on here.
             what = f"row {number} has fewer cells, and may belong to this one. Put a text of several lines in quotes."
             posts[whole] = (posts[whole][0], Unusable("", others[whole][1][0].strip(), what))
-    return _Written(posts)
+    return _Written(posts, note=understood.note)
 
 
 def _rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
@@ -253,25 +281,38 @@ def _columns(header: list[str]) -> list[str]:
     return columns
 
 
-def _from_row(columns: list[str], row: list[str], place: str) -> Json | Unusable:
-    beyond = [cell for number, cell in enumerate(row) if cell.strip() and not "".join(columns[number : number + 1])]
+def _from_row(columns: Columns, row: list[str], place: str, order: str) -> Json | Unusable:
+    names = columns.names
+    # Of an export, columns may be left out.
+    known = range(len(names)) if columns.note else [number for number, name in enumerate(names) if name]
+    beyond = [cell for number, cell in enumerate(row) if cell.strip() and number not in known]
     if beyond:
         reason = f"{beyond[0][:40]!r} is in no column that has a name. Quote texts with a separator in them."
         return Unusable(place, row[0].strip(), reason)
     fields: Json = {}
     images: dict[int, Json] = {}
-    for name, cell in zip(columns, row, strict=False):
-        if not cell.strip():
+    for name, cell in zip(names, row, strict=False):
+        if not cell.strip() or not name:
             continue
         if numbered := _NUMBERED.fullmatch(name):
             images.setdefault(int(numbered[2] or 1), {})["source" if numbered[1] == "image" else "alt"] = cell.strip()
         elif name in _LISTS:
             fields[name] = [part.strip() for part in _LISTED.split(cell) if part.strip()]
+        elif name in _TIMES:
+            fields[name] = year_first(cell.strip(), order)
         else:
             fields[name] = cell if name == "text" else cell.strip()
+    if "date" in fields:
+        fields["at"] = f"{fields.pop('date')} {fields.pop('time', '')}".strip()
     if images:
-        fields["images"] = [images[number] for number in sorted(images)]
+        fields["images"] = [each for number in sorted(images) for each in _each_image(images[number])]
     return fields
+
+
+def _each_image(image: Json) -> list[Json]:
+    """Return the images of a cell, which may have several URLs."""
+    sources = _SEVERAL_URLS.split(str(image.get("source", "")))
+    return [image] if len(sources) < 2 else [{**image, "source": source} for source in sources]
 
 
 def _from_markdown(text: str) -> _Written:
