@@ -145,10 +145,20 @@ class PrefectUi:
         self.page.get_by_role("option", name=block, exact=True).click()
         form.get_by_role("textbox", name="Text (Optional)", exact=True).fill(text)
 
+    def plan(self, calendar: Path, *switches: str) -> None:
+        """Run `publish-batch` for a calendar by its form, with some switches on, and go to the run's page."""
+        form = self.open_run_form("publish-batch")
+        form.get_by_role("textbox", name="calendar (Optional)", exact=True).fill(str(calendar))
+        for switch in switches:
+            form.get_by_role("switch", name=f"{switch} (Optional)", exact=True).click()
+        self.submit_run(form)
+        self.wait_for_state("Completed")
+
     def submit_run(self, form: Locator) -> None:
         """Start it, and go to its page."""
         form.get_by_role("button", name="Submit").click()
         self.page.get_by_role("link", name="View run").click()
+        self.page.wait_for_url("**/runs/flow-run/**")
 
     def run(self, deployment: str, block: str, text: str) -> None:
         """Run `publish` by its form, and go to the run's page."""

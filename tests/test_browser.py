@@ -118,6 +118,40 @@ def test_the_page_of_a_run_whose_text_is_too_long_says_by_how_much(ui: PrefectUi
     assert texts(real_pds, carol) == []
 
 
+def test_a_changed_calendar_is_looked_at_and_then_applied(ui: PrefectUi, real_pds: RealPds, tmp_path: Path) -> None:
+    erin = real_pds.create_account("erin.test")
+    ui.make_block("erin", erin, real_pds.url)
+    posts = [f"- {{account: erin, at: 2030-12-{day:02} 08:00, text: Door {day} is open}}" for day in range(1, 21)]
+    calendar = tmp_path / "advent.yaml"
+    calendar.write_text("\n".join(posts))
+    ui.plan(calendar)
+    expect(ui.open_tab("Details")).to_contain_text("20 scheduled")
+
+    changed = [line.replace("is open", "has been opened") for line in posts[:5]]
+    changed += [line.replace("08:00", "09:30") for line in posts[5:10]]
+    changed += [
+        *posts[15:],
+        *(f"- {{account: erin, at: 2030-12-2{day} 08:00, text: New {day}}}" for day in range(1, 6)),
+    ]
+    calendar.write_text("\n".join(changed))
+    ui.plan(calendar, "dry_run", "prune")
+    expect(ui.open_tab("Details")).to_contain_text("5 unchanged, 5 due later, 10 to change, 5 to remove")
+    ui.open_tab("Artifacts").get_by_role("link").first.click(position={"x": 20, "y": 20})
+    for line in (
+        "Door 1 has been opened",
+        "text (was “Door 1 is open”)",
+        "time (was Fri 2030-12-06 08:00 UTC)",
+        "New 5",
+    ):
+        expect(ui.main).to_contain_text(line)
+    ui.take_picture("calendar-preview", height=1500)
+
+    ui.plan(calendar, "prune")
+    expect(ui.open_tab("Details")).to_contain_text("5 scheduled, 10 changed, 5 removed, 5 unchanged")
+    ui.plan(calendar, "prune")
+    expect(ui.open_tab("Details")).to_contain_text("20 unchanged")
+
+
 def test_no_page_shows_an_app_password(ui: PrefectUi, real_pds: RealPds) -> None:
     dave = real_pds.create_account("dave.test")
     ui.make_block("dave", dave, real_pds.url)

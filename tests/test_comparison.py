@@ -110,10 +110,17 @@ CASES = {
     "a person's edit, and another of the calendar": Case([entry("Third")], [EDITED], ["edited text"]),
     "a cancelled post": Case([HELLO], [CANCELLED], ["cancelled"]),
     "a cancelled post, overwritten": Case([HELLO], [CANCELLED], ["plan"], {"overwrite": True}),
-    "a cancelled post with another text": Case([entry("Good morning")], [CANCELLED], ["cancelled text"]),
+    "a cancelled post with another text": Case([entry("Hello!")], [CANCELLED], ["cancelled text"]),
     "a post that is out": Case([HELLO], [run(HELLO, "COMPLETED")], ["out"]),
     "a text that changes after it is out": Case([entry("Good morning")], [run(HELLO, "COMPLETED")], ["out text"]),
     "a time that changes after it is out": Case([entry("Hello", TEN)], [run(HELLO, "COMPLETED")], ["out time"]),
+    "next week's text over this week's, which is out": Case(
+        [entry("Hello", NINE + timedelta(weeks=1))], [run(HELLO, "COMPLETED")], ["plan"]
+    ),
+    "a like text next week": Case(
+        [entry("Part 13 is out", NINE + timedelta(weeks=1))], [run(entry("Part 12 is out"), "COMPLETED")], ["plan"]
+    ),
+    "another post at the time of a cancelled one": Case([entry("Something else")], [CANCELLED], ["plan"]),
     "an out post that the calendar no longer has": Case([], [run(HELLO, "COMPLETED")], [], {"prune": True}),
     "out, and planned a second time": Case([HELLO], [run(HELLO), run(HELLO, "COMPLETED")], ["out"]),
     "a post that is being published": Case([HELLO], [run(HELLO, "RUNNING")], ["going out"]),

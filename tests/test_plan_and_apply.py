@@ -166,12 +166,16 @@ def test_a_post_that_is_removed_and_comes_back_is_planned_again(calendar: Calend
 
 def test_a_text_that_is_changed_after_it_is_out_is_no_second_post(calendar: Calendar, alice: SavedAccount) -> None:
     just_now = datetime.now(UTC) - timedelta(minutes=5)
-    calendar.posts = [post(alice, 1, at=f"{just_now:%Y-%m-%d %H:%M}"), alice.item("Without a time")]
+    calendar.posts = [
+        post(alice, 1, at=f"{just_now:%Y-%m-%d %H:%M}"),
+        alice.item("A text without a time, which has a tpyo"),
+    ]
     assert calendar.apply() == "2 published"
     calendar.posts[0]["text"] = "Corrected"
-    calendar.posts[1]["text"] = "Without a time, corrected"
-    assert calendar.apply() == "2 already out"
-    assert sorted(alice.texts) == ["Post number 1", "Without a time"]
+    calendar.posts[1]["text"] = "A text without a time, which has a typo"
+    said = calendar.apply()
+    assert said.startswith("2 already out. post 1: it is out, and its text changed after that, too late.")
+    assert sorted(alice.texts) == ["A text without a time, which has a tpyo", "Post number 1"]
 
 
 def test_a_planned_post_whose_time_is_moved_into_the_past_goes_out_at_once(

@@ -48,6 +48,8 @@ _COUNTED: dict[str, str] = {
     "unchanged": "unchanged", "going out": "unchanged", "edited": "edited by a person", "cancelled": "cancelled",
     "out": "already out", "expired": "expired", "left": "no longer in the calendar",
 }  # fmt: skip
+_ANOTHER = "If it is another post, give it a key."
+
 _NAMED = 5
 """The number of problems in the run's message."""
 
@@ -203,6 +205,10 @@ class _Batch(Delivery[Account]):
                 account.too_late(row.place, at)
             case ("left", None) if run and run.state_name == HELD:
                 pass
+            case "out", PlannedPost() as planned if row.changes:
+                account.counts["already out"] += 1
+                what = f"it is out, and its {', '.join(row.changes)} changed after that, too late. {_ANOTHER}"
+                self._notes.append({"account": planned.account, "post": row.place, "state": "note", "what": what})
             case fate, _:
                 account.counts[_COUNTED[fate]] += 1
 

@@ -24,6 +24,11 @@ Fate = Literal[
 _SIMILAR = 0.6
 """How similar two texts are at the least, from 0 to 1, for one to be called a change of the other: difflib's advice."""
 
+_NEARLY_THE_SAME = 0.9
+"""How similar the text of a post that is out has to be: a word or two were corrected."""
+
+_A_DAY = timedelta(days=1)
+
 _MOST_PAIRS = 2_000
 """Pairs of texts that are compared for one account. Beyond it, a post whose text and time both changed is a new one."""
 
@@ -134,12 +139,14 @@ def _matched(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedR
         still: list[tuple[str, PlannedPost]] = []
         for place, planned in pending:
             sign = sign_of_entry(planned)
-            if sign is not None and (same := by_sign.get(sign)):
-                run = same.pop(0)
-                del left[run.id]
-                yield place, planned, run
-            else:
+            same = by_sign[sign] if sign is not None else []
+            found = next((each for each in same if _may_be(planned, each, terms.now)), None)
+            if found is None:
                 still.append((place, planned))
+                continue
+            same.remove(found)
+            del left[found.id]
+            yield place, planned, found
         pending = still
     # A file of the same name, of which no post has anything in common, may be another calendar.
     is_same_calendar = terms.is_same_calendar or len(pending) < len(entries)
@@ -195,6 +202,15 @@ def _utc(planned: PlannedPost) -> datetime | None:
     return planned.at and planned.at.astimezone(UTC)
 
 
+def _may_be(planned: PlannedPost, run: PlannedRun, now: datetime) -> bool:
+    """Return whether an entry that has something in common with a run can be the run's post."""
+    if run.was_cancelled:
+        return _similarity(planned, run) >= _SIMILAR
+    # People write next week's posts over those of this week. An hour more or less corrects the time of a post.
+    is_another = planned.at and planned.at > now and run.at and abs(planned.at - run.at) >= _A_DAY
+    return not (run.is_out and is_another)
+
+
 def _similar(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms) -> Iterator[Matched]:
     """Yield the entries whose time and text both changed, with the run of the most similar text, if there is one."""
     left: defaultdict[str, list[PlannedRun]] = defaultdict(list)
@@ -205,10 +221,20 @@ def _similar(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedR
         others = left[terms.accounts.get(planned.account, "")] if _is_keyless(planned) else []
         best = None
         if others and len(others) * len(entries) <= _MOST_PAIRS:
-            ratios = [_similarity(planned, run) for run in others]
-            if (most := max(ratios)) >= _SIMILAR:
-                best = others.pop(ratios.index(most))
+            ratios = [_likeness(planned, run) for run in others]
+            if max(ratios) > 0:
+                best = others.pop(ratios.index(max(ratios)))
         yield place, planned, best
+
+
+def _likeness(planned: PlannedPost, run: PlannedRun) -> float:
+    """Return how similar the texts are of an entry and of a run, from 0 to 1; 0 if they are two posts."""
+    if run.was_cancelled or run.state_name == HELD:
+        return 0
+    # A post that is out has no other time any more, and next week's text may be much like it.
+    least = _SIMILAR if not run.is_out else _NEARLY_THE_SAME if planned.at is None else 2
+    found = _similarity(planned, run)
+    return found if found >= least else 0
 
 
 def _similarity(planned: PlannedPost, run: PlannedRun) -> float:
