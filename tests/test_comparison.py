@@ -108,12 +108,21 @@ CASES = {
     "a person's edit, overwritten": Case([HELLO], [EDITED], ["change text"], {"overwrite": True}),
     "a person's edit that the calendar has now": Case([entry("Edited by a person")], [EDITED], ["adopt"]),
     "a person's edit, and another of the calendar": Case([entry("Third")], [EDITED], ["edited text"]),
+    "a person's edit of the text, and another account": Case(
+        [entry("Hello", account="bob")], [EDITED], ["edited text, account"]
+    ),
+    "a person's other time, and another text": Case(
+        [entry("Good morning")], [run(HELLO, at=TEN)], ["edited time, text"]
+    ),
     "a cancelled post": Case([HELLO], [CANCELLED], ["cancelled"]),
     "a cancelled post, overwritten": Case([HELLO], [CANCELLED], ["plan"], {"overwrite": True}),
     "a cancelled post with another text": Case([entry("Hello!")], [CANCELLED], ["cancelled text"]),
     "a post that is out": Case([HELLO], [run(HELLO, "COMPLETED")], ["out"]),
     "a text that changes after it is out": Case([entry("Good morning")], [run(HELLO, "COMPLETED")], ["out text"]),
     "a time that changes after it is out": Case([entry("Hello", TEN)], [run(HELLO, "COMPLETED")], ["out time"]),
+    "an account that changes after it is out": Case(
+        [entry("Hello", account="bob")], [run(HELLO, "COMPLETED")], ["out account"]
+    ),
     "next week's text over this week's, which is out": Case(
         [entry("Hello", NINE + timedelta(weeks=1))], [run(HELLO, "COMPLETED")], ["plan"]
     ),

@@ -6,6 +6,8 @@ import runpy
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -377,3 +379,15 @@ def test_a_repeated_post_is_planned_four_weeks_ahead_once(calendar: Calendar, al
     calendar.posts[0]["variants"] = ["Another", "A third and better one"]
     assert "1 changed" in calendar.apply()
     assert "A third and better one" in [text for _, text in calendar.planned]
+
+
+def test_two_readings_at_once_change_each_post_once(calendar: Calendar, alice: SavedAccount) -> None:
+    calendar.posts = [post(alice, number) for number in range(6)]
+    calendar.apply()
+    for each in calendar.posts:
+        each["at"] = each["at"].replace(":00", ":30")
+    calendar.write()
+    with ThreadPoolExecutor(2) as threads:
+        said = list(threads.map(lambda context: context.run(calendar.apply), [copy_context(), copy_context()]))
+    assert sorted(said) == ["6 changed", "6 unchanged"]
+    assert len(calendar.planned) == 6

@@ -297,7 +297,8 @@ class TestInput:
             state = run_to_state(publish_batch, items=[alice.item("now"), alice.item("later", at=SOON)], dry_run=True)
         assert (state.message, requests) == ("1 due, 1 due later", {})
         page = artifact("bluesky-batch-preview")
-        when = f"{SOON:%a %Y-%m-%d %H:%M} UTC".replace(" ", "\N{NO-BREAK SPACE}")
+        unbroken = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
+        when = f"{SOON:%a %Y-%m-%d %H:%M} UTC".translate(unbroken)
         assert f"| `+` | now | {alice.name} | now |" in page
         assert f"| `+` | {when} | {alice.name} | later |" in page
 

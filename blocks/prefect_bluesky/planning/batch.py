@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from threading import Lock
 from typing import Any
 
@@ -25,6 +27,7 @@ from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.comparison import Row, Terms, compare
 from prefect_bluesky.planning.delivery import Delivery
 from prefect_bluesky.planning.held_runs import HELD, tell_expired
+from prefect_bluesky.planning.next_slots import QUEUE_LOCK
 from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.planned_run import PlannedRun, read_planned_of, read_planned_runs
@@ -35,6 +38,7 @@ from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
+from prefect_bluesky.sessions import worker_lock
 from prefect_bluesky.settings import current_settings
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -49,6 +53,9 @@ _COUNTED: dict[str, str] = {
     "out": "already out", "expired": "expired", "left": "no longer in the calendar",
 }  # fmt: skip
 _ANOTHER = "If it is another post, give it a key."
+
+_PATIENCE = 1800.0
+"""Seconds that a reading waits for another one of the same calendar: ten thousand posts take two minutes."""
 
 _NAMED = 5
 """The number of problems in the run's message."""
@@ -81,12 +88,28 @@ def run_batch(batch: Batch, options: Options) -> State[Any]:
     """
     if options.dry_run:
         return _shown(preview_batch(batch, options))
-    work = _Batch(batch, options)
-    with ThreadPoolExecutor(1, "bluesky-plan") as thread:
+    with ExitStack() as stack, ThreadPoolExecutor(1, "bluesky-plan") as thread:
+        lock = stack.enter_context(ExitStack())
+        if name := _lock_of(batch):
+            # Another reading of the calendar would change the same runs, or give its posts the same slots.
+            lock.enter_context(worker_lock(name, lease=current_settings().lock_lease, patience=_PATIENCE))
+        work = _Batch(batch, options)
+
+        def plan() -> list[tuple[Account, Row, str]]:
+            with lock:
+                return work.plan()
+
         # What is due need not wait for a thousand runs to be made, nor these for an account that is kept waiting.
-        planned = thread.submit(copy_context().run, work.plan)
+        planned = thread.submit(copy_context().run, plan)
         work.work(work.waiting, options.at_once)
     return work.close(planned.result())
+
+
+def _lock_of(batch: Batch) -> str | None:
+    """Return the name of the lock of those who plan the same posts, or None if nobody else does."""
+    if batch.schedule:
+        return QUEUE_LOCK
+    return f"bluesky-calendar-{sha256(batch.calendar.encode()).hexdigest()[:16]}" if batch.calendar else None
 
 
 @dataclass(frozen=True)
@@ -201,8 +224,8 @@ class _Batch(Delivery[Account]):
                 account.complain(row.place, "held", run.message if run else "")
                 if row.changes:
                     account.later.append(row)
-            case "too late", PlannedPost(at=datetime() as at):
-                account.too_late(row.place, at)
+            case "too late", PlannedPost() as planned if planned.at:
+                account.too_late(row.place, planned.at)
             case ("left", None) if run and run.state_name == HELD:
                 pass
             case "out", PlannedPost() as planned if row.changes:

@@ -159,26 +159,23 @@ def _signs(terms: Terms) -> Iterator[tuple[Callable[[PlannedPost], Any], Callabl
     def account(planned: PlannedPost) -> str:
         return terms.accounts.get(planned.account, planned.account)
 
-    # All is the same, but that a person has given a key, or taken it away.
-    yield (
-        lambda entry: (account(entry), _content(entry), _utc(entry)),
-        lambda run: (run.account, _dumped(run.post), run.at),
-    )
+    # All is as it was, but that a person has given a key, or taken it away.
+    yield lambda entry: (account(entry), *_said(entry)), lambda run: (run.account, *run.said)
     yield (
         lambda entry: None if _is_keyless(entry) else entry.key,
-        lambda run: run.key if run.is_planned and not _was_keyless(run) else None,
+        lambda run: run.key if (run.is_planned or run.is_out) and not _was_keyless(run) else None,
     )
     yield (
-        lambda entry: (account(entry), _utc(entry)) if entry.at and _is_keyless(entry) else None,
-        lambda run: (run.account, run.at) if _was_keyless(run) else None,
+        lambda entry: (account(entry), _said(entry)[1]) if entry.at and _is_keyless(entry) else None,
+        lambda run: (run.account, run.said[1]) if _was_keyless(run) else None,
     )
     yield (
-        lambda entry: (account(entry), _content(entry)) if _is_keyless(entry) else None,
-        lambda run: (run.account, _dumped(run.post)) if _was_keyless(run) else None,
+        lambda entry: (account(entry), _said(entry)[0]) if _is_keyless(entry) else None,
+        lambda run: (run.account, run.said[0]) if _was_keyless(run) else None,
     )
     yield (
-        lambda entry: (_content(entry), _utc(entry)) if _is_keyless(entry) else None,
-        lambda run: (_dumped(run.post), run.at) if run.is_planned and _was_keyless(run) else None,
+        lambda entry: _said(entry) if _is_keyless(entry) else None,
+        lambda run: run.said if (run.is_planned or run.is_out) and _was_keyless(run) else None,
     )
 
 
@@ -190,12 +187,10 @@ def _was_keyless(run: PlannedRun) -> bool:
     return run.key.startswith(KEYLESS)
 
 
-def _content(planned: PlannedPost) -> str:
-    return _dumped(post_parameter(planned))
-
-
-def _dumped(post: Any) -> str:
-    return fingerprint(post, None)
+def _said(planned: PlannedPost) -> tuple[str, str]:
+    """Return what a calendar says of a post, as `PlannedRun.said`."""
+    content, _, at = fingerprint(post_parameter(planned), planned.at).partition("@")
+    return content, at
 
 
 def _utc(planned: PlannedPost) -> datetime | None:

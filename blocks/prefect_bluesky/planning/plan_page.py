@@ -20,6 +20,8 @@ MOST = 500
 _SIGNS: dict[Fate, Sign] = {"publish": "+", "plan": "+", "change": "~", "remove": "-"}
 _WORDS = {"+": "to add", "~": "to change", "-": "to remove", "!": "left alone"}
 
+_UNBROKEN = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
+
 _NOTES: dict[Fate, str] = {
     "edited": "a person has changed it; `overwrite` brings it in line",
     "cancelled": "a person has cancelled it; `overwrite` plans it again",
@@ -83,7 +85,7 @@ def plan_page(rows: Sequence[Row], summary: str) -> str:
 
 def _table(lines: Iterable[PlanLine]) -> str:
     cells = [
-        f"| `{line.sign}` | {line.when.replace(' ', chr(0xA0))} | {line.account} | {escape_markdown(line.text)} |"
+        f"| `{line.sign}` | {line.when.translate(_UNBROKEN)} | {line.account} | {escape_markdown(line.text)} |"
         f" {escape_markdown(line.note)} | {line.place} |"
         for line in lines
     ]

@@ -122,6 +122,12 @@ class PlannedRun:
         """The fingerprint of what the run says now."""
         return fingerprint(self.post, self.at)
 
+    @cached_property
+    def said(self) -> tuple[str, str]:
+        """What the calendar said when it was last applied: the post's hash and its time, as in fingerprints."""
+        content, _, at = (self.applied or self.fingerprint).partition("@")
+        return content, at
+
     @property
     def is_edited(self) -> bool:
         """Whether a person has changed the run since its calendar was last applied."""

@@ -54,14 +54,14 @@ def successor_key(run: UUID) -> str:
 
 
 def fingerprint(post: Any, at: datetime | None) -> str:
-    """Return what tells a planned post from another one: the post as JSON, and its time.
+    """Return what tells a planned post from another one: a hash of the post as JSON, and its time in UTC.
 
     Example:
-        >>> fingerprint({"text": "Hello"}, None)
-        'f2d05b504ecb'
+        >>> fingerprint({"text": "Hello"}, datetime(2026, 12, 1, 8, tzinfo=UTC))
+        '77283e86178dc1ff@2026-12-01T08:00:00+00:00'
     """
-    when = at.astimezone(UTC).isoformat() if at else ""
-    return sha256(f"{when} {json.dumps(post, sort_keys=True)}".encode()).hexdigest()[:12]
+    content = sha256(json.dumps(post, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{content}@{at.astimezone(UTC).isoformat() if at else ''}"
 
 
 def planned_time(run: FlowRun) -> datetime | None:
