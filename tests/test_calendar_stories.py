@@ -141,8 +141,13 @@ class Story(RuleBasedStateMachine):
             for name, run in self._planned().items()
             if name not in self.persons
         }
-        late = {name for name, (_, _, at) in found.items() if at and at <= _Clock.moment}
-        assert {name: each for name, each in found.items() if name not in late} == wanted
+        # What is due goes out. A time that was changed to long ago is a mistake, and is named: the run stays as it is.
+        due = {name for name, (_, _, at) in found.items() if at and at <= _Clock.moment}
+        mistaken = {name for name in found if name in self.posts and self._is_long_ago(name)}
+        assert {name: each for name, each in found.items() if name not in due | mistaken} == wanted
+
+    def _is_long_ago(self, name: str) -> bool:
+        return datetime.fromisoformat(self.posts[name]["at"]) <= _Clock.moment - timedelta(days=1)
 
     # people, in Prefect
 

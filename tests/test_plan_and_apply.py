@@ -346,9 +346,10 @@ class TestQueue:
 
     def test_slots_stand_in_the_calendar_too(self, queue: Calendar, alice: SavedAccount) -> None:
         content = {"timezone": "Asia/Tokyo", "slots": ["daily 18:00"], "posts": [alice.item("one"), alice.item("two")]}
-        queue.path.write_text(yaml.safe_dump(content))
-        preview = preview_batch(read_entries((), str(queue.path), "", "UTC"), Options())
-        assert [line.when[-9:] for line in plan_lines(preview.rows)] == ["18:00 JST", "18:00 JST"]
+        for jitter, times in ((0, {"18:00 JST"}), (9, {f"18:0{minute} JST" for minute in range(10)})):
+            queue.path.write_text(yaml.safe_dump({**content, "jitter": jitter}))
+            preview = preview_batch(read_entries((), str(queue.path), "", "UTC"), Options())
+            assert {line.when[-9:] for line in plan_lines(preview.rows)} <= times
 
     def test_a_line_that_is_no_slot_is_named(self, queue: Calendar, alice: SavedAccount) -> None:
         queue.posts = [alice.item("one")]

@@ -66,12 +66,12 @@ def read_entries(
         raise InvalidInput("items", "pass items or a calendar, not both.", "Pass exactly one of them.")
     if items:
         entries: Entries = [(f"items[{n}]", item) for n, item in enumerate(items)]
-        occasion, note = current_attempt().key, ""
+        occasion, jitter, note = current_attempt().key, 0, ""
     else:
         read = read_calendar(File(source=calendar, storage=storage), account=account, dates=dates)
         # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
-        name, schedule, note = name or read.name, schedule or read.slots, read.note
+        name, schedule, jitter, note = name or read.name, schedule or read.slots, read.jitter, read.note
     zone = zone_of(timezone)
     now = datetime.now(UTC)
     fixed: Entries = []
@@ -85,5 +85,5 @@ def read_entries(
         for each in entry.in_turn(zone, now):
             where = f"{place} ({each.at:%d %b %H:%M})" if entry.repeat and each.at else place
             fixed.append((where, each.with_time_and_key(zone, occasion)))
-    slots = find_schedule(schedule, timezone) if schedule else None
+    slots = find_schedule(schedule, timezone, jitter) if schedule else None
     return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))

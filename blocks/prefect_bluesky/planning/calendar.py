@@ -49,6 +49,7 @@ class Calendar:
     timezone: str | None = None
     name: str = ""
     slots: str = ""
+    jitter: int = 0
     note: str = ""
 
 
@@ -84,7 +85,7 @@ def read_calendar(file: File, *, account: str = "", dates: str = "") -> Calendar
         raise InvalidInput("calendar", f"line {line} is not UTF-8.", "Save the file as UTF-8.") from None
     written = _from_csv(text, dates) if suffix == ".csv" else _FORMATS[suffix](text)
     posts = [(place, _planned(place, _of_account(fields, account), file)) for place, fields in written.posts]
-    return Calendar(posts, written.timezone, written.name, written.slots, written.note)
+    return Calendar(posts, written.timezone, written.name, written.slots, written.jitter, written.note)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class _Written:
     timezone: str | None = None
     name: str = ""
     slots: str = ""
+    jitter: int = 0
     note: str = ""
 
 
@@ -145,7 +147,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 def _listed(content: Any) -> _Written:
     """Return the posts of a list, or of a mapping with `posts` and what may be beside them."""
-    timezone, account, name, slots = None, None, "", ""
+    timezone, account, name, slots, jitter = None, None, "", "", 0
     if isinstance(content, dict):
         others = content.keys() - {"posts", *_BESIDE}
         if others or "posts" not in content:
@@ -155,6 +157,7 @@ def _listed(content: Any) -> _Written:
         slots = "; ".join(map(str, found)) if isinstance(found := content.get("slots") or "", list) else str(found)
         if timezone is not None and not isinstance(timezone, str):
             raise InvalidInput("calendar", "timezone: the value is not a text.", "Write a name such as Europe/Berlin.")
+        jitter = _minutes(content.get("jitter", 0))
         content = content["posts"]
     if not isinstance(content, list):
         raise InvalidInput("calendar", "the file is not a list of posts.", "Start each post with a dash.")
@@ -164,10 +167,16 @@ def _listed(content: Any) -> _Written:
             # The text of a post may have a list in it.
             what = f"post {number + 1} is no post, and may belong to this one. Put the whole text in quotes."
             posts[number - 1] = Unusable("", str(post.get("account") or ""), what)
-    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone, name, slots)
+    return _Written([(f"post {number}", each) for number, each in enumerate(posts, 1)], timezone, name, slots, jitter)
 
 
-_BESIDE = ("name", "account", "timezone", "slots")
+_BESIDE = ("name", "account", "timezone", "slots", "jitter")
+
+
+def _minutes(written: Any) -> int:
+    if isinstance(written, bool) or not str(written).strip().isdecimal():
+        raise InvalidInput("calendar", f"jitter: {written!r} is no number.", "Write minutes, such as jitter: 15.")
+    return int(written)
 
 
 def _is_entry(entry: Any) -> bool:

@@ -226,12 +226,13 @@ def free_slots(
             yield schedule.planned_for(slot, account)
 
 
-def find_schedule(written: str, timezone: str) -> PostingSchedule:
+def find_schedule(written: str, timezone: str, jitter: int = 0) -> PostingSchedule:
     """Return the schedule that a person names or writes: a block's name, or lines such as `mon-fri 09:00, 13:00`.
 
     Args:
         written: the name, such as `posting-schedule/team` or `team`, or the lines, parted by semicolons.
         timezone: the time zone of lines.
+        jitter: the minutes of jitter of lines.
 
     Raises:
         InvalidInput: there is no such block, or a line cannot be read.
@@ -245,6 +246,6 @@ def find_schedule(written: str, timezone: str) -> PostingSchedule:
             raise InvalidInput("schedule", what, "Name a Posting Schedule block.")
         return found
     try:
-        return PostingSchedule(slots=written, timezone=timezone)
+        return PostingSchedule.model_validate({"slots": written, "timezone": timezone, "jitter_minutes": jitter})
     except ValidationError as unusable:
         raise InvalidInput("slots", explain_validation_error(unusable), "") from None
