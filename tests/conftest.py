@@ -1,7 +1,9 @@
 """The servers that tests share, once a session, and the quiet in which each test begins."""
 
 import os
-from collections.abc import Iterator
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -166,6 +168,24 @@ def publish() -> Flow[Any, Any]:
 def publish_held() -> Flow[Any, Any]:
     """The flow `publish_held` as a deployment loads it."""
     return load_flow_from_entrypoint(f"{_FLOWS / 'publish_held.py'}:publish_held")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
+    """Run a script of `flows/` in this process by its name, with arguments; its exit (None: well) and its output."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(name: str, *arguments: str) -> tuple[object, str]:
+        path = str(_FLOWS / name)
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        capsys.readouterr()
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as ended:
+            return ended.code, capsys.readouterr().out
+        return None, capsys.readouterr().out
+
+    return call
 
 
 @pytest.fixture(scope="module")

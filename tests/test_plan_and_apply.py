@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +25,6 @@ from tests.support import SavedAccount, planned_deployments, run_to_state, runs_
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-FLOWS = Path(__file__).parents[1] / "flows"
 FIRST = (datetime.now(UTC) + timedelta(days=30)).replace(hour=8, minute=0, second=0, microsecond=0)
 
 
@@ -226,24 +223,6 @@ class TestTwoCalendars:
 Script = Callable[..., tuple[object, str]]
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
-    """Run `publish_batch.py` with arguments; its exit (None or 0: well) and what it printed."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*arguments: str) -> tuple[object, str]:
-        path = str(FLOWS / "publish_batch.py")
-        monkeypatch.setattr(sys, "argv", [path, *arguments])
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-        except SystemExit as ended:
-            return ended.code, capsys.readouterr().out
-        return None, capsys.readouterr().out
-
-    return call
-
-
 def test_a_dry_run_in_a_terminal_prints_a_line_for_each_post(
     calendar: Calendar, alice: SavedAccount, script: Script
 ) -> None:
@@ -255,7 +234,7 @@ def test_a_dry_run_in_a_terminal_prints_a_line_for_each_post(
         {"account": alice.name, "text": "x" * 301},
     ]
     calendar.write()
-    ended, printed = script(str(calendar.path), "--dry-run")
+    ended, printed = script("publish_batch.py", str(calendar.path), "--dry-run")
     assert ended is None
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert f"~ {FIRST + timedelta(hours=1):%a %Y-%m-%d %H:%M} UTC {alice.name} Changed post 1" in lines

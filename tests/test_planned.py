@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +21,6 @@ from tests.support import SavedAccount, planned_deployments, run_to_state, runs_
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-FLOWS = Path(__file__).parents[1] / "flows"
 CHRISTMAS = datetime(2027, 12, 24, 18, tzinfo=UTC)
 
 Script = Callable[..., tuple[object, str]]
@@ -51,21 +47,13 @@ def run(alice: SavedAccount, planned: UUID, publish_batch: Flow[Any, Any]) -> Fl
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+def command(script: Callable[..., tuple[object, str]]) -> Script:
     """Run `planned.py` with arguments; its exit (None: well) and what it printed."""
-    monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*arguments: str) -> tuple[object, str]:
-        path = str(FLOWS / "planned.py")
-        monkeypatch.setattr(sys, "argv", [path, *arguments])
-        capsys.readouterr()
-        try:
-            runpy.run_path(path, run_name="__main__")
-        except SystemExit as ended:
-            return ended.code, capsys.readouterr().out
-        return None, capsys.readouterr().out
+    def run_it(*arguments: str) -> tuple[object, str]:
+        return script("planned.py", *arguments)
 
-    return call
+    return run_it
 
 
 def now(run: FlowRun) -> FlowRun:
@@ -79,20 +67,20 @@ def dispatchers() -> list[str]:
     return [run.name for run in runs_of(planned_deployments()[1])]
 
 
-def test_list_and_show_say_what_goes_out_when(run: FlowRun, alice: SavedAccount, script: Script) -> None:
-    _, listed = script("list", "--account", alice.account.handle)
+def test_list_and_show_say_what_goes_out_when(run: FlowRun, alice: SavedAccount, command: Script) -> None:
+    _, listed = command("list", "--account", alice.account.handle)
     assert all(each in listed for each in (str(run.id)[:13], "2027-12-24 18:00", "Merry Christmas"))
-    _, shown = script("show", str(run.id)[:20])
+    _, shown = command("show", str(run.id)[:20])
     assert all(each in shown for each in (str(run.id), f"christmas of {alice.name}", '"text": "Merry Christmas"'))
 
 
-def test_another_accounts_list_does_not_have_it(run: FlowRun, script: Script) -> None:
-    assert script("list", "--account", "nobody.test") == (None, "Nothing is planned.\n")
+def test_another_accounts_list_does_not_have_it(run: FlowRun, command: Script) -> None:
+    assert command("list", "--account", "nobody.test") == (None, "Nothing is planned.\n")
 
 
-def test_move_gives_another_time_by_key(run: FlowRun, alice: SavedAccount, script: Script) -> None:
+def test_move_gives_another_time_by_key(run: FlowRun, alice: SavedAccount, command: Script) -> None:
     key = f"christmas of {alice.name}"
-    assert script("move", key, "2027-12-25 08:00", "--timezone", "Europe/Berlin") == (
+    assert command("move", key, "2027-12-25 08:00", "--timezone", "Europe/Berlin") == (
         None,
         "Moved to 2027-12-25 08:00 CET.\n",
     )
@@ -105,35 +93,35 @@ def test_move_gives_another_time_by_key(run: FlowRun, alice: SavedAccount, scrip
 
 
 def test_a_moved_post_stays_moved_when_its_calendar_is_read_again(
-    run: FlowRun, alice: SavedAccount, script: Script, publish_batch: Flow[Any, Any]
+    run: FlowRun, alice: SavedAccount, command: Script, publish_batch: Flow[Any, Any]
 ) -> None:
     key = f"christmas of {alice.name}"
-    script("move", key, "2027-12-25 08:00")
+    command("move", key, "2027-12-25 08:00")
     again = run_to_state(publish_batch, items=[alice.item("Merry Christmas", at=CHRISTMAS, key=key)])
     assert again.message == "1 edited by a person"
     assert find_plan(key).expected_start_time == datetime(2027, 12, 25, 8, tzinfo=UTC)
 
 
 def test_move_into_the_past_says_that_the_post_goes_out_at_once(
-    run: FlowRun, alice: SavedAccount, script: Script
+    run: FlowRun, alice: SavedAccount, command: Script
 ) -> None:
-    _, said = script("move", str(run.id), "2026-01-01 08:00")
+    _, said = command("move", str(run.id), "2026-01-01 08:00")
     assert said == "2026-01-01 08:00 UTC has passed: the post goes out at once.\n"
     assert "publish what is overdue" in dispatchers()
     with get_client(sync_client=True) as client:
         client.delete_flow_run(find_plan(f"christmas of {alice.name}").id)
 
 
-def test_change_gives_another_text_and_other_fields(run: FlowRun, alice: SavedAccount, script: Script) -> None:
-    script("change", str(run.id), "--text", "Happy · New Year", "--fields", '{"languages": ["en"]}')
+def test_change_gives_another_text_and_other_fields(run: FlowRun, alice: SavedAccount, command: Script) -> None:
+    command("change", str(run.id), "--text", "Happy · New Year", "--fields", '{"languages": ["en"]}')
     changed = now(run)
     assert changed.parameters["post"] == {"text": "Happy · New Year", "languages": ["en"]}
     assert changed.parameters["key"] == run.parameters["key"]
     assert changed.name == f"{alice.account.handle} · 24 Dec 18:00 · Happy · New Year"
 
 
-def test_drop_cancels_it(run: FlowRun, script: Script) -> None:
-    assert script("drop", str(run.id)) == (None, f"Dropped: {run.name}\n")
+def test_drop_cancels_it(run: FlowRun, command: Script) -> None:
+    assert command("drop", str(run.id)) == (None, f"Dropped: {run.name}\n")
     assert now(run).state_name == "Dropped"
 
 
@@ -150,22 +138,22 @@ BAD: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), BAD.values(), ids=BAD)
-def test_bad_input_is_named_and_changes_nothing(run: FlowRun, script: Script, arguments: list[str], said: str) -> None:
-    ended, _ = script(*(str(run.id) if each == "RUN" else each for each in arguments))
+def test_bad_input_is_named_and_changes_nothing(run: FlowRun, command: Script, arguments: list[str], said: str) -> None:
+    ended, _ = command(*(str(run.id) if each == "RUN" else each for each in arguments))
     assert str(ended).startswith(said)
     assert (now(run).parameters, now(run).state_name) == (run.parameters, "Scheduled")
 
 
-def test_what_is_out_cannot_be_changed(run: FlowRun, script: Script) -> None:
+def test_what_is_out_cannot_be_changed(run: FlowRun, command: Script) -> None:
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Completed(), force=True)
-    ended, _ = script("drop", str(run.id))
+    ended, _ = command("drop", str(run.id))
     assert str(ended).startswith(f"run: {str(run.id)!r}: no post that is still planned")
 
 
-def test_the_calendar_shows_it(run: FlowRun, alice: SavedAccount, script: Script) -> None:
+def test_the_calendar_shows_it(run: FlowRun, alice: SavedAccount, command: Script) -> None:
     at = datetime.now(UTC).replace(microsecond=0, second=0)
-    script("move", str(run.id), f"{at.replace(year=at.year):%Y-%m-%d} 23:59")
+    command("move", str(run.id), f"{at.replace(year=at.year):%Y-%m-%d} 23:59")
     with get_client(sync_client=True) as client:
         (page,) = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["bluesky-calendar"])),

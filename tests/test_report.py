@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import runpy
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -132,18 +131,14 @@ class TestFlow:
         assert (state.name, "503" in str(state.message)) == ("Failed", True)
 
     def test_the_script_prints_a_table_and_writes_a_csv(
-        self, alice: SavedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, alice: SavedAccount, tmp_path: Path, script: Callable[..., tuple[object, str]]
     ) -> None:
-        monkeypatch.setenv("COLUMNS", "120")
         file = tmp_path / "posts.csv"
-        path = str(FLOWS / "report.py")
-        monkeypatch.setattr(sys, "argv", [path, alice.name, "--csv", str(file)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(path, run_name="__main__")
-        assert ended.value.code == 0
-        printed = capsys.readouterr().out
-        assert f"{alice.account.handle}   Good *morning*   text       7         0         0        0" in printed
+        ended, printed = script("report.py", alice.name, "--csv", str(file))
+        assert ended == 0
+        (row,) = [line for line in printed.splitlines() if "morning" in line]
+        assert row.split()[-7:] == ["Good", "*morning*", "text", "7", "0", "0", "0"]
         assert "Best kinds: text (7 a post, of 1)" in printed
         with file.open(encoding="utf-8-sig") as opened:
-            (row,) = csv.DictReader(opened)
-        assert (row["text"], row["likes"]) == ("Good *morning*", "7")
+            (written,) = csv.DictReader(opened)
+        assert (written["text"], written["likes"]) == ("Good *morning*", "7")
