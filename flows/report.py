@@ -49,8 +49,12 @@ def report(
         days: The number of days to look back.
         timezone: The time zone of hours and times, such as Europe/Berlin.
     """
+    try:
+        zone = zone_of(timezone)
+    except BlueskyError as unusable:
+        return Failed(message=str(unusable))
     posts, problems = _read(accounts, days)
-    page = report_page(posts, f"{days} days", zone_of(timezone), problems)
+    page = report_page(posts, f"{days} days", zone, problems)
     with ignoring_api_trouble("The artifact could not be made"):
         create_markdown_artifact(page, key=REPORT, description=f"How the posts of {days} days did.")
     if problems and not posts:
@@ -98,7 +102,14 @@ def _print(posts: list[PostCounts], zone: ZoneInfo, console: Console) -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="report.py", description="Report how posts did.")
     parser.add_argument("account", nargs="*", help="the name of an account's block; without it all saved accounts")
-    parser.add_argument("--days", type=int, default=28, help="the number of days to look back (28)")
+    parser.add_argument(
+        "--days",
+        type=int,
+        default=28,
+        choices=range(1, 367),
+        metavar="DAYS",
+        help="the number of days to look back (28)",
+    )
     parser.add_argument("--timezone", default="UTC", help="time zone of hours and times, such as Europe/Berlin")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all posts to a file")
     arguments = parser.parse_args()
@@ -110,8 +121,11 @@ def _main() -> None:
     if posts:
         _print(posts, zone, Console(highlight=False))
     if arguments.csv:
-        with arguments.csv.open("w", newline="", encoding="utf-8-sig") as file:
-            csv.writer(file).writerows(report_rows(posts, zone))
+        try:
+            with arguments.csv.open("w", newline="", encoding="utf-8-sig") as file:
+                csv.writer(file).writerows(report_rows(posts, zone))
+        except OSError as trouble:
+            sys.exit(f"--csv: {arguments.csv}: {trouble.strerror}. Name a file that can be written.")
     if not posts and not problems:
         print(f"No post is out in these {arguments.days} days.")
     sys.exit("\n".join(problems) or 0)

@@ -120,6 +120,15 @@ CASES = {
     "a post that is out": Case([HELLO], [run(HELLO, "COMPLETED")], ["out"]),
     "a text that changes after it is out": Case([entry("Good morning")], [run(HELLO, "COMPLETED")], ["out text"]),
     "a time that changes after it is out": Case([entry("Hello", TEN)], [run(HELLO, "COMPLETED")], ["out time"]),
+    "next week's occurrence beside one that is cancelled": Case(
+        [entry("Hello", NINE + timedelta(weeks=4))], [CANCELLED], ["plan"]
+    ),
+    "next week's occurrence beside one that is held": Case(
+        [entry("Hello", NINE + timedelta(weeks=4))], [run(HELLO, "FAILED", state_name="Held")], ["plan", "left"]
+    ),
+    "such a post beside an entry of an account that is not saved": Case(
+        [], [run(HELLO)], ["left"], {"prune": True, "unreadable": frozenset({"alcie"})}
+    ),
     "an account that changes after it is out": Case(
         [entry("Hello", account="bob")], [run(HELLO, "COMPLETED")], ["out account"]
     ),
@@ -168,6 +177,14 @@ def test_what_becomes_of_a_post(case: Case) -> None:
     places = [(f"post {number}", planned) for number, planned in enumerate(case.entries, 1)]
     rows = compare(places, case.runs, replace(TERMS, **case.options))
     assert [fate(row) for row in rows] == case.fates
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "CANCELLED", "SCHEDULED"])
+def test_thousands_of_posts_of_one_text_are_compared(state: str) -> None:
+    hours = [timedelta(hours=hour) for hour in range(3000)]
+    runs = [run(entry("The same", NINE - timedelta(minutes=5) - hour), state) for hour in hours]
+    places = [(f"post {hour}", entry("The same", NINE + hour)) for hour in hours]
+    assert len(compare(places, runs, TERMS)) >= 3000
 
 
 def test_a_changed_post_keeps_its_key() -> None:

@@ -110,6 +110,51 @@ class TestDates:
         assert entry.at == EIGHT
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "Message,Wann\nHi,2027-12-25 08:00\n",
+            "the column 'Wann' holds times, and nothing says that posts go out then.",
+        ),
+        ("Message,Date,Moment\nHi,2027-12-25,08:00\n", "the column 'Moment' holds times"),
+    ],
+)
+def test_a_column_of_times_that_is_not_understood_publishes_nothing_at_once(
+    tmp_path: Path, table: str, said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        read(tmp_path, table)
+
+
+def test_a_time_zone_in_a_column_s_name_is_that_of_the_times(tmp_path: Path) -> None:
+    assert read(tmp_path, "Message,Scheduled at (UTC)\nHi,2027-12-25 08:00\n").timezone == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [
+        ("Message,Scheduled,Date,Time\nHi,,2026-12-01,08:00\n", "at", EIGHT),
+        ("Text,Zeit\nHi,2026-12-01 08:00\n", "at", EIGHT),
+        ("2026-12-01 08:00,Hi\n2026-12-02 08:00,Ho,https://example.com\n", "at", EIGHT),
+        ("Message,Date,Link\nHi,2026-12-01 08:00\nHo,2026-12-01 08:00,\n", "at", EIGHT),
+    ],
+)
+def test_cells_that_are_left_out_do_no_harm(tmp_path: Path, table: str, field: str, value: object) -> None:
+    assert {getattr(entry, field, None) for _, entry in read(tmp_path, table).entries[:1]} == {value}
+
+
+def test_a_second_column_counts_where_the_first_is_empty(tmp_path: Path) -> None:
+    (entry,) = [each for _, each in read(tmp_path, "Message,Link,URL\nHi,,https://example.com\n").entries]
+    assert isinstance(entry, PlannedPost)
+    assert entry.post.link_card is not None
+
+
+def test_a_cell_without_a_name_above_it_is_named(tmp_path: Path) -> None:
+    ((_, unusable),) = read(tmp_path, "Message,,Date\nHi,https://example.com,2026-12-01\n").entries
+    assert "'https://example.com' is in no column that has a name" in str(getattr(unusable, "reason", ""))
+
+
 def test_a_name_that_is_mistyped_is_no_export(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="there is no column 'txet'"):
         read(tmp_path, "account,txet\nalice,Hi\n")

@@ -16,9 +16,9 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Failed
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import BlueskyCredentials, sandbox
 from prefect_bluesky.planning import Options, change, find_plan, move, plan_lines, preview_batch, read_entries
 from prefect_bluesky.planning.scheduled_runs import text_of
 from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
@@ -189,6 +189,27 @@ def test_a_planned_post_whose_time_is_moved_into_the_past_goes_out_at_once(
     assert run.next_scheduled_start_time <= datetime.now(UTC)
     with get_client(sync_client=True) as client:
         client.delete_flow_run(run.id)  # else the next test's run of publish-due would publish it
+
+
+def test_a_failed_post_that_was_moved_is_planned_again(calendar: Calendar, alice: SavedAccount) -> None:
+    calendar.posts = [post(alice, 1)]
+    calendar.apply()
+    calendar.posts = [post(alice, 3, text="Post number 1")]
+    assert calendar.apply() == "1 changed"
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(calendar.runs[0].id, Failed(), force=True)
+    assert calendar.apply() == "1 scheduled"
+    assert [text for _, text in calendar.planned] == ["Post number 1"]
+
+
+def test_a_post_of_an_account_that_is_gone_is_removed(
+    calendar: Calendar, alice: SavedAccount, bob: SavedAccount
+) -> None:
+    calendar.posts = [post(alice, 1), post(bob, 2)]
+    calendar.apply()
+    BlueskyCredentials.delete(f"{alice.name}")
+    calendar.posts = calendar.posts[1:]
+    assert calendar.apply(prune=True) == "1 removed, 1 unchanged"
 
 
 class TestTwoCalendars:

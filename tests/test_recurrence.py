@@ -51,10 +51,19 @@ def test_the_last_time_is_known() -> None:
     assert [at[:10] for at, _ in in_turn(repeat="weekly", until="2027-03-29 09:00")] == ["Mon 22 Mar", "Mon 29 Mar"]
 
 
+def test_each_hour_of_the_night_in_which_the_clocks_go_back_has_a_key_of_its_own() -> None:
+    planned = PlannedPost(account="alice", post="one", at="2027-10-30 23:00", repeat="hourly", key="k")
+    night = list(planned.in_turn(BERLIN, datetime(2027, 10, 30, 20, tzinfo=UTC)))[:6]
+    times = {each.at.astimezone(UTC) for each in night if each.at}
+    assert len({each.key for each in night}) == len(times) == 6
+
+
 def test_each_time_has_a_key_of_its_own_which_stays() -> None:
     planned = PlannedPost(account="alice", post="one", at="2027-03-01 09:00", repeat="weekly", key="news")
     keys = [each.key for each in planned.in_turn(BERLIN, NOW)]
-    assert keys[0] == "news 2027-03-22 09:00"
+    assert keys[0] == "news 2027-03-22"
+    later = planned.model_copy(update={"at": datetime(2027, 3, 1, 10)})
+    assert [each.key for each in later.in_turn(BERLIN, NOW)] == keys
     assert [each.key for each in planned.in_turn(BERLIN, NOW + timedelta(weeks=1))][:3] == keys[1:]
 
 
@@ -64,6 +73,10 @@ def test_each_time_has_a_key_of_its_own_which_stays() -> None:
         ({"repeat": "weekly", "at": None}, "at: a repeated post needs the time at which it first goes out."),
         ({"repeat": "fortnightly"}, "'fortnightly' is not understood, or never comes. Write hourly, daily, weekdays,"),
         ({"repeat": "0 0 30 2 *"}, "'0 0 30 2 \\*' is not understood, or never comes."),
+        ({"repeat": "{weekly}"}, "repeat: '{weekly}' is not understood"),
+        ({"repeat": "*/5 * * * *"}, "more often than once an hour"),
+        ({"repeat": "0 */10 * * * *"}, "is not understood"),
+        ({"repeat": "weekly", "until": "2027-02-01"}, "until: it is before the first time"),
         ({"variants": ["two"]}, "variants: only repeated posts have it. Write repeat: weekly, or remove it."),
         ({"until": "2027-04-01"}, "until: only repeated posts have it."),
         ({"repeat": "weekly", "variants": ["x" * 301]}, "variants\\[0\\]: text: it has 301 characters"),

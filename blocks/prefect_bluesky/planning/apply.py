@@ -25,6 +25,7 @@ from prefect_bluesky.planning.scheduled_runs import (
     fingerprint,
     planned_name,
     post_parameter,
+    run_key,
 )
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client
 
@@ -58,8 +59,11 @@ def _needs_a_run(row: Row) -> bool:
 
 
 def _plan(row: Row, planned: PlannedPost, blocks: Mapping[str, BlueskyCredentials]) -> Plan:
-    follows = row.run.id if row.run and (row.again or row.fate == "change") else None
-    return Plan(planned, blocks[planned.account], follows, has_failed=bool(row.run) and follows is None)
+    run = row.run
+    # A run that has failed is tried again if it is the post's first one.
+    is_first = run is not None and run.idempotency_key == run_key(planned)
+    follows = run.id if run and (row.again or row.fate == "change" or not is_first) else None
+    return Plan(planned, blocks[planned.account], follows, has_failed=run is not None and follows is None)
 
 
 def _prepare(row: Row, blocks: Mapping[str, BlueskyCredentials]) -> str:

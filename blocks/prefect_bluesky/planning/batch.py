@@ -157,7 +157,11 @@ class _Batch(Delivery[Account]):
             prune=options.prune,
             is_same_calendar=batch.is_named,
             queue=self._queue(batch.schedule, usable, runs),
-            unreadable=frozenset(each.account for _, each in batch.entries if isinstance(each, Unusable)),
+            unreadable=frozenset(
+                each.account
+                for _, each in batch.entries
+                if isinstance(each, Unusable) or each.account not in parameters
+            ),
         )
         self._notes = [
             {"account": account, "post": place, "state": "note", "what": note} for place, account, note in batch.notes
@@ -171,13 +175,14 @@ class _Batch(Delivery[Account]):
         for row in self.rows:
             name = row.planned.account if row.planned else names.get(row.run.account if row.run else "", "")
             self._sort(self._accounts.setdefault(name, Account(name)), row)
-        waiting = [account.name for account in self.waiting]
+        # To remove a post takes no account.
+        waiting = [each.name for each in self.waiting if each.due or any(row.planned for row in each.later)]
         loaded = {} if options.dry_run else load_many(waiting)
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
             account = self._accounts[name]
             account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
-            account.later = []
+            account.later = [row for row in account.later if row.planned is None]
             account.give_up(f"the block {name} cannot be used: {loaded[name]}")
         self._progress = Progress(PROGRESS, self._waiting)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning.calendar import Unusable, read_calendar
-from prefect_bluesky.planning.planned_post import PlannedPost
+from prefect_bluesky.planning.planned_post import AHEAD, PlannedPost
 from prefect_bluesky.planning.slots import PostingSchedule, find_schedule
 from prefect_bluesky.planning.times import clock_change, zone_of
 from prefect_bluesky.prefect_api import file_name
@@ -82,8 +82,14 @@ def read_entries(
             continue
         if entry.at and (note := clock_change(entry.at, zone)):
             notes.append((place, entry.account, note))
-        for each in entry.in_turn(zone, now):
-            where = f"{place} ({each.at:%d %b %H:%M})" if entry.repeat and each.at else place
+        times = list(entry.in_turn(zone, now))
+        if not times:
+            weeks = AHEAD.days // 7
+            notes.append((place, entry.account, f"it has no time in the next {weeks} weeks, and is planned later."))
+        for each in times:
+            where = f"{place} ({each.at:%d %b %H:%M %Z})" if entry.repeat and each.at else place
             fixed.append((where, each.with_time_and_key(zone, occasion)))
+    if jitter and not schedule:
+        raise InvalidInput("jitter", "the calendar has no slots.", "Write slots:, or remove jitter:.")
     slots = find_schedule(schedule, timezone, jitter) if schedule else None
     return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))

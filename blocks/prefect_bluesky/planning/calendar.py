@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import PurePosixPath
@@ -214,7 +214,7 @@ def _from_csv(text: str, dates: str = "") -> _Written:
     rows = [(number, row) for number, row in _rows(text, separator, first) if any(map(str.strip, row))]
     (_, header), *others = rows or [(first, [])]
     own = [name if _is_column(name) else "" for name in map(_column, header)]
-    understood = understand(header, own) or Columns(_columns(header))
+    understood = understand(header, own, [row for _, row in others]) or Columns(_columns(header))
     if not understood.has_header:
         others = rows
     named = [(number, dict(zip(understood.names, row, strict=False)), row) for number, row in others]
@@ -225,16 +225,24 @@ def _from_csv(text: str, dates: str = "") -> _Written:
         try:
             posts.append((place, _from_row(understood, row, place, order)))
         except ValueError as unclear:
-            posts.append((place, Unusable(place, "", str(unclear))))
+            posts.append((place, Unusable(place, _account_in(understood.names, row), str(unclear))))
     whole = 0
     for index, (number, row) in enumerate(others):
-        if len(row) >= len(header) or (len(row) > 1 and _NAME.fullmatch(row[0].strip())):
+        begins = understood.note or _NAME.fullmatch(row[0].strip())
+        if len(row) >= len(header) or (len(row) > 1 and begins):
             whole = index
         elif whole < index:
             # A text with a line break that is not in quotes goes on here.
             what = f"row {number} has fewer cells, and may belong to this one. Put a text of several lines in quotes."
-            posts[whole] = (posts[whole][0], Unusable("", others[whole][1][0].strip(), what))
-    return _Written(posts, note=understood.note)
+            account = _account_in(understood.names, others[whole][1])
+            posts[whole] = (posts[whole][0], Unusable("", account, what))
+    return _Written(posts, timezone=understood.timezone, note=understood.note)
+
+
+def _account_in(names: Sequence[str], row: Sequence[str]) -> str:
+    """Return the account of a row, or "" if the row may have its cells in other columns than they belong to."""
+    found = dict(zip(names, row, strict=False)).get("account", "").strip()
+    return found if len(row) <= len(names) else ""
 
 
 def _rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
@@ -262,7 +270,8 @@ def _separator_of(text: str) -> str:
     header = next((line for line in text.splitlines() if line.strip(f"{_SEPARATORS} ")), "")
 
     def known(separator: str) -> int:
-        return sum(_is_column(_column(cell.strip('"'))) for cell in header.split(separator))
+        cells = next(csv.reader([header], delimiter=separator))
+        return sum(_is_column(_column(cell)) for cell in cells)
 
     return max(_SEPARATORS, key=lambda each: (known(each), header.count(each)))
 
@@ -292,16 +301,18 @@ def _columns(header: list[str]) -> list[str]:
 
 def _from_row(columns: Columns, row: list[str], place: str, order: str) -> Json | Unusable:
     names = columns.names
-    # Of an export, columns may be left out.
-    known = range(len(names)) if columns.note else [number for number, name in enumerate(names) if name]
-    beyond = [cell for number, cell in enumerate(row) if cell.strip() and number not in known]
+    beyond = [
+        cell
+        for number, cell in enumerate(row)
+        if cell.strip() and not "".join(names[number : number + 1]) and number not in columns.left_out
+    ]
     if beyond:
         reason = f"{beyond[0][:40]!r} is in no column that has a name. Quote texts with a separator in them."
-        return Unusable(place, row[0].strip(), reason)
+        return Unusable(place, _account_in(names, row), reason)
     fields: Json = {}
     images: dict[int, Json] = {}
     for name, cell in zip(names, row, strict=False):
-        if not cell.strip() or not name:
+        if not cell.strip() or not name or name in fields:
             continue
         if numbered := _NUMBERED.fullmatch(name):
             images.setdefault(int(numbered[2] or 1), {})["source" if numbered[1] == "image" else "alt"] = cell.strip()
@@ -311,8 +322,9 @@ def _from_row(columns: Columns, row: list[str], place: str, order: str) -> Json 
             fields[name] = year_first(cell.strip(), order)
         else:
             fields[name] = cell if name == "text" else cell.strip()
-    if "date" in fields:
-        fields["at"] = f"{fields.pop('date')} {fields.pop('time', '')}".strip()
+    date, clock = fields.pop("date", ""), fields.pop("time", "")
+    if date and "at" not in fields:
+        fields["at"] = f"{date} {clock}".strip()
     if images:
         fields["images"] = [each for number in sorted(images) for each in _each_image(images[number])]
     return fields

@@ -29,6 +29,9 @@ _NEARLY_THE_SAME = 0.9
 
 _A_DAY = timedelta(days=1)
 
+_CANDIDATES, _COMPARED = 50, 300
+"""Runs that are looked at for one entry, and characters of texts that are compared."""
+
 _MOST_PAIRS = 2_000
 """Pairs of texts that are compared for one account. Beyond it, a post whose text and time both changed is a new one."""
 
@@ -68,7 +71,8 @@ class Terms:
         prune: whether what the calendar no longer has is removed.
         is_same_calendar: whether the runs are this calendar's for sure, and not of another file of the same name.
         queue: how posts without a time get one; None if they go out at once.
-        unreadable: the accounts of entries that cannot be read; "" for an unknown account. Nothing of these is removed.
+        unreadable: the accounts of entries that cannot be read or published. Nothing of them is removed; if one of them
+            is unknown, nothing at all.
     """
 
     accounts: Mapping[str, str]
@@ -140,7 +144,7 @@ def _matched(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedR
         for place, planned in pending:
             sign = sign_of_entry(planned)
             same = by_sign[sign] if sign is not None else []
-            found = next((each for each in same if _may_be(planned, each, terms.now)), None)
+            found = next((each for each in same[:_CANDIDATES] if _may_be(planned, each, terms.now)), None)
             if found is None:
                 still.append((place, planned))
                 continue
@@ -199,11 +203,11 @@ def _utc(planned: PlannedPost) -> datetime | None:
 
 def _may_be(planned: PlannedPost, run: PlannedRun, now: datetime) -> bool:
     """Return whether an entry that has something in common with a run can be the run's post."""
-    if run.was_cancelled:
-        return _similarity(planned, run) >= _SIMILAR
     # People write next week's posts over those of this week. An hour more or less corrects the time of a post.
     is_another = planned.at and planned.at > now and run.at and abs(planned.at - run.at) >= _A_DAY
-    return not (run.is_out and is_another)
+    if not run.is_planned and is_another:
+        return False
+    return not run.was_cancelled or _similarity(planned, run) >= _SIMILAR
 
 
 def _similar(entries: Sequence[tuple[str, PlannedPost]], runs: Sequence[PlannedRun], terms: Terms) -> Iterator[Matched]:
@@ -234,7 +238,11 @@ def _likeness(planned: PlannedPost, run: PlannedRun) -> float:
 
 def _similarity(planned: PlannedPost, run: PlannedRun) -> float:
     text = run.post.get("text", "") if isinstance(run.post, dict) else str(run.post or "")
-    return SequenceMatcher(None, planned.post.text, str(text), autojunk=False).ratio()
+    matcher = SequenceMatcher(None, planned.post.text[:_COMPARED], str(text)[:_COMPARED], autojunk=False)
+    # The quick ratios are never below the ratio.
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _SIMILAR:
+        return 0
+    return matcher.ratio()
 
 
 def _row(place: str, planned: PlannedPost, run: PlannedRun | None, terms: Terms) -> Row:
@@ -287,8 +295,7 @@ def _changes(planned: PlannedPost, run: PlannedRun, terms: Terms) -> tuple[str, 
 
 def _left(run: PlannedRun, terms: Terms) -> Row:
     names = {account for name, account in terms.accounts.items() if name in terms.unreadable}
-    may_be_unreadable = "" in terms.unreadable or run.account in names
-    is_removed = (
-        terms.prune and not may_be_unreadable and run.is_planned and not (run.is_edited and not terms.overwrite)
-    )
+    is_unknown = any(name not in terms.accounts for name in terms.unreadable)
+    is_ours = run.is_planned and (terms.overwrite or not run.is_edited)
+    is_removed = terms.prune and is_ours and not is_unknown and run.account not in names
     return Row("remove" if is_removed else "left", "", None, run)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from prefect_bluesky.planning.recurrence import cron_of, occurrences
+from prefect_bluesky.planning.recurrence import cron_of, is_at_most_daily, occurrences
 from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import as_form
 from prefect_bluesky.validation import explain_validation_error
@@ -22,6 +22,7 @@ KEYLESS = "planned-"
 AHEAD = timedelta(weeks=4)
 """How far ahead repeated posts are planned."""
 
+_UTC = ZoneInfo("UTC")
 _NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -108,6 +109,8 @@ class PlannedPost(BaseModel):
         if self.at is None:
             raise ValueError("at: a repeated post needs the time at which it first goes out. Write it.")
         cron_of(self.repeat, self.at)
+        if self.until and in_utc(self.until, _UTC) < in_utc(self.at, _UTC):
+            raise ValueError("until: it is before the first time, so the post never goes out. Correct one of them.")
         for number, text in enumerate(self.variants):
             try:
                 self._with_text(text)
@@ -135,10 +138,13 @@ class PlannedPost(BaseModel):
         base = self.key or f"{KEYLESS}{sha256(said.encode()).hexdigest()[:32]}"
         texts = (self.post.text, *self.variants)
         alone = {"repeat": None, "until": None, "variants": ()}
+        is_daily = is_at_most_daily(self.repeat, first)
         for number, at in occurrences(self.repeat, first, until, now, now + AHEAD):
             text = texts[number % len(texts)]
             post = self._with_text(text) if number % len(texts) else self.post
-            yield self.model_copy(update=alone | {"post": post, "at": at, "key": f"{base} {at:%Y-%m-%d %H:%M}"})
+            # The day alone, if it can: a post that goes out an hour later is the same.
+            when = f"{at:%Y-%m-%d}" if is_daily else f"{at.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+            yield self.model_copy(update=alone | {"post": post, "at": at, "key": f"{base} {when}"})
 
     def with_time_and_key(self, timezone: ZoneInfo, occasion: str = "") -> PlannedPost:
         """Return the post with its times, which then have an offset, and with a key.

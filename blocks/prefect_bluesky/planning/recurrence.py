@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
@@ -15,6 +16,7 @@ _WORDS = {
     "monthly": "{minute} {hour} {day} * *",
     "yearly": "{minute} {hour} {day} {month} *",
 }
+_FIELDS, _OFTEN = 5, timedelta(hours=1)
 _EXAMPLE = f"Write {', '.join(_WORDS)} or a cron expression such as 0 9 * * 1."
 
 
@@ -30,12 +32,22 @@ def cron_of(repeat: str, first: datetime) -> str:
         '30 9 * * 2'
     """
     parts = {"minute": first.minute, "hour": first.hour, "day": first.day, "month": first.month}
-    cron = _WORDS.get(repeat.strip().lower(), repeat.strip()).format(**parts, weekday=first.isoweekday())
+    word = _WORDS.get(repeat.strip().lower())
+    cron = word.format(**parts, weekday=first.isoweekday()) if word else repeat.strip()
     try:
-        next(CronSim(cron, first))
+        times = CronSim(cron, first) if len(cron.split()) == _FIELDS else iter(())
+        one, other = next(times), next(times)
     except (CronSimError, StopIteration):
-        raise ValueError(f"{repeat!r} is not understood, or never comes. {_EXAMPLE}") from None
+        raise ValueError(f"repeat: {repeat!r} is not understood, or never comes. {_EXAMPLE}") from None
+    if other - one < _OFTEN:
+        raise ValueError(f"repeat: {repeat!r} is more often than once an hour. {_EXAMPLE}")
     return cron
+
+
+def is_at_most_daily(repeat: str, first: datetime) -> bool:
+    """Return whether a day has at most one of the times, as far as the first dozen tells."""
+    days = [at.date() for at in islice(CronSim(cron_of(repeat, first), first), 12)]
+    return len(days) == len(set(days))
 
 
 def occurrences(

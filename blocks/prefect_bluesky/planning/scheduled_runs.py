@@ -191,7 +191,9 @@ class PlannedRuns:
         if run.state is not None and has_failed(run.state):
             # Prefect returns the failed run of an earlier attempt unchanged.
             with api_client() as client:
-                client.update_flow_run(run.id, parameters=new.parameters, tags={*run.tags, *new.tags})
+                tags = {*run.tags, *new.tags}
+                client.update_flow_run(run.id, parameters=new.parameters, tags=tags, name=new.name)
+                client.update_flow_run_labels(run.id, dict(new.labels))
                 client.set_flow_run_state(run.id, new.state, force=True)
         return run
 

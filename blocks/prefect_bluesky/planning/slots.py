@@ -220,10 +220,11 @@ def free_slots(
     """
     others = sorted(each.astimezone(UTC) for each in taken)
     width = timedelta(minutes=schedule.jitter_minutes)
-    for slot in schedule.after(after):
-        start = slot.astimezone(UTC)
-        if not any(start <= other <= start + width for other in others):
-            yield schedule.planned_for(slot, account)
+    # A post whose slot has begun, but which goes out some minutes later, keeps its slot.
+    for slot in schedule.after(after - width):
+        start, at = slot.astimezone(UTC), schedule.planned_for(slot, account)
+        if at > after and not any(start <= other <= start + width for other in others):
+            yield at
 
 
 def find_schedule(written: str, timezone: str, jitter: int = 0) -> PostingSchedule:
@@ -244,6 +245,8 @@ def find_schedule(written: str, timezone: str, jitter: int = 0) -> PostingSchedu
         if not isinstance(found, PostingSchedule):
             what = f"{written!r} is a block of another type: {type(found).get_block_type_name()}."
             raise InvalidInput("schedule", what, "Name a Posting Schedule block.")
+        if jitter:
+            raise InvalidInput("jitter", f"the block {name} has its own.", "Write the jitter into the block.")
         return found
     try:
         return PostingSchedule.model_validate({"slots": written, "timezone": timezone, "jitter_minutes": jitter})
