@@ -13,6 +13,8 @@ import botocore.session
 import pytest
 from hypothesis import settings
 from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
 from prefect.context import SettingsContext, get_settings_context
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import (
@@ -26,6 +28,7 @@ from prefect.settings import (
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import ensure_session, publish_post, sandbox
+from prefect_bluesky.planning import HELD
 from tests import aws, warm
 from tests.held import Stopped
 from tests.pds import server as pds_server
@@ -39,6 +42,8 @@ settings.register_profile("quick", deadline=None, max_examples=30)
 settings.load_profile("full" if os.environ.get("CI") else "quick")
 
 _FLOWS = Path(__file__).parents[1] / "flows"
+
+_HELD_RUNS = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[HELD])))
 
 _LONGEST = (
     "test_incidents_end_to_end",
@@ -146,9 +151,12 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def prefect_api(no_prefect_api: None, prefect_server: str) -> Iterator[str]:
-    """A Prefect API at hand."""
+    """A Prefect API at hand. What a test has held is no other test's: its PDS may be gone by then."""
     with SettingsContext(profile=get_settings_context().profile, settings=_settings_with_api(prefect_server)):
         yield prefect_server
+        with get_client(sync_client=True) as client:
+            for run in client.read_flow_runs(flow_run_filter=_HELD_RUNS):
+                client.delete_flow_run(run.id)
 
 
 @cache
