@@ -52,7 +52,7 @@ _COUNTED: dict[str, str] = {
     "unchanged": "unchanged", "going out": "unchanged", "edited": "edited by a person", "cancelled": "cancelled",
     "out": "already out", "expired": "expired", "left": "no longer in the calendar",
 }  # fmt: skip
-_ANOTHER = "If it is another post, give it a key."
+_ANOTHER = "If it is another post, give it a key of its own."
 
 _PATIENCE = 1800.0
 """Seconds that a reading waits for another one of the same calendar: ten thousand posts take two minutes."""
