@@ -3,8 +3,8 @@
 Accounts are named by their saved blocks here.
 """
 
-from prefect_bluesky.planning.batch import Options, Preview, preview_batch, run_batch
-from prefect_bluesky.planning.batch_input import Batch, read_entries
+from prefect_bluesky.planning.batch import Preview, preview_batch, run_batch
+from prefect_bluesky.planning.batch_input import Batch, Options, read_entries
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.due_run import publish_due

@@ -21,7 +21,7 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
 from prefect_bluesky.planning.apply import bring_in_line
 from prefect_bluesky.planning.batch_account import Account, Placed, in_words
-from prefect_bluesky.planning.batch_input import Batch, Entries
+from prefect_bluesky.planning.batch_input import Batch, Entries, Options
 from prefect_bluesky.planning.calendar import Unusable
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.comparison import Row, Terms, compare
@@ -59,23 +59,6 @@ _PATIENCE = 1800.0
 
 _NAMED = 5
 """The number of problems in the run's message."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a batch does.
-
-    Attributes:
-        dry_run: only say what would be done.
-        overwrite: let what a person has edited or cancelled follow the calendar.
-        prune: remove planned posts that the calendar no longer has.
-        at_once: the number of accounts that are served at the same time.
-    """
-
-    dry_run: bool = False
-    overwrite: bool = False
-    prune: bool = False
-    at_once: int = 32
 
 
 def run_batch(batch: Batch, options: Options) -> State[Any]:

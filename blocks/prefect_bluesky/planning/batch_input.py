@@ -1,4 +1,4 @@
-"""Read the posts of a batch: from a calendar, or as they are given, with their times and keys."""
+"""What a batch is given: its posts, from a calendar or as they are, with their times and keys, and its options."""
 
 from __future__ import annotations
 
@@ -35,6 +35,23 @@ class Batch:
     schedule: PostingSchedule | None = None
     notes: tuple[tuple[str, str, str], ...] = ()
     is_named: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a batch does.
+
+    Attributes:
+        dry_run: only say what would be done.
+        overwrite: let what a person has edited or cancelled follow the calendar.
+        prune: remove planned posts that the calendar no longer has.
+        at_once: the number of accounts that are served at the same time.
+    """
+
+    dry_run: bool = False
+    overwrite: bool = False
+    prune: bool = False
+    at_once: int = 32
 
 
 def read_entries(
