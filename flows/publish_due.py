@@ -1,7 +1,7 @@
 """Publish planned posts at their time: one run publishes all that is due in a minute, for all accounts.
 
-`publish-batch` and `compose` plan a run for each minute in which posts are due, two minutes ahead. An automation starts
-a run for what is overdue.
+`publish-batch` and `compose` plan a run for each minute of the next day in which posts are due, two minutes ahead, and
+`publish-held` does so for later ones. An automation starts a run for what is overdue.
 """
 
 # No `from __future__ import annotations`: see publish.py.

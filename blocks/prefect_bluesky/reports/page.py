@@ -92,7 +92,8 @@ def picture(hours: Iterable[Group]) -> bytes:
             draw.text((middle, top - 4), f"{group.median:g}", font=font, fill=_DARK, anchor="mb")
             draw.text((middle, floor + _LINE * 1.5), f"{group.count}", font=font, fill=_GREY, anchor="mm")
         draw.text((middle, floor + _LINE / 2), f"{hour:02}", font=font, fill=_DARK, anchor="mm")
-    draw.text((_MARGIN, floor + _LINE * 2.5), "hour, and how many posts", font=font, fill=_GREY, anchor="lm")
+    legend = "hour and number of posts; bars: the median of likes, reposts, replies and quotes of a post"
+    draw.text((_MARGIN, floor + _LINE * 2.5), legend, font=font, fill=_GREY, anchor="lm")
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
