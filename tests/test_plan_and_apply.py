@@ -352,8 +352,9 @@ class TestQueue:
             assert {line.when[-9:] for line in plan_lines(preview.rows)} <= times
 
     def test_a_line_that_is_no_slot_is_named(self, queue: Calendar, alice: SavedAccount) -> None:
-        queue.posts = [alice.item("one")]
-        assert "slots: 'mun 09:00': 'mun' is not a day. Write sun." in queue.apply(schedule="mun 09:00")
+        queue.posts = [alice.item("one"), post(alice, 1)]
+        said = queue.apply(schedule="mun 09:00")
+        assert said.startswith(f"1 scheduled, 1 failed. {alice.name}, post 1: slots: 'mun 09:00': 'mun' is not a day.")
         assert "schedule: there is no block posting-schedule/nobody." in queue.apply(schedule="nobody")
 
 

@@ -289,8 +289,10 @@ class TestInput:
         )
 
     def test_an_unknown_timezone_is_named(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
-        state = run_to_state(publish_batch, items=[alice.item("Hi")], timezone="Mars")
-        assert "timezone: there is no time zone 'Mars'" in str(state.message)
+        items = [alice.item("Hi"), alice.item("Later", at="2099-07-01 08:00"), alice.item("Then", at=SOON)]
+        state = run_to_state(publish_batch, items=items, timezone="Mars")
+        assert str(state.message).startswith(f"1 published, 1 scheduled, 1 failed. {alice.name}, items[1]: timezone: ")
+        assert "there is no time zone 'Mars'" in str(state.message)
 
     def test_a_dry_run_sends_nothing(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
         with counted(alice.pds) as requests:

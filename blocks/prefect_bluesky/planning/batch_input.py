@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.media import File
@@ -16,6 +18,7 @@ from prefect_bluesky.prefect_api import file_name
 from prefect_bluesky.publishing import current_attempt
 
 Entries = list[tuple[str, PlannedPost | Unusable]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,24 +92,61 @@ def read_entries(
         # A post in a file is published once, however often the file is read.
         entries, timezone, occasion = read.entries, read.timezone or timezone, ""
         name, schedule, jitter, note = name or read.name, schedule or read.slots, read.jitter, read.note
-    zone = zone_of(timezone)
+    zone, no_zone = _or_why_not(lambda: zone_of(timezone))
+    slots, no_slots = _or_why_not(lambda: _slots(schedule, timezone, jitter))
     now = datetime.now(UTC)
     fixed: Entries = []
     notes: list[tuple[str, str, str]] = [("columns", "", note)] if note else []
     for place, entry in entries:
-        if isinstance(entry, Unusable):
-            fixed.append((place, entry))
+        # What is wrong with the time zone or the slots stops only the posts that need them.
+        trouble = no_zone if _is_local(entry) else no_slots if _has_no_time(entry) else None
+        if isinstance(entry, Unusable) or trouble:
+            fixed.append((place, Unusable(place, entry.account, str(trouble)) if trouble else entry))
             continue
-        if entry.at and (note := clock_change(entry.at, zone)):
-            notes.append((place, entry.account, note))
-        times = list(entry.in_turn(zone, now))
-        if not times:
-            weeks = AHEAD.days // 7
-            notes.append((place, entry.account, f"it has no time in the next {weeks} weeks, and is planned later."))
-        for each in times:
-            where = f"{place} ({each.at:%d %b %H:%M %Z})" if entry.repeat and each.at else place
-            fixed.append((where, each.with_time_and_key(zone, occasion)))
+        fixed += _in_turn(place, entry, zone or ZoneInfo("UTC"), now, occasion, notes)
+    named = {entry.reason for _, entry in fixed if isinstance(entry, Unusable)}
+    notes += [(each.field, "", str(each)) for each in (no_zone, no_slots) if each and str(each) not in named]
+    return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))
+
+
+def _in_turn(
+    place: str, entry: PlannedPost, zone: ZoneInfo, now: datetime, occasion: str, notes: list[tuple[str, str, str]]
+) -> Entries:
+    """Return an entry with its times and keys fixed; add what a person should know of its times to the notes."""
+    if entry.at and (note := clock_change(entry.at, zone)):
+        notes.append((place, entry.account, note))
+    times = list(entry.in_turn(zone, now))
+    if not times:
+        weeks = AHEAD.days // 7
+        notes.append((place, entry.account, f"it has no time in the next {weeks} weeks, and is planned later."))
+    return [
+        (
+            f"{place} ({each.at:%d %b %H:%M %Z})" if entry.repeat and each.at else place,
+            each.with_time_and_key(zone, occasion),
+        )
+        for each in times
+    ]
+
+
+def _or_why_not(read: Callable[[], T]) -> tuple[T | None, InvalidInput | None]:
+    """Return what can be read, or why it cannot."""
+    try:
+        return read(), None
+    except InvalidInput as unusable:
+        return None, unusable
+
+
+def _slots(schedule: str, timezone: str, jitter: int) -> PostingSchedule | None:
     if jitter and not schedule:
         raise InvalidInput("jitter", "the calendar has no slots.", "Write slots:, or remove jitter:.")
-    slots = find_schedule(schedule, timezone, jitter) if schedule else None
-    return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))
+    return find_schedule(schedule, timezone, jitter) if schedule else None
+
+
+def _is_local(entry: PlannedPost | Unusable) -> bool:
+    """Return whether an entry has a time that needs a time zone."""
+    times = () if isinstance(entry, Unusable) else (entry.at, entry.until, entry.post.expires)
+    return any(at is not None and at.tzinfo is None for at in times)
+
+
+def _has_no_time(entry: PlannedPost | Unusable) -> bool:
+    return not isinstance(entry, Unusable) and entry.at is None
