@@ -200,21 +200,26 @@ def test_a_run_is_called_for_what_it_says(plan: Plan, alice: SavedAccount, tmp_p
     assert {f"bluesky.account.{alice.account.handle}", "bluesky.calendar.december.yaml"} <= set(run.tags)
 
 
+def in_hours(hours: int) -> datetime:
+    """A minute of the next day, whose run is planned at once."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).replace(second=0, microsecond=0)
+
+
 def test_one_run_publishes_all_that_is_due_in_a_minute(plan: Plan, alice: SavedAccount, bob: SavedAccount) -> None:
-    minute = datetime(2027, 12, 1, 8, tzinfo=UTC)
+    minute = in_hours(20)
     plan.plan(alice.item("a", at=minute), bob.item("b", at=minute + timedelta(seconds=59)), alice.item("c", at=minute))
     (run,) = plan.dispatchers
-    assert run.name == "publish what is due at 2027-12-01 08:00 UTC"
+    assert run.name == f"publish what is due at {minute:%Y-%m-%d %H:%M} UTC"
     assert run.expected_start_time == minute - timedelta(minutes=2)
 
 
 def test_a_second_run_publishes_what_the_first_leaves(plan: Plan, alice: SavedAccount) -> None:
-    minute = datetime(2027, 12, 2, 8, tzinfo=UTC)
+    minute = in_hours(21)
     plan.plan(
         alice.item("a", at=minute), alice.item("b", at=minute), alice.item("c", at=minute + timedelta(seconds=59))
     )
     assert {(run.name, tuple(run.parameters)) for run in plan.second_looks} == {
-        ("publish what is left of 2027-12-02 08:00 UTC", ())
+        (f"publish what is left of {minute:%Y-%m-%d %H:%M} UTC", ())
     }
     seconds = [run.expected_start_time and (run.expected_start_time - minute).seconds for run in plan.second_looks]
     assert seconds == [45, 105]

@@ -26,6 +26,7 @@ DEPLOYMENT = "publish-due/publish-due"
 LEAD = timedelta(minutes=2)
 """How long before its minute a run starts: its process imports Prefect, and passes the gates of a thousand accounts."""
 
+_PAGE = 200
 _PLANNED_AHEAD = timedelta(days=1)
 """How far ahead the runs of minutes are planned at once."""
 
@@ -78,7 +79,12 @@ class Dispatchers:
         later = {(minute_of(at), _second_look(at)) for at in ahead[len(soon) :]} - self._planned
         self._planned |= later
         runs = {run.key: run for minute, which in sorted(later) for run in (_of(minute), _second_of(minute, which))}
-        return next(iter(schedule_runs(self.deployment, runs.values()).values()), "")
+        troubles = schedule_runs(self.deployment, runs.values())
+        minutes = {key_of(minute): minute for minute, _ in later}
+        for run in runs_of_minutes(minutes.values()):
+            if run.state and run.state.is_final():
+                self.replace(minutes[str(run.idempotency_key)])  # as `plan` does
+        return next(iter(troubles.values()), "")
 
     def replace(self, minute: datetime) -> None:
         """Have a minute published by another run, as its first has died."""
@@ -138,9 +144,13 @@ def key_of(minute: datetime) -> str:
 
 def runs_of_minutes(minutes: Iterable[datetime]) -> list[FlowRun]:
     """Return the runs that were first made for some minutes."""
-    keys = FlowRunFilterIdempotencyKey(any_=list(map(key_of, minutes)))
+    keys = list(map(key_of, minutes))
+    found: list[FlowRun] = []
     with api_client() as client:
-        return client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=keys))
+        for start in range(0, len(keys), _PAGE):
+            some = FlowRunFilterIdempotencyKey(any_=keys[start : start + _PAGE])
+            found += client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=some), limit=_PAGE)
+    return found
 
 
 def name_of(minute: datetime) -> str:
