@@ -116,7 +116,7 @@ def due(turn: int, start: datetime | None, every: timedelta, now: datetime, zone
 
 @dataclass(frozen=True)
 class Timing:
-    """When the posts of an idea go out.
+    """The times at which the posts of an idea go out.
 
     Args:
         start: the first publish time of each channel; None for now.

@@ -26,7 +26,7 @@ from prefect_bluesky.planning.calendar import Unusable
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.comparison import Row, Terms, compare
 from prefect_bluesky.planning.delivery import Delivery
-from prefect_bluesky.planning.held_runs import HELD, tell_expired
+from prefect_bluesky.planning.held_runs import HELD, tag, tell_expired
 from prefect_bluesky.planning.next_slots import QUEUE_LOCK
 from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
@@ -97,7 +97,7 @@ def _lock_of(batch: Batch) -> str | None:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a batch would do.
+    """The outcome that a batch would have.
 
     Attributes:
         rows: what would become of each post.
@@ -179,7 +179,7 @@ class _Batch(Delivery[Account]):
         accounts = [block for block in load_many(names).values() if isinstance(block, BlueskyCredentials)]
         ours = {run.id for run in runs}
         taken: defaultdict[str, list[datetime]] = defaultdict(list)
-        for run in read_planned_of(account.handle for account in accounts):
+        for run in read_planned_of(tag(account.handle) for account in accounts):
             if run.id not in ours and run.at:
                 taken[run.account].append(run.at)
         return Queue(schedule, taken, overwrite=self._options.overwrite)

@@ -1,4 +1,4 @@
-"""What a batch is given: its posts, from a calendar or as they are, with their times and keys, and its options."""
+"""The input of a batch: its posts, from a calendar or as they are, with their times and keys, and its options."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Options:
-    """What a batch does.
+    """The options of a batch.
 
     Attributes:
         dry_run: only say what would be done.

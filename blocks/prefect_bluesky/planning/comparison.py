@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Terms:
-    """How a calendar is compared.
+    """The terms on which a calendar is compared.
 
     Attributes:
         accounts: what tells each account's block from others, by the block's name.

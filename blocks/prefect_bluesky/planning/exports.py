@@ -39,7 +39,7 @@ DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
 
 @dataclass(frozen=True)
 class Columns:
-    """How the columns of a table are understood.
+    """The meanings of a table's columns.
 
     Attributes:
         names: the names that calendars have, "" for a column that is left out.

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
-from prefect.client.schemas.objects import StateType
-
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.planning.held_runs import tag
-from prefect_bluesky.planning.planned_run import PlannedRun
+from prefect_bluesky.planning.planned_run import read_planned_of
 from prefect_bluesky.planning.queue import NOTICE
 from prefect_bluesky.planning.saved_accounts import as_parameter, load_many
 from prefect_bluesky.planning.slots import find_schedule, free_slots
-from prefect_bluesky.prefect_api import api_at_hand, read_run_rows
+from prefect_bluesky.prefect_api import api_at_hand
 
 QUEUE_LOCK = "bluesky-queue"
 """The name of the lock of whoever takes slots: two that look at the same time would take the same one."""
@@ -55,9 +52,4 @@ def _taken(channel: str) -> list[datetime]:
         if not isinstance(block, BlueskyCredentials):
             return []  # nothing is published on such a channel
         account, wanted_tag = str(as_parameter(block)), tag(block.handle)
-    wanted = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        tags=FlowRunFilterTags(any_=[wanted_tag]),
-    )
-    runs = map(PlannedRun.of, read_run_rows(wanted))
-    return [run.at for run in runs if run.at and account in {None, run.account}]
+    return [run.at for run in read_planned_of([wanted_tag]) if run.at and account in {None, run.account}]

@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 
-from prefect_bluesky.planning.held_runs import HELD, tag
+from prefect_bluesky.planning.held_runs import HELD
 from prefect_bluesky.planning.scheduled_runs import APPLIED, MOVED, REMOVED, calendar_tag, fingerprint, successor_key
 from prefect_bluesky.prefect_api import read_run_rows
 
@@ -94,27 +94,27 @@ class PlannedRun:
 
     @property
     def is_out(self) -> bool:
-        """Whether the post is out."""
+        """True if the post is out."""
         return self.state_type == StateType.COMPLETED
 
     @property
     def is_planned(self) -> bool:
-        """Whether the post waits for its time."""
+        """True if the post waits for its time."""
         return self.state_type == StateType.SCHEDULED
 
     @property
     def is_live(self) -> bool:
-        """Whether the post waits for its time, is being published, or is held."""
+        """True if the post waits for its time, is being published, or is held."""
         return self.state_type in _LIVE or self.state_name == HELD
 
     @property
     def was_ended_by_us(self) -> bool:
-        """Whether another run has the post now, or its calendar no longer has the post."""
+        """True if another run has the post now, or its calendar no longer has the post."""
         return self.state_name in _ENDED_BY_US
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether a person has cancelled or dropped the post."""
+        """True if a person has cancelled or dropped the post."""
         return self.state_type in {StateType.CANCELLED, StateType.CANCELLING} and not self.was_ended_by_us
 
     @cached_property
@@ -124,13 +124,13 @@ class PlannedRun:
 
     @cached_property
     def said(self) -> tuple[str, str]:
-        """What the calendar said when it was last applied: the post's hash and its time, as in fingerprints."""
+        """The calendar's last applied words: the post's hash and its time, as in fingerprints."""
         content, _, at = (self.applied or self.fingerprint).partition("@")
         return content, at
 
     @property
     def is_edited(self) -> bool:
-        """Whether a person has changed the run since its calendar was last applied."""
+        """True if a person has changed the run since its calendar was last applied."""
         return self.applied is not None and self.applied != self.fingerprint
 
 
@@ -152,11 +152,11 @@ def read_planned_runs(calendar: str, keys: Iterable[str]) -> list[PlannedRun]:
     return list(found.values())
 
 
-def read_planned_of(handles: Iterable[str]) -> list[PlannedRun]:
-    """Return the runs of posts that are planned for accounts, which are named as in their blocks."""
+def read_planned_of(tags: Iterable[str]) -> list[PlannedRun]:
+    """Return the runs of posts that are planned and have one of the tags, such as those of accounts and channels."""
     wanted = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        tags=FlowRunFilterTags(any_=[tag(handle) for handle in handles]),
+        tags=FlowRunFilterTags(any_=list(tags)),
     )
     return list(map(PlannedRun.of, read_run_rows(wanted)))
 

@@ -20,7 +20,7 @@ Matched = tuple[str, PlannedPost, PlannedRun | None]
 
 @dataclass(frozen=True)
 class Queue:
-    """How posts without a time get one.
+    """The queue of posts without a time.
 
     Attributes:
         schedule: the slots.

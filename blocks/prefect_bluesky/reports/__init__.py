@@ -1,4 +1,4 @@
-"""How posts did: the likes, reposts, replies and quotes of what is out, and when and how posts do best."""
+"""Report how posts did: the likes, reposts, replies and quotes of what is out, and when and how posts do best."""
 
 from prefect_bluesky.reports.engagement import PostCounts, read_counts
 from prefect_bluesky.reports.medians import Group, by_hour, by_kind

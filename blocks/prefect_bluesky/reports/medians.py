@@ -1,4 +1,4 @@
-"""When and how posts do best: by median, as one post that many people like says little of the others."""
+"""Find when and how posts do best: by median, as one post that many people like says little of the others."""
 
 from __future__ import annotations
 
