@@ -125,7 +125,7 @@ class _Batch(Delivery[Account]):
         self._runs: PlannedRuns | InvalidInput | None = None
         self._lock = Lock()
         self._late: dict[str, datetime] = {}
-        self._published: list[tuple[str, PlannedPost, str]] = []
+        self._published: list[tuple[str, str]] = []
         self._send_late = current_settings().send_late
         self._now = datetime.now(UTC)
         usable = list(self._usable(batch.entries))
@@ -272,8 +272,7 @@ class _Batch(Delivery[Account]):
         self._record()
         self.progressed()
         accounts = [account for account in self._accounts.values() if account.counts]
-        problems = [problem for account in accounts for problem in account.problems]
-        counts = sum((account.counts for account in accounts), Counter[str]())
+        counts, problems = self._totals()
         summary = self._summary(counts)
         with ignoring_api_trouble("The artifacts with the tables could not be made"):
             create_table_artifact([account.row() for account in accounts], key=ACCOUNTS, description=summary)
@@ -298,9 +297,14 @@ class _Batch(Delivery[Account]):
             late = len([place for place, _ in account.due if place in self._late])
             account.counts.update({"due": len(account.due) - late, "too late": late})
             account.counts.update(_TO_DO[row.fate] for row in account.later if row.fate in _TO_DO)
-        counts = sum((account.counts for account in self._accounts.values()), Counter[str]())
-        problems = [problem for account in self._accounts.values() for problem in account.problems]
+        counts, problems = self._totals()
         return Preview(self.rows, [*problems, *self._notes], self._summary(counts))
+
+    def _totals(self) -> tuple[Counter[str], list[dict[str, str]]]:
+        """Return the numbers and the problems of all accounts."""
+        accounts = self._accounts.values()
+        counts = sum((account.counts for account in accounts), Counter[str]())
+        return counts, [problem for account in accounts for problem in account.problems]
 
     def _summary(self, counts: Counter[str]) -> str:
         summary = in_words(counts)
@@ -313,9 +317,11 @@ class _Batch(Delivery[Account]):
         if not self._calendar or not self._published:
             return
         plans = []
-        for place, planned, url in self._published:
-            run = self._row_of[place].run
-            plans.append((Plan(planned, self._blocks[planned.account], run.id if run else None), url))
+        for place, url in self._published:
+            row = self._row_of[place]
+            if row.planned:  # as the calendar has it: a late post was sent with an end of its own
+                run = row.run.id if row.run else None
+                plans.append((Plan(row.planned, self._blocks[row.planned.account], run), url))
         with ignoring_api_trouble("The calendar does not know what is out"):
             try:
                 self._planned_runs().record(plans)
@@ -334,7 +340,7 @@ class _Batch(Delivery[Account]):
     def published(self, queue: Account, item: Placed, post: PublishedPost) -> None:
         queue.counts["published" if post.is_new else "already out"] += 1
         queue.link = post.url
-        self._published.append((*item, post.url))
+        self._published.append((item[0], post.url))
 
     def held(self, queue: Account, item: Placed, error: BlueskyError) -> None:
         place, planned = item

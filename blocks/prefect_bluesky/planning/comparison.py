@@ -237,8 +237,7 @@ def _likeness(planned: PlannedPost, run: PlannedRun) -> float:
 
 
 def _similarity(planned: PlannedPost, run: PlannedRun) -> float:
-    text = run.post.get("text", "") if isinstance(run.post, dict) else str(run.post or "")
-    matcher = SequenceMatcher(None, planned.post.text[:_COMPARED], str(text)[:_COMPARED], autojunk=False)
+    matcher = SequenceMatcher(None, planned.post.text[:_COMPARED], run.text[:_COMPARED], autojunk=False)
     # The quick ratios are never below the ratio.
     if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _SIMILAR:
         return 0

@@ -59,7 +59,7 @@ def plan_lines(rows: Iterable[Row]) -> Iterator[PlanLine]:
         if sign is None and not note:
             continue
         planned, run = row.planned, row.run
-        written = planned.post.text if planned else _text(run)
+        written = planned.post.text if planned else run.text if run else ""
         yield PlanLine(
             sign=sign or "!",
             when=_when(row),
@@ -104,18 +104,13 @@ def shown_time(at: datetime) -> str:
     return f"{at:%a %Y-%m-%d %H:%M} {at.tzname() or 'UTC'}"
 
 
-def _text(run: PlannedRun | None) -> str:
-    post = run.post if run else None
-    return str((post.get("text") if isinstance(post, dict) else post) or "")
-
-
 def _note(row: Row) -> str:
     changes = ", ".join(row.changes)
     match row.fate:
         case "change" if row.run and row.planned:
             return ", ".join(_what_changed(row.run, row.planned, row.changes))
         case "edited" if row.run:
-            what = changes.replace("text", f"text: “{shorten(_text(row.run))}”")
+            what = changes.replace("text", f"text: “{shorten(row.run.text)}”")
             return f"{_NOTES['edited']} ({what})"
         case "out" if row.changes:
             return f"it is out; the change comes too late ({changes})"
@@ -134,7 +129,7 @@ def _what_changed(run: PlannedRun, planned: PlannedPost, names: Iterable[str]) -
             case "time" if run.at:
                 yield f"time (was {shown_time(run.at.astimezone(planned.at.tzinfo if planned.at else UTC))})"
             case "text":
-                yield f"text (was “{shorten(_text(run))}”)"
+                yield f"text (was “{shorten(run.text)}”)"
             case "account":
                 yield f"account (was {run.name.partition(' · ')[0]})"
             case _:

@@ -23,7 +23,15 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 from prefect_bluesky.planning.held_runs import HELD
-from prefect_bluesky.planning.scheduled_runs import APPLIED, MOVED, REMOVED, calendar_tag, fingerprint, successor_key
+from prefect_bluesky.planning.scheduled_runs import (
+    APPLIED,
+    MOVED,
+    REMOVED,
+    calendar_tag,
+    fingerprint,
+    successor_key,
+    text_in,
+)
 from prefect_bluesky.prefect_api import read_run_rows
 
 _PAGE = 200
@@ -116,6 +124,11 @@ class PlannedRun:
     def was_cancelled(self) -> bool:
         """True if a person has cancelled or dropped the post."""
         return self.state_type in {StateType.CANCELLED, StateType.CANCELLING} and not self.was_ended_by_us
+
+    @property
+    def text(self) -> str:
+        """The post's text; "" if a person has left none."""
+        return text_in(self.post)
 
     @cached_property
     def fingerprint(self) -> str:

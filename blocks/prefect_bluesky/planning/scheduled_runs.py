@@ -88,7 +88,11 @@ def run_name_of(account: str, when: str | None, text: str) -> str:
 
 def text_of(run: FlowRun) -> str:
     """Return the text of a run's post, or "" if a person has left none."""
-    post = run.parameters.get("post")
+    return text_in(run.parameters.get("post"))
+
+
+def text_in(post: Any) -> str:
+    """Return the text of a run's parameter `post`: an object, or a text alone."""
     return str((post.get("text") if isinstance(post, dict) else post) or "")
 
 
