@@ -17,7 +17,8 @@ from prefect.flows import Flow
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import PlannedPost, sandbox
+from prefect_bluesky.planning import read_entries
 from prefect_bluesky.planning.scheduled_runs import text_of
 from tests.support import LOGIN, WRITE, SavedAccount, block, counted, planned_deployments, run_to_state, runs_of
 from tests.world import wait_for
@@ -336,6 +337,17 @@ class TestTooLate:
             "Completed",
             "1 published, 2 too late (due more than 24 hours ago, see the setting SEND_LATE)",
         )
+
+    def test_a_late_post_that_is_out_is_not_called_changed(
+        self, pds: sandbox.Sandbox, publish_batch: Any, tmp_path: Path
+    ) -> None:
+        alice = SavedAccount(pds)
+        calendar = self.calendar(tmp_path, alice, 30)
+        ((_, planned),) = read_entries((), calendar, "", "UTC").entries
+        assert isinstance(planned, PlannedPost)
+        block(pds, alice.account).publish(planned.post, key=planned.key)
+        messages = [run_to_state(publish_batch, calendar=calendar).message for _ in range(2)]
+        assert messages == ["1 already out", "1 already out"]
 
     def test_what_is_out_is_called_out(
         self, pds: sandbox.Sandbox, publish_batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
