@@ -339,7 +339,7 @@ class TestTooLate:
         )
 
     def test_a_late_post_that_is_out_is_not_called_changed(
-        self, pds: sandbox.Sandbox, publish_batch: Any, tmp_path: Path
+        self, pds: sandbox.Sandbox, deployment: UUID, publish_batch: Any, tmp_path: Path
     ) -> None:
         alice = SavedAccount(pds)
         calendar = self.calendar(tmp_path, alice, 30)
