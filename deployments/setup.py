@@ -36,13 +36,22 @@ _PAGE = 200
 _NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."
 BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
-PLANNED: dict[str, Any] = {
-    "name": "planned",
-    "entrypoint": "flows/publish.py:publish",
-    "description": "The calendar: its runs are planned posts. The status Not Ready is normal, as no worker takes them.",
-    "tags": ["bluesky"],
-}
-"""A deployment without a work pool, so that no worker takes its runs. `prefect deploy` makes only such with a pool."""
+WITHOUT_POOL: tuple[dict[str, Any], ...] = (
+    {
+        "name": "planned",
+        "entrypoint": "flows/publish.py:publish",
+        "description": "The calendar: its runs are planned posts. Not Ready is normal: no worker takes them.",
+        "tags": ["bluesky"],
+    },
+    {
+        "name": "later",
+        "entrypoint": "flows/publish_batch.py:publish_batch",
+        "description": "What a large calendar has after its next thousand posts: each run keeps a hundred of them, and"
+        " they become planned posts eight days ahead. The status Not Ready is normal: no worker takes them.",
+        "tags": ["bluesky"],
+    },
+)
+"""Deployments without a work pool, so that no worker takes their runs. `prefect deploy` makes only such with a pool."""
 
 
 class SetupError(Exception):
@@ -56,7 +65,7 @@ class Setup:
         self._client = client
         self._notify = notify
         self._deployed: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
-        self._declared = [*self._deployed, PLANNED]
+        self._declared = [*self._deployed, *WITHOUT_POOL]
 
     def apply(self) -> None:
         """Create what is missing on the server, and change the rest back."""
@@ -154,16 +163,14 @@ class Setup:
         )
         if done.returncode:
             raise SetupError(f"prefect deploy failed:\n{done.stdout}")
-        flow: Any = load_flow_from_entrypoint(str(ROOT / PLANNED["entrypoint"]))
-        self._client.create_deployment(
-            self._client.create_flow(flow),
-            PLANNED["name"],
-            entrypoint=PLANNED["entrypoint"],
-            description=PLANNED["description"],
-            tags=PLANNED["tags"],
-            paused=False,
-            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-        )
+        for declared in WITHOUT_POOL:
+            flow: Any = load_flow_from_entrypoint(str(ROOT / declared["entrypoint"]))
+            self._client.create_deployment(
+                self._client.create_flow(flow),
+                **declared,
+                paused=False,
+                parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+            )
         print(f"deployed {', '.join(map(_deployment_name, self._declared))}")
 
     def _deployment(self, declared: dict[str, Any]) -> DeploymentResponse | None:

@@ -128,9 +128,21 @@ class SavedAccount:
 
 def planned_deployments() -> tuple[UUID, UUID]:
     """The deployments `publish/planned` and `publish-due/publish-due`, whose runs no worker takes."""
+    planned, due = _deployed(("publish", "planned"), ("publish_due", "publish-due"))
+    return planned, due
+
+
+def later_deployment() -> UUID:
+    """The deployment `publish-batch/later`, which keeps what large calendars have for later."""
+    (later,) = _deployed(("publish_batch", "later"))
+    return later
+
+
+def _deployed(*names: tuple[str, str]) -> list[UUID]:
+    """Deployments of flows in scripts, whose runs no worker takes, by the names of script and deployment."""
     found = []
     with get_client(sync_client=True) as client:
-        for name, deployed in (("publish", "planned"), ("publish_due", "publish-due")):
+        for name, deployed in names:
             entrypoint = f"flows/{name}.py:{name}"
             flow: Any = load_flow_from_entrypoint(f"{ROOT / entrypoint}")
             found.append(
@@ -138,8 +150,7 @@ def planned_deployments() -> tuple[UUID, UUID]:
                     client.create_flow(flow), deployed, entrypoint=entrypoint, enforce_parameter_schema=False
                 )
             )
-    planned, due = found
-    return planned, due
+    return found
 
 
 def deployment_of(flow: Flow[Any, Any]) -> UUID:

@@ -66,6 +66,7 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
                 "publish-batch",
                 "publish-due",
                 "planned",
+                "later",
                 "compose",
                 "compose-new",
                 "publish-variant",

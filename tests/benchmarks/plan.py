@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_bluesky import sandbox
 from prefect_bluesky.planning import Options, preview_batch, read_entries
 from tests.prefect_server import PrefectServer, postgresql
-from tests.support import block, block_schemas_made_once, planned_deployments, run_to_state
+from tests.support import block, block_schemas_made_once, later_deployment, planned_deployments, run_to_state
 
 FLOW = f"{Path(__file__).parents[2] / 'flows' / 'publish_batch.py'}:publish_batch"
 
@@ -53,6 +53,7 @@ def main(posts: int, accounts: int) -> None:
         for name in names:
             block(pds, pds.create_account()).save(name)
         planned_deployments()
+        later_deployment()
         path = home / "year.csv"
         calendar(path, names, posts)
         flow: Flow[Any, Any] = load_flow_from_entrypoint(FLOW)

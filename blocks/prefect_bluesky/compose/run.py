@@ -25,18 +25,17 @@ from prefect_bluesky.compose.templates import TemplateGenerator
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.media import File
 from prefect_bluesky.planning import (
-    QUEUE_LOCK,
     Options,
     PlannedPost,
     channel_tag,
     deployment_id,
+    queue_lock,
     read_entries,
     run_batch,
     schedule_run,
 )
 from prefect_bluesky.prefect_api import API_TROUBLE, api_client, ignoring_api_trouble, load_block, logger, run_id
 from prefect_bluesky.publishing import current_attempt
-from prefect_bluesky.sessions import worker_lock
 from prefect_bluesky.validation import explain_validation_error
 
 PREVIEW, RESULT = "bluesky-compose-preview", "bluesky-compose"
@@ -81,7 +80,7 @@ def run_compose(
             planned = plan.composed
             if review_for and planned:
                 planned = ask_for_review(planned, loaded, timing, review_for)
-            with worker_lock(QUEUE_LOCK, lease=60) if timing.slots else nullcontext():
+            with queue_lock() if timing.slots else nullcontext():
                 _publish(_approve(planned, timing), loaded, report)
         except FlowPauseTimeout:
             return _close_unreviewed(review_for or timedelta(), report)

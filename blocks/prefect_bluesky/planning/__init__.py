@@ -23,7 +23,7 @@ from prefect_bluesky.planning.held_runs import (
 from prefect_bluesky.planning.held_sender import send_held
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.planning.lost_runs import HEARTBEAT, LOST_AND_ENDED, LOST_AND_HELD, end_lost_runs
-from prefect_bluesky.planning.next_slots import QUEUE_LOCK, channel_tag, next_slots
+from prefect_bluesky.planning.next_slots import channel_tag, next_slots, queue_lock
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
 from prefect_bluesky.planning.plan_page import PlanLine, plan_lines
 from prefect_bluesky.planning.planned_post import PlannedPost
@@ -36,10 +36,11 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 # fmt: off
 __all__ = [
     "Batch", "Calendar", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options", "PlanLine",
-    "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "QUEUE_LOCK", "ScriptHolder", "Unusable",
+    "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable",
     "account_of", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs",
     "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
-    "plan_ahead", "plan_lines", "preview_batch", "publish_due", "read_calendar", "read_entries", "read_held_runs",
-    "read_plans", "run_batch", "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
+    "plan_ahead", "plan_lines", "preview_batch", "publish_due", "queue_lock", "read_calendar",
+    "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run", "send_held",
+    "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from uuid import UUID
 
 from prefect.client.schemas.objects import State, StateType
 
@@ -36,20 +38,25 @@ _ANOTHER_RUN = {"time", "account"}
 """The changes after which a post needs another run: Prefect shows a run at the time for which it was first planned."""
 
 
-def bring_in_line(runs: PlannedRuns, rows: Sequence[Row], blocks: Mapping[str, BlueskyCredentials]) -> list[str]:
+def bring_in_line(
+    runs: PlannedRuns, rows: Sequence[Row], blocks: Mapping[str, BlueskyCredentials], present: int
+) -> list[str]:
     """Plan, change and remove posts. Return why each could not be, or "".
 
     Args:
         runs: the runs of planned posts.
         rows: the posts that are to be planned, changed, adopted or removed, or are held and have changed.
         blocks: the accounts by the names of their blocks.
+        present: how many runs the calendar has.
     """
+    bundled = _rewrite_bundles(runs, rows, blocks)
     with ThreadPoolExecutor(_AT_ONCE, "bluesky-apply") as threads:
         contexts = [copy_context() for _ in rows]
         troubles = list(threads.map(lambda context, row: context.run(_prepare, row, blocks), contexts, rows))
+    troubles = [why or bundled.get(number, "") for number, why in enumerate(troubles)]
     pending = [number for number, row in enumerate(rows) if not troubles[number] and _needs_a_run(row)]
     plans = [_plan(row, row.planned, blocks) for row in (rows[number] for number in pending) if row.planned]
-    for number, trouble in zip(pending, runs.schedule(plans) if plans else [], strict=True):
+    for number, trouble in zip(pending, runs.schedule(plans, present) if plans else [], strict=True):
         troubles[number] = trouble
     return troubles
 
@@ -66,8 +73,37 @@ def _plan(row: Row, planned: PlannedPost, blocks: Mapping[str, BlueskyCredential
     return Plan(planned, blocks[planned.account], follows, has_failed=run is not None and follows is None)
 
 
+def _rewrite_bundles(
+    runs: PlannedRuns, rows: Sequence[Row], blocks: Mapping[str, BlueskyCredentials]
+) -> dict[int, str]:
+    """Change the posts that wait in bundles, or take them out. Return why that failed, by the rows' numbers."""
+    bundles: defaultdict[UUID, dict[int, Row]] = defaultdict(dict)
+    for number, row in enumerate(rows):
+        if row.run and row.run.bundle and row.fate in {"change", "remove"}:
+            bundles[row.run.bundle][number] = row
+    troubles: dict[int, str] = {}
+    for bundle, some in bundles.items():
+        try:
+            runs.rewrite_later(bundle, dict(_in_bundle(some.values(), blocks)))
+        except (InvalidInput, *API_TROUBLE) as trouble:
+            troubles |= dict.fromkeys(some, str(trouble))
+    return troubles
+
+
+def _in_bundle(rows: Iterable[Row], blocks: Mapping[str, BlueskyCredentials]) -> Iterator[tuple[str, Plan | None]]:
+    """Yield posts of a bundle by their idempotency keys, each as it is to be; None if it leaves the bundle."""
+    for row in rows:
+        match row.run, row.planned:
+            case PlannedRun() as run, PlannedPost() as planned if row.fate == "change" and not _needs_a_run(row):
+                yield run.idempotency_key, Plan(planned, blocks[planned.account])
+            case PlannedRun() as run, _:
+                yield run.idempotency_key, None
+
+
 def _prepare(row: Row, blocks: Mapping[str, BlueskyCredentials]) -> str:
     """Change the run that a post has, and return why that failed, or ""."""
+    if row.run and row.run.bundle:
+        return ""
     try:
         match row.fate, row.run, row.planned:
             case "remove", PlannedRun() as run, _:

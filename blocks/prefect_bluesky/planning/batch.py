@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from threading import Lock
 from typing import Any
 
@@ -24,10 +23,11 @@ from prefect_bluesky.planning.batch_account import Account, Placed, in_words
 from prefect_bluesky.planning.batch_input import Batch, Entries, Options
 from prefect_bluesky.planning.calendar import Unusable
 from prefect_bluesky.planning.calendar_artifact import show_calendar
+from prefect_bluesky.planning.calendar_tags import calendar_tag, only_planner
 from prefect_bluesky.planning.comparison import Row, Terms, compare
 from prefect_bluesky.planning.delivery import Delivery
 from prefect_bluesky.planning.held_runs import HELD, tag, tell_expired
-from prefect_bluesky.planning.next_slots import QUEUE_LOCK
+from prefect_bluesky.planning.next_slots import queue_lock
 from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.planned_run import PlannedRun, read_planned_of, read_planned_runs
@@ -38,7 +38,6 @@ from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
-from prefect_bluesky.sessions import worker_lock
 from prefect_bluesky.settings import current_settings
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
@@ -53,9 +52,6 @@ _COUNTED: dict[str, str] = {
     "out": "already out", "expired": "expired", "left": "no longer in the calendar",
 }  # fmt: skip
 _ANOTHER = "If it is another post, give it a key of its own."
-
-_PATIENCE = 1800.0
-"""Seconds that a reading waits for another one of the same calendar: ten thousand posts take two minutes."""
 
 _NAMED = 5
 """The number of problems in the run's message."""
@@ -73,9 +69,11 @@ def run_batch(batch: Batch, options: Options) -> State[Any]:
         return _shown(preview_batch(batch, options))
     with ExitStack() as stack, ThreadPoolExecutor(1, "bluesky-plan") as thread:
         lock = stack.enter_context(ExitStack())
-        if name := _lock_of(batch):
-            # Another reading of the calendar would change the same runs, or give its posts the same slots.
-            lock.enter_context(worker_lock(name, lease=current_settings().lock_lease, patience=_PATIENCE))
+        # Another reading of the calendar would change the same runs, or give its posts the same slots.
+        if batch.schedule:
+            lock.enter_context(queue_lock())
+        if batch.calendar:
+            lock.enter_context(only_planner([calendar_tag(batch.calendar)]))
         work = _Batch(batch, options)
 
         def plan() -> list[tuple[Account, Row, str]]:
@@ -86,13 +84,6 @@ def run_batch(batch: Batch, options: Options) -> State[Any]:
         planned = thread.submit(copy_context().run, plan)
         work.work(work.waiting, options.at_once)
     return work.close(planned.result())
-
-
-def _lock_of(batch: Batch) -> str | None:
-    """Return the name of the lock of those who plan the same posts, or None if nobody else does."""
-    if batch.schedule:
-        return QUEUE_LOCK
-    return f"bluesky-calendar-{sha256(batch.calendar.encode()).hexdigest()[:16]}" if batch.calendar else None
 
 
 @dataclass(frozen=True)
@@ -130,6 +121,7 @@ class _Batch(Delivery[Account]):
         self._now = datetime.now(UTC)
         usable = list(self._usable(batch.entries))
         runs = read_planned_runs(self._calendar, [run_key(planned) for _, planned in usable])
+        self._present = sum(run.is_planned and run.bundle is None for run in runs)
         parameters = {name: str(parameter) for name, parameter in saved_parameters().items()}
         names = {parameter: name for name, parameter in parameters.items()}
         terms = Terms(
@@ -255,7 +247,7 @@ class _Batch(Delivery[Account]):
         if not later:
             return []
         try:
-            troubles = bring_in_line(self._planned_runs(), [row for _, row in later], self._blocks)
+            troubles = bring_in_line(self._planned_runs(), [row for _, row in later], self._blocks, self._present)
         except (InvalidInput, *API_TROUBLE) as trouble:
             troubles = [str(trouble)] * len(later)
         return [(account, row, trouble) for (account, row), trouble in zip(later, troubles, strict=True)]

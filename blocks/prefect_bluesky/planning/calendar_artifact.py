@@ -21,8 +21,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_bluesky.planning.calendar_page import AHEAD, BACK, Entry, State, calendar_page
+from prefect_bluesky.planning.calendar_tags import calendar_of
 from prefect_bluesky.planning.held_runs import EXPIRED, HELD, account_of
-from prefect_bluesky.planning.scheduled_runs import calendar_of, planned_time, text_of
+from prefect_bluesky.planning.scheduled_runs import planned_time, text_of
 from prefect_bluesky.prefect_api import (
     api_client,
     current_flow_run,

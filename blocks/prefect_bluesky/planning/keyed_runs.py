@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -72,6 +72,11 @@ class NewRun:
     state: State[Any]
     tags: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def at(self) -> datetime:
+        """When the run is to begin."""
+        return self.state.state_details.scheduled_time or datetime.now(UTC)
 
     def schedule(self, deployment: UUID) -> FlowRun:
         """Create the run by itself, as `schedule_run` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from prefect_bluesky.credentials import BlueskyCredentials
@@ -12,9 +13,11 @@ from prefect_bluesky.planning.queue import NOTICE
 from prefect_bluesky.planning.saved_accounts import as_parameter, load_many
 from prefect_bluesky.planning.slots import find_schedule, free_slots
 from prefect_bluesky.prefect_api import api_at_hand
+from prefect_bluesky.sessions import worker_lock
+from prefect_bluesky.settings import current_settings
 
-QUEUE_LOCK = "bluesky-queue"
-"""The name of the lock of whoever takes slots: two that look at the same time would take the same one."""
+_PATIENCE = 1800.0
+"""Seconds of waiting for a large calendar that takes its slots, as in `only_planner`."""
 
 _BLUESKY = f"{BlueskyCredentials.get_block_type_slug()}/"
 
@@ -22,6 +25,13 @@ _BLUESKY = f"{BlueskyCredentials.get_block_type_slug()}/"
 def channel_tag(channel: str) -> str:
     """Return the tag of the runs of a channel's planned posts, for the channel's block."""
     return f"bluesky.channel.{channel}"
+
+
+@contextmanager
+def queue_lock() -> Iterator[None]:
+    """Wait for whoever else takes slots, and take them alone: two that look at the same time would take the same."""
+    with worker_lock("bluesky-queue", lease=current_settings().lock_lease, patience=_PATIENCE):
+        yield
 
 
 def next_slots(written: str, timezone: str) -> Callable[[str], Iterator[datetime]]:

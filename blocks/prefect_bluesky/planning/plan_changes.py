@@ -18,15 +18,15 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky.errors import InvalidInput
+from prefect_bluesky.planning.calendar_tags import calendar_of, calendar_tag
 from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import DROPPED, account_of, tag
 from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
+from prefect_bluesky.planning.later_posts import read_later, with_run_of_its_own
 from prefect_bluesky.planning.scheduled_runs import (
     APPLIED,
     DEPLOYMENT,
     MOVED,
-    calendar_of,
-    calendar_tag,
     check_still_planned,
     end_plan,
     planned_name,
@@ -45,7 +45,7 @@ _TIME: TypeAdapter[datetime | None] = TypeAdapter(Time)
 
 
 def read_plans(account: str = "", calendar: str = "") -> list[FlowRun]:
-    """Return the runs of planned posts that have not gone out, the earliest first.
+    """Return the runs of planned posts that have not gone out, the earliest first, also those that are not made yet.
 
     Args:
         account: only those of this account: its handle or DID, as in its block.
@@ -57,7 +57,7 @@ def read_plans(account: str = "", calendar: str = "") -> list[FlowRun]:
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         tags=FlowRunFilterTags(all_=tags) if tags else None,
     )
-    found = read_runs(wanted, of=FlowFilter(name=FlowFilterName(any_=["publish"])))
+    found = [*read_runs(wanted, of=FlowFilter(name=FlowFilterName(any_=["publish"]))), *read_later(tags)]
     # Posts of one time are planned in the order of their calendar.
     return sorted(found, key=lambda run: (planned_time(run) or datetime.now(UTC), run.created))
 
@@ -106,6 +106,7 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     at = at if at.tzinfo else at.replace(tzinfo=zone)
     goes_out = max(at, datetime.now(UTC).astimezone(at.tzinfo))
     dispatchers, planned = Dispatchers(), deployment_id(DEPLOYMENT)
+    run = with_run_of_its_own(run, DEPLOYMENT)
     # First the old run, as a post that goes out twice is worse than one that a person has to plan again.
     moved = State(type=StateType.CANCELLED, name=MOVED, message=f"Moved to {goes_out:%Y-%m-%d %H:%M %Z}.")
     end_plan(run.id, run.name, moved)
@@ -134,6 +135,7 @@ def change(run: FlowRun, fields: dict[str, Any]) -> Post:
         post = _POST.validate_python(before | fields)
     except ValidationError as unusable:
         raise InvalidInput("post", explain_validation_error(unusable), "Nothing was changed. Correct it.") from None
+    run = with_run_of_its_own(run, DEPLOYMENT)
     check_still_planned(run.id, run.name)
     parameters = run.parameters | {"post": post.model_dump(mode="json", exclude_defaults=True)}
     # The time in the name is one of the calendar's time zone, which the run does not know.
@@ -150,6 +152,7 @@ def drop_plan(run: FlowRun) -> None:
     Raises:
         InvalidInput: the post has gone out meanwhile.
     """
+    run = with_run_of_its_own(run, DEPLOYMENT)
     end_plan(run.id, run.name, State(type=StateType.CANCELLED, name=DROPPED, message="A person dropped the post."))
 
 

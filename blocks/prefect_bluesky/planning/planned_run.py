@@ -22,16 +22,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 
+from prefect_bluesky.planning.calendar_tags import calendar_tag
 from prefect_bluesky.planning.held_runs import HELD
-from prefect_bluesky.planning.scheduled_runs import (
-    APPLIED,
-    MOVED,
-    REMOVED,
-    calendar_tag,
-    fingerprint,
-    successor_key,
-    text_in,
-)
+from prefect_bluesky.planning.later_posts import BUNDLE, posts_of
+from prefect_bluesky.planning.scheduled_runs import APPLIED, MOVED, REMOVED, fingerprint, successor_key, text_in
 from prefect_bluesky.prefect_api import read_run_rows
 
 _PAGE = 200
@@ -59,6 +53,7 @@ class PlannedRun:
         created: when the run was made, as Prefect writes it.
         idempotency_key: under which the run was made.
         parameters: what the run publishes.
+        bundle: the run that keeps the post until the post gets a run of its own; None if it has one.
     """
 
     id: UUID
@@ -75,11 +70,12 @@ class PlannedRun:
     created: str
     idempotency_key: str
     parameters: dict[str, Any]
+    bundle: UUID | None = None
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> PlannedRun:
         """Return a run as Prefect's API writes it."""
-        state, parameters = row["state"] or {}, row["parameters"]
+        state, parameters, labels = row["state"] or {}, row["parameters"], row.get("labels") or {}
         # A post that was published when its calendar was read was never scheduled.
         noted = state.get("state_details", {}).get("scheduled_time")
         at = row["next_scheduled_start_time"] or noted or row["expected_start_time"]
@@ -93,11 +89,12 @@ class PlannedRun:
             state_type=state.get("type", ""),
             state_name=state.get("name", ""),
             message=state.get("message") or "",
-            applied=(row.get("labels") or {}).get(APPLIED),
+            applied=labels.get(APPLIED),
             tags=tuple(row["tags"]),
             created=row["created"],
             idempotency_key=row["idempotency_key"] or "",
             parameters=parameters,
+            bundle=UUID(labels[BUNDLE]) if BUNDLE in labels else None,
         )
 
     @property
@@ -167,16 +164,23 @@ def read_planned_runs(calendar: str, keys: Iterable[str]) -> list[PlannedRun]:
 
 def read_planned_of(tags: Iterable[str]) -> list[PlannedRun]:
     """Return the runs of posts that are planned and have one of the tags, such as those of accounts and channels."""
+    wanted_tags = set(tags)
     wanted = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        tags=FlowRunFilterTags(any_=list(tags)),
+        tags=FlowRunFilterTags(any_=list(wanted_tags)),
     )
-    return list(map(PlannedRun.of, read_run_rows(wanted)))
+    return [run for run in _runs(wanted) if not wanted_tags.isdisjoint(run.tags)]
 
 
 def _of_calendar(calendar: str) -> Iterator[PlannedRun]:
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[calendar_tag(calendar)]))
-    yield from map(PlannedRun.of, read_run_rows(wanted))
+    yield from _runs(wanted)
+
+
+def _runs(wanted: FlowRunFilter) -> Iterator[PlannedRun]:
+    """Yield runs, and the posts of bundles as the runs that they will have."""
+    for row in read_run_rows(wanted):
+        yield from map(PlannedRun.of, posts_of(row))
 
 
 def _by_keys(keys: Sequence[str]) -> Iterator[PlannedRun]:

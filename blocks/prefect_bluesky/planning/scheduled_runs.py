@@ -6,7 +6,7 @@ No worker takes these runs: the deployment has no work pool. `publish-due` publi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -19,13 +19,15 @@ from prefect.states import Scheduled
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.planning.calendar_tags import calendar_tag
 from prefect_bluesky.planning.dispatchers import Dispatchers
 from prefect_bluesky.planning.held_runs import HELD, held_state, tag, tags_of, tell_held
 from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_runs
+from prefect_bluesky.planning.later_posts import LaterPosts, rewrite
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import as_parameter, find_saved
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, file_name, shorten, standard_time
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, shorten, standard_time
 
 T = TypeVar("T")
 
@@ -39,8 +41,6 @@ REMOVED = "Removed"
 
 APPLIED = "bluesky.planned"
 """The label of a run with the fingerprint of what its calendar said when it was last applied."""
-
-_CALENDAR = "bluesky.calendar."
 
 
 def run_key(planned: PlannedPost) -> str:
@@ -96,16 +96,6 @@ def text_in(post: Any) -> str:
     return str((post.get("text") if isinstance(post, dict) else post) or "")
 
 
-def calendar_tag(calendar: str) -> str:
-    """Return the tag of the runs of a calendar, for its path or URL."""
-    return f"{_CALENDAR}{file_name(calendar)}"
-
-
-def calendar_of(run: FlowRun) -> str | None:
-    """Return the calendar that a run's post comes from, or None if the run has no such tag."""
-    return next((each.removeprefix(_CALENDAR) for each in run.tags if each.startswith(_CALENDAR)), None)
-
-
 def post_parameter(planned: PlannedPost) -> dict[str, Any]:
     """Return a planned post's content, as its run has it."""
     return planned.post.model_dump(mode="json", exclude_defaults=True)
@@ -146,18 +136,26 @@ class PlannedRuns:
     def __init__(self, calendar: str = "") -> None:
         self._deployment = deployment_id(DEPLOYMENT, ", whose runs are the posts that are due later or are held")
         self._dispatchers = Dispatchers()
+        self._later = LaterPosts()
         self._tags = [calendar_tag(calendar)] if calendar else []
 
-    def schedule(self, plans: Sequence[Plan]) -> list[str]:
-        """Make the runs of posts. Runs that exist stay as they are. Return why each could not be planned, or ""."""
-        now = datetime.now(UTC)
-        times = [max(plan.planned.at or now, now) for plan in plans]
-        runs = [self._new(plan, Scheduled(scheduled_time=at)) for plan, at in zip(plans, times, strict=True)]
+    def schedule(self, plans: Sequence[Plan], present: int = 0) -> list[str]:
+        """Make the runs of posts. Runs that exist stay as they are. Return why each could not be planned, or "".
+
+        Args:
+            plans: the posts.
+            present: how many runs the calendar has already. What is due later than its first thousand is kept in
+                bundles.
+        """
+        runs = [self._scheduled(plan) for plan in plans]
         again = {run.key for run, plan in zip(runs, plans, strict=True) if plan.has_failed}
-        troubles = schedule_runs(self._deployment, [run for run in runs if run.key not in again])
+        new = [run for run in runs if run.key not in again]
+        new, later = self._later.split(new, present) if self._tags else (new, [])
+        troubles = schedule_runs(self._deployment, new) | self._later.keep(later)
         troubles |= {run.key: _trouble_of(self._schedule, run) for run in runs if run.key in again}
+        kept = {run.key for run in later}
         try:
-            due = self._dispatchers.plan_all(times)
+            due = self._dispatchers.plan_all(run.at for run in runs if run.key not in kept)
         except API_TROUBLE as trouble:
             due = str(trouble)
         return [troubles.get(run.key) or due for run in runs]
@@ -166,6 +164,20 @@ class PlannedRuns:
         """Make the runs of posts that are out, each with its address, so that the calendar knows them from then on."""
         # The API may not answer, but the posts are out all the same.
         schedule_runs(self._deployment, [self._new(plan, _out(plan.planned.at, url)) for plan, url in published])
+
+    def rewrite_later(self, bundle: UUID, changes: Mapping[str, Plan | None]) -> None:
+        """Change posts of a bundle, or take them out (None), by their idempotency keys.
+
+        Raises:
+            InvalidInput: the posts are no longer in the bundle.
+        """
+        rewrite(
+            bundle, {key: replace(self._scheduled(plan), key=key) if plan else None for key, plan in changes.items()}
+        )
+
+    def _scheduled(self, plan: Plan) -> NewRun:
+        now = datetime.now(UTC)
+        return self._new(plan, Scheduled(scheduled_time=max(plan.planned.at or now, now)))
 
     def _new(self, plan: Plan, state: State[Any]) -> NewRun:
         run = self._run(plan.planned, plan.credentials, state, [tag(plan.credentials.handle)])
