@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_suffix(".md")
 _TEXT = """\
 # Problems and remedies
 
-Generated from the code by `uv run docs/problems.py`. To find an account's problem, use `uv run flows/diagnose.py`, the
+Generated from the code by `uv run docs/problems.py`. To find an account's problem, use `prefect-bluesky diagnose`, the
 deployment `diagnose`, or `credentials.diagnose()`.
 
 ## Why an account cannot sign in or be used

@@ -1,6 +1,6 @@
 """Make posts for several channels from one idea: draft, fit, review, publish or schedule.
 
-uv run flows/compose.py "Release 2.0 is out. It is twice as fast. https://example.com/2.0" --dry-run
+prefect-bluesky compose "Release 2.0 is out. It is twice as fast. https://example.com/2.0" --dry-run
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -98,25 +98,27 @@ def compose(
     )
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     epilog = "Without --dry-run, the Prefect server of PREFECT_API_URL publishes or schedules the posts."
     description = "Make posts for several channels from an idea."
-    parser = argparse.ArgumentParser(prog="compose.py", description=description, epilog=epilog)
-    parser.add_argument("idea", nargs="?", default="", help="a sentence or notes, with a link below, or a link alone")
-    parser.add_argument("--link", default="", help="the page to lead to, if it is not in the idea")
-    parser.add_argument("--file", default="", help="a Markdown or text file with the idea")
+    made = argparse.ArgumentParser(description=description, epilog=epilog)
+    made.add_argument("idea", nargs="?", default="", help="a sentence or notes, with a link below, or a link alone")
+    made.add_argument("--link", default="", help="the page to lead to, if it is not in the idea")
+    made.add_argument("--file", default="", help="a Markdown or text file with the idea")
     channel = "a saved block, such as mastodon-credentials/alice; with --dry-run also bluesky or mastodon, the default"
-    parser.add_argument("--channel", action="append", default=[], metavar="BLOCK", help=channel)
-    parser.add_argument("--count", type=int, default=7, help="the maximum number of posts for each channel (7)")
-    parser.add_argument("--generator", default="", metavar="BLOCK", help="such as ai-generator/drafts (else: rules)")
-    parser.add_argument("--no-review", action="store_true", help="publish without a review")
-    parser.add_argument("--dry-run", action="store_true", help="publish nothing, and print a preview")
-    return parser.parse_args()
+    made.add_argument("--channel", action="append", default=[], metavar="BLOCK", help=channel)
+    made.add_argument("--count", type=int, default=7, help="the maximum number of posts for each channel (7)")
+    made.add_argument("--generator", default="", metavar="BLOCK", help="such as ai-generator/drafts (else: rules)")
+    made.add_argument("--no-review", action="store_true", help="publish without a review")
+    made.add_argument("--dry-run", action="store_true", help="publish nothing, and print a preview")
+    return made
 
 
 @quiet_server()
-def _main() -> None:
-    arguments = _arguments()
+def main() -> None:
+    """Compose posts of an idea, or print a preview."""
+    arguments = parser().parse_args()
     try:
         if arguments.dry_run:
             _print(arguments)
@@ -156,4 +158,4 @@ def _print(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

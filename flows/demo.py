@@ -120,10 +120,16 @@ class Demo:
                 self.console.print(f"  [cyan]{text}[/]\n  [dim]{published.uri}[/]")
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with the counts in one line of JSON")
-    arguments = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--json", action="store_true", help="end with the counts in one line of JSON")
+    return made
+
+
+def main() -> None:
+    """Show the demo. Exit with 1 if a step did not go as it should."""
+    arguments = parser().parse_args()
     logging.disable(logging.CRITICAL)  # Prefect's log would hide the demo's own output
     console = Console(highlight=False)
     demo = Demo(console)
@@ -144,4 +150,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -1,4 +1,4 @@
-"""Find out why an account cannot publish: `uv run flows/diagnose.py`.
+"""Find out why an account cannot publish: `prefect-bluesky diagnose`.
 
 A deployment takes a saved `BlueskyCredentials` block. The script takes the account from the environment.
 """
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
+from prefect_bluesky.planning import saved_account
 from prefect_bluesky.prefect_api import quiet_server
 
 
@@ -39,15 +40,25 @@ def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
     return diagnosis
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    made = argparse.ArgumentParser(
+        description="Find out why a Bluesky account cannot publish, and what to do about it.",
+        epilog="Without a name, the account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally,"
+        " BLUESKY_SERVICE_URL.",
+    )
+    made.add_argument("account", nargs="?", help="the name of the account's saved block, such as alice")
+    made.add_argument("--log-in", action="store_true", help="also sign in, which uses one of the day's logins")
+    return made
+
+
 @quiet_server()
-def _main() -> None:
-    description = "Find out why a Bluesky account cannot publish, and what to do about it."
-    epilog = "The account comes from BLUESKY_HANDLE, BLUESKY_APP_PASSWORD and, optionally, BLUESKY_SERVICE_URL."
-    parser = argparse.ArgumentParser(prog="diagnose.py", description=description, epilog=epilog)
-    parser.add_argument("--log-in", action="store_true", help="also sign in, which uses one of the day's logins")
-    arguments = parser.parse_args()
+def main() -> None:
+    """Print the diagnosis. Exit with 1 if there is a problem."""
+    arguments = parser().parse_args()
     try:
-        diagnosis = diagnose(BlueskyCredentials.from_environment(), arguments.log_in)
+        account = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
+        diagnosis = diagnose(account, arguments.log_in)
     except BlueskyError as problem:
         sys.exit(str(problem))
     Console().print(Markdown(diagnosis.to_markdown()))
@@ -55,4 +66,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -1,8 +1,8 @@
-"""List, show and discard held posts: `uv run flows/held.py list`.
+"""List, show and discard held posts: `prefect-bluesky held list`.
 
-    uv run flows/held.py list --account alice.test
-    uv run flows/held.py show 0198c5f2
-    uv run flows/held.py drop 0198c5f2
+    prefect-bluesky held list --account alice.test
+    prefect-bluesky held show 0198c5f2
+    prefect-bluesky held drop 0198c5f2
 
 PREFECT_API_URL names the Prefect server.
 """
@@ -70,10 +70,11 @@ def _planned_for(run: FlowRun) -> str:
     return f"{run.expected_start_time:%Y-%m-%d %H:%M}" if run.expected_start_time else "?"
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     description = "List, show and discard the posts that are held on the Prefect server of PREFECT_API_URL."
-    parser = argparse.ArgumentParser(prog="held.py", description=description)
-    commands = parser.add_subparsers(dest="command", required=True)
+    made = argparse.ArgumentParser(description=description)
+    commands = made.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list the held posts, oldest first")
     listing.add_argument(
         "--account", metavar="HANDLE", help="only posts of this account: handle or DID as in its block"
@@ -82,11 +83,12 @@ def _arguments() -> argparse.Namespace:
     for name, text in helps.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("run", nargs="+", help="the id of the run, or the beginning of the id")
-    return parser.parse_args()
+    return made
 
 
-def _main() -> None:
-    arguments = _arguments()
+def main() -> None:
+    """List, show or discard held posts."""
+    arguments = parser().parse_args()
     console = Console(highlight=False, soft_wrap=True)
     try:
         if arguments.command == "list":
@@ -101,4 +103,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

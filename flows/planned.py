@@ -1,10 +1,10 @@
-"""List, show, move, change and drop planned posts: `uv run flows/planned.py list`.
+"""List, show, move, change and drop planned posts: `prefect-bluesky planned list`.
 
-    uv run flows/planned.py list --account alice.test
-    uv run flows/planned.py show 0198c5f2
-    uv run flows/planned.py move release-2.0 "2026-12-01 08:00" --timezone Europe/Berlin
-    uv run flows/planned.py change 0198c5f2 --text "Good morning"
-    uv run flows/planned.py drop 0198c5f2
+    prefect-bluesky planned list --account alice.test
+    prefect-bluesky planned show 0198c5f2
+    prefect-bluesky planned move release-2.0 "2026-12-01 08:00" --timezone Europe/Berlin
+    prefect-bluesky planned change 0198c5f2 --text "Good morning"
+    prefect-bluesky planned drop 0198c5f2
 
 A post is named by its key, or by the beginning of its run's id. PREFECT_API_URL names the Prefect server.
 """
@@ -85,10 +85,11 @@ def _as_json(post: Any) -> str:
     return json.dumps(post, ensure_ascii=False, indent=2)
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     description = "List, show, move, change and drop the posts that are planned on the server of PREFECT_API_URL."
-    parser = argparse.ArgumentParser(prog="planned.py", description=description)
-    commands = parser.add_subparsers(dest="command", required=True)
+    made = argparse.ArgumentParser(description=description)
+    commands = made.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list the planned posts, the earliest first")
     listing.add_argument(
         "--account", default="", metavar="HANDLE", help="only posts of this account: handle or DID as in its block"
@@ -105,11 +106,12 @@ def _arguments() -> argparse.Namespace:
     moving.add_argument("--timezone", default="UTC", help="the zone of a time without an offset, such as Europe/Berlin")
     changing.add_argument("--text", help="the new text")
     changing.add_argument("--fields", metavar="JSON", help='other fields of the post, such as {"languages": ["en"]}')
-    return parser.parse_args()
+    return made
 
 
-def _main() -> None:
-    arguments = _arguments()
+def main() -> None:
+    """List, show, move, change or drop planned posts."""
+    arguments = parser().parse_args()
     console = Console(highlight=False, soft_wrap=True)
     try:
         if arguments.command == "list":
@@ -132,4 +134,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -1,7 +1,7 @@
 """Publish a post or a thread to Bluesky: ensure a session, then publish.
 
 A deployment takes a saved `BlueskyCredentials` block and a post. The script takes the account from the environment:
-`uv run flows/publish.py "Hello"`.
+`prefect-bluesky publish "Hello"`.
 """
 
 # No `from __future__ import annotations`: `publish.serve()` pickles the flow by value. A parameter type that is only a
@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
 from prefect_bluesky import (
+    AuthError,
     BlueskyCredentials,
     BlueskyError,
     Post,
@@ -29,11 +30,16 @@ from prefect_bluesky import (
     hold,
     publish_post,
 )
-from prefect_bluesky.errors import Expired
+from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import ScriptHolder, expire
+from prefect_bluesky.planning import ScriptHolder, expire, saved_account
 from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown, quiet_server
 from prefect_bluesky.validation import explain_validation_error
+
+_FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
+
+_IN_A_SHELL = "set split_long_text", "pass --split"
+"""A remedy in Python and in calendars, and its words in a shell."""
 
 
 @flow(
@@ -77,27 +83,32 @@ def publish(
     return published
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     epilog = (
-        "The account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social), BLUESKY_APP_PASSWORD"
-        " (created in the Bluesky app under Settings > Privacy and security > App passwords) and, if the service is not"
+        "Without --account, the account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social),"
+        " BLUESKY_APP_PASSWORD (created in the Bluesky app under Settings > Privacy and security > App passwords) and, if the service is not"
         " https://bsky.social, BLUESKY_SERVICE_URL. Prefect stores the session, encrypted, for the next call."
     )
-    parser = argparse.ArgumentParser(prog="publish.py", description="Publish one post to Bluesky.", epilog=epilog)
-    parser.add_argument("text", help="the text of the post; links, @mentions and #hashtags become clickable")
-    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="attach an image, up to ten times")
-    parser.add_argument("--alt", action="append", default=[], metavar="TEXT", help="describe an image, once per image")
-    parser.add_argument("--link-card", metavar="URL", help="show a card of this page")
-    parser.add_argument("--split", action="store_true", help="make a thread if the text is too long for one post")
-    parser.add_argument("--key", help="publish under this key at most once, however often the script runs")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing, and print a preview")
+    made = argparse.ArgumentParser(description="Publish one post to Bluesky.", epilog=epilog)
+    made.add_argument("text", help="the text of the post; links, @mentions and #hashtags become clickable")
+    made.add_argument("--account", metavar="BLOCK", help="the name of the account's saved block, such as alice")
+    made.add_argument("--image", action="append", default=[], metavar="FILE", help="attach an image, up to ten times")
+    made.add_argument("--alt", action="append", default=[], metavar="TEXT", help="describe an image, once per image")
+    made.add_argument("--link-card", metavar="URL", help="show a card of this page")
+    made.add_argument("--split", action="store_true", help="make a thread if the text is too long for one post")
+    made.add_argument("--key", help="publish under this key at most once, however often the script runs")
+    made.add_argument("--dry-run", action="store_true", help="send nothing, and print a preview")
     hold_help = "if the post cannot be published now, let publish-held send it later, from the account's saved block"
-    parser.add_argument("--hold", action="store_true", help=hold_help)
-    return parser.parse_args()
+    made.add_argument("--hold", action="store_true", help=hold_help)
+    return made
 
 
 def _post(arguments: argparse.Namespace) -> Post:
     files = arguments.image
+    for file in files:
+        if not is_url(file) and not Path(file).expanduser().is_file():
+            raise InvalidInput("--image", f"there is no file {file}.", "Correct the path.")
     if arguments.hold:
         # The worker that sends the post later has another working directory.
         files = [file if is_url(file) else str(Path(file).expanduser().resolve()) for file in files]
@@ -107,22 +118,31 @@ def _post(arguments: argparse.Namespace) -> Post:
 
 
 @quiet_server()
-def _main() -> None:
-    arguments = _arguments()
+def main() -> None:
+    """Publish a post, and print its address."""
+    arguments = parser().parse_args()
     try:
-        credentials, post = BlueskyCredentials.from_environment(), _post(arguments)
+        post = _post(arguments)
+        credentials = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
         holder = ScriptHolder(credentials, arguments.key) if arguments.hold else None
     except ValidationError as unusable:
-        sys.exit(explain_validation_error(unusable))
+        sys.exit(explain_validation_error(unusable).replace(*_IN_A_SHELL))
     except BlueskyError as problem:
         sys.exit(str(problem))
     try:
         done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:
         is_held = problem.is_temporary and not arguments.dry_run
-        sys.exit(holder.hold(post, problem) if holder and is_held else str(problem))
-    print(done.url if isinstance(done, PublishedPost) else done)
+        hint = f"\n{_FIND_OUT_WHY}" if isinstance(problem, AuthError) else ""
+        sys.exit(holder.hold(post, problem) if holder and is_held else f"{problem}{hint}")
+    if not isinstance(done, PublishedPost):
+        print(done)
+        return
+    posts = done.posts or (done,)
+    if len(posts) > 1:
+        print(f"{len(posts)} posts:")
+    print("\n".join(each.url for each in posts))
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -1,7 +1,7 @@
 """Publish many posts of many accounts: publish due posts now, and schedule later posts.
 
-uv run flows/publish_batch.py calendars/december.yaml --dry-run
-uv run flows/publish_batch.py calendars/december.yaml
+prefect-bluesky publish-batch calendars/december.yaml --dry-run
+prefect-bluesky publish-batch calendars/december.yaml
 """
 
 # No `from __future__ import annotations`: see publish.py.
@@ -77,21 +77,22 @@ def publish_batch(
         return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     description = "Publish a calendar: publish due posts now, and bring the planned posts in line."
-    parser = argparse.ArgumentParser(prog="publish_batch.py", description=description)
-    parser.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
-    parser.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
-    parser.add_argument("--name", default="", help="the calendar's name; without it the file's name")
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("calendar", help="a YAML, JSON, CSV or Markdown file")
+    made.add_argument("--timezone", default="UTC", help="time zone of times without an offset, such as Europe/Berlin")
+    made.add_argument("--name", default="", help="the calendar's name; without it the file's name")
     slots = 'slots of posts without a time, such as "mon-fri 09:00, 13:00", or a Posting Schedule block'
-    parser.add_argument("--schedule", default="", metavar="SLOTS", help=slots)
-    parser.add_argument("--account", default="", help="the account of posts that name none")
+    made.add_argument("--schedule", default="", metavar="SLOTS", help=slots)
+    made.add_argument("--account", default="", help="the account of posts that name none")
     orders = ("day-first", "month-first")
-    parser.add_argument("--dates", default="", choices=orders, help="order of day and month, if the dates do not tell")
-    parser.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
-    parser.add_argument("--overwrite", action="store_true", help="let what a person has edited follow the calendar")
-    parser.add_argument("--prune", action="store_true", help="remove planned posts that the calendar no longer has")
-    return parser.parse_args()
+    made.add_argument("--dates", default="", choices=orders, help="order of day and month, if the dates do not tell")
+    made.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
+    made.add_argument("--overwrite", action="store_true", help="let what a person has edited follow the calendar")
+    made.add_argument("--prune", action="store_true", help="remove planned posts that the calendar no longer has")
+    return made
 
 
 def _print(lines: list[PlanLine], console: Console) -> None:
@@ -109,8 +110,9 @@ def _print(lines: list[PlanLine], console: Console) -> None:
 
 
 @quiet_server()
-def _main() -> None:
-    arguments = _arguments()
+def main() -> None:
+    """Publish a calendar, or print what would be done."""
+    arguments = parser().parse_args()
     options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
     try:
         if arguments.dry_run:
@@ -139,4 +141,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -1,4 +1,4 @@
-"""Report how posts did: `uv run flows/report.py --days 28 --csv posts.csv`.
+"""Report how posts did: `prefect-bluesky report --days 28 --csv posts.csv`.
 
 The accounts are the saved blocks of the Prefect server at PREFECT_API_URL, or the named ones. No account signs in.
 """
@@ -98,11 +98,11 @@ def _print(posts: list[PostCounts], zone: ZoneInfo, console: Console) -> None:
         console.print(f"[bold]{title}:[/] {best}")
 
 
-@quiet_server()
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="report.py", description="Report how posts did.")
-    parser.add_argument("account", nargs="*", help="the name of an account's block; without it all saved accounts")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    made = argparse.ArgumentParser(description="Report how posts did.")
+    made.add_argument("account", nargs="*", help="the name of an account's block; without it all saved accounts")
+    made.add_argument(
         "--days",
         type=int,
         default=28,
@@ -110,9 +110,15 @@ def _main() -> None:
         metavar="DAYS",
         help="the number of days to look back (28)",
     )
-    parser.add_argument("--timezone", default="UTC", help="time zone of hours and times, such as Europe/Berlin")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all posts to a file")
-    arguments = parser.parse_args()
+    made.add_argument("--timezone", default="UTC", help="time zone of hours and times, such as Europe/Berlin")
+    made.add_argument("--csv", type=Path, metavar="FILE", help="write all posts to a file")
+    return made
+
+
+@quiet_server()
+def main() -> None:
+    """Print the report, and write its CSV. Exit with the accounts that could not be read."""
+    arguments = parser().parse_args()
     try:
         zone = zone_of(arguments.timezone)
     except BlueskyError as problem:
@@ -132,4 +138,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

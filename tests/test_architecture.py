@@ -87,12 +87,12 @@ def test_a_room_is_entered_by_its_door(folder: Path) -> None:
 
 def test_the_package_is_small_at_the_top() -> None:
     folders = [path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]
-    assert len(list(PACKAGE.glob("*.py"))) <= 8
-    assert len(folders) <= 14
+    assert len(list(PACKAGE.glob("*.py"))) <= 9
+    assert len(folders) <= 16
 
 
 def test_a_flow_file_is_little_more_than_its_signature() -> None:
-    long = {path.name: lines for path in FLOWS.glob("*.py") if (lines := path.read_text().count("\n")) > 160}
+    long = {path.name: lines for path in FLOWS.glob("*.py") if (lines := path.read_text().count("\n")) > 165}
     assert long.keys() <= {"demo.py"}
 
 

@@ -147,7 +147,7 @@ class TestCompose:
     def test_setup_is_told_whom_to_tell_only_if_there_is_somebody(
         self, tmp_path: Path, notify: str, arguments: list[str]
     ) -> None:
-        python = tmp_path / "python"
+        python = tmp_path / "prefect-bluesky"
         python.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
         python.chmod(0o700)
         shell, option, command = self.services["setup"]["command"]
@@ -158,8 +158,7 @@ class TestCompose:
             text=True,
             check=True,
         )
-        assert done.stdout.splitlines() == ["deployments/setup.py", *arguments]
-        assert (DEPLOYMENTS / "setup.py").is_file()
+        assert done.stdout.splitlines() == ["setup", *arguments]
 
     @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
     def test_the_key_that_its_top_says_how_to_make_is_one_that_prefect_takes(self) -> None:
@@ -208,9 +207,9 @@ class TestImage:
         (command,) = self._all("CMD")
         assert json.loads(command) == ["prefect", "worker", "start", "--pool", *POOLS]
 
-    def test_the_flows_are_found_from_its_working_directory(self) -> None:
-        assert len(self._all("WORKDIR")) == 1
-        assert {each["entrypoint"].partition("/")[0] for each in DECLARED} <= set(self._copied())
+    def test_it_installs_the_package_with_its_flows(self) -> None:
+        assert {"blocks", "flows", "deployments"} <= set(self._copied())
+        assert all(each["entrypoint"].startswith("prefect_bluesky.flows.") for each in DECLARED)
 
 
 class TestEcs:
@@ -319,7 +318,7 @@ class TestPrefectYaml:
     def test_the_example_of_one_s_own_is_one(self) -> None:
         uncommented = re.sub(r"(?m)^  # ?((?:-|  ).*)$", r"  \1", self.text)
         (own,) = (each for each in yaml.safe_load(uncommented)["deployments"] if each not in DECLARED)
-        flow: Flow[Any, Any] = load_flow_from_entrypoint(str(ROOT / own["entrypoint"]))
+        flow: Flow[Any, Any] = load_flow_from_entrypoint(own["entrypoint"])
         assert flow.validate_parameters(own["parameters"]).keys() >= own["parameters"].keys()
         assert own.keys() <= {key for each in DECLARED for key in each} | {"parameters"}
 

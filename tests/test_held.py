@@ -257,7 +257,7 @@ class TestSending:
 
 @pytest.mark.slow
 class TestTheCommand:
-    """`flows/held.py`, and `flows/publish.py --hold`."""
+    """`prefect-bluesky held`, and `prefect-bluesky publish --hold`."""
 
     @staticmethod
     def run(*arguments: str, prefect_api: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -293,7 +293,7 @@ class TestTheCommand:
         planned_deployments()
         done = self.run("flows/publish.py", "later, please", "--hold", **environment)
         (run,) = read_held_runs(stopped.account.handle)
-        assert (done.returncode, f"flows/held.py drop {run.id}" in done.stderr) == (1, True)
+        assert (done.returncode, f"prefect-bluesky held drop {run.id}" in done.stderr) == (1, True)
         stopped.mend()
         publish_held(stopped.account.handle)
         assert stopped.posts() == ["later, please"]

@@ -1,4 +1,4 @@
-"""Planned posts as a person sees and changes them: `flows/planned.py`."""
+"""Planned posts as a person sees and changes them: `prefect-bluesky planned`."""
 
 from __future__ import annotations
 

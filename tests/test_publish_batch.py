@@ -117,7 +117,7 @@ class TestTrouble:
         assert state.name == "Failed"
         assert alice.texts == ["now"]
         (problem,) = table("bluesky-batch-problems")
-        assert "deployments/setup.py" in problem["what"]
+        assert "prefect-bluesky setup" in problem["what"]
 
     def test_an_unknown_account_is_named(self, alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
         state = run_to_state(publish_batch, items=[{"account": "nobody", "text": "lost?"}, alice.item("out")])

@@ -39,7 +39,7 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
 
 
 class TestPublish:
-    """uv run flows/publish.py "Hello"."""
+    """prefect-bluesky publish "Hello"."""
 
     def test_help_explains_where_the_account_comes_from(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -96,7 +96,8 @@ class TestPublish:
 
         wrong = script("publish.py", "Never seen", **{**environment, "BLUESKY_APP_PASSWORD": "aaaa-bbbb-cccc-dddd"})
         assert wrong.returncode == 1
-        assert "app_password_rejected" in wrong.stderr.splitlines()[-1]
+        assert "app_password_rejected" in wrong.stderr.splitlines()[-2]
+        assert wrong.stderr.splitlines()[-1] == "To check the account: prefect-bluesky diagnose"
         assert len(texts(pds, account)) == 2
         shown = "".join(done.stdout + done.stderr for done in (first, second, wrong))
         assert account.app_password not in shown
@@ -114,7 +115,7 @@ def _alt_texts(post: dict[str, Any]) -> list[str]:
 
 
 class TestCompose:
-    """uv run flows/compose.py "idea" --dry-run."""
+    """prefect-bluesky compose "idea" --dry-run."""
 
     IDEA = "Release 2.0 is out. It is twice as fast, and half as large. https://example.com/2.0"
 

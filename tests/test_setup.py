@@ -1,9 +1,7 @@
-"""`deployments/setup.py` on a real Prefect server."""
+"""`prefect-bluesky setup` on a real Prefect server."""
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +14,8 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentU
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import Automation, AutomationCore
 
+from prefect_bluesky.setup import Setup
+from prefect_bluesky.setup import differences as differences_module
 from tests.world import ROOT, World, world
 
 pytestmark = pytest.mark.slow
@@ -28,17 +28,9 @@ def server(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> It
         yield made
 
 
-@pytest.fixture(scope="module")
-def setup(server: World) -> dict[str, Any]:
-    """The definitions of `setup.py`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(ROOT / "deployments"), *sys.path])
-        return runpy.run_path(str(ROOT / "deployments" / "setup.py"))
-
-
-def differences(setup: dict[str, Any], notify: str | None = None) -> list[str]:
+def differences(notify: str | None = None) -> list[str]:
     with get_client(sync_client=True) as client:
-        return list(setup["Setup"](client, notify).differences())
+        return list(Setup(client, notify).differences())
 
 
 def _core(automation: Automation) -> AutomationCore:
@@ -51,7 +43,7 @@ def automations() -> dict[str, Automation]:
         return {automation.name: automation for automation in client.read_automations()}
 
 
-def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, Any]) -> None:
+def test_run_three_times_it_makes_one_of_each(server: World) -> None:
     with get_client(sync_client=True) as client:
         before = {automation.id for automation in client.read_automations()}
         for _ in range(2):
@@ -80,10 +72,10 @@ def test_run_three_times_it_makes_one_of_each(server: World, setup: dict[str, An
         assert [pool.name for pool in client.read_work_pools()] == ["bluesky"]
         schedules = [deployment.schedules for deployment in client.read_deployments() if deployment.schedules]
         assert [len(each) for each in schedules] == [1, 1]
-    assert differences(setup) == []
+    assert differences() == []
 
 
-def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: World, setup: dict[str, Any]) -> None:
+def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: World) -> None:
     present = automations()
     former = "bluesky: send what was held when an account has recovered"
     alert, recovered, silent, expired = (
@@ -104,7 +96,7 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
         client.create_automation(_core(expired.model_copy(update={"name": former})))
         deployment = client.read_deployment_by_name("refresh-sessions/refresh-sessions")
         client.update_deployment(deployment.id, DeploymentUpdate(description="mine", paused=True))
-    found = differences(setup)
+    found = differences()
     assert found == [
         "the deployment refresh-sessions/refresh-sessions: description is mine, not Keep every saved account's session"
         " warm, and say which account needs somebody.",
@@ -117,23 +109,23 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
     ]
     assert server.set_up("--check").splitlines() == found
     assert "Set up." in server.set_up()
-    assert differences(setup) == []
+    assert differences() == []
 
 
-def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World, setup: dict[str, Any]) -> None:
+def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World) -> None:
     with get_client(sync_client=True) as client:
         client.create_work_queue("slow", work_pool_name="bluesky")
         deployment = client.read_deployment_by_name("publish-due/publish-due")
         client.update_deployment(deployment.id, DeploymentUpdate(work_queue_name="slow"))
-        assert differences(setup) == ["the deployment publish-due/publish-due: work queue is slow, not default"]
+        assert differences() == ["the deployment publish-due/publish-due: work queue is slow, not default"]
         client.delete_work_pool("bluesky")
-        found = differences(setup)
+        found = differences()
         assert found[0] == "the work pool bluesky is missing"
         assert "the deployment publish-due/publish-due: work pool is None, not bluesky" in found
         assert not [line for line in found if "publish/planned" in line]
         assert "Set up." in server.set_up()
         assert [pool.type for pool in client.read_work_pools()] == ["bluesky"]
-    assert differences(setup) == []
+    assert differences() == []
 
 
 @pytest.mark.parametrize(
@@ -144,10 +136,8 @@ def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World, 
         ("alerts", None),
     ],
 )
-def test_the_notification_block_is_found_by_name_or_refused(
-    setup: dict[str, Any], server: World, notify: str, said: str | None
-) -> None:
-    found = differences(setup, notify)
+def test_the_notification_block_is_found_by_name_or_refused(server: World, notify: str, said: str | None) -> None:
+    found = differences(notify)
     assert [line[: len(said or "")] for line in found] == ([said] if said else [])
 
 
@@ -164,13 +154,11 @@ def test_no_app_password_and_no_machine_s_path_is_in_what_is_deployed(server: Wo
     [{"interval": 600}, {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin"}, {"rrule": "FREQ=DAILY"}],
     ids=["interval", "cron", "rrule"],
 )
-def test_a_schedule_of_one_s_own_is_found_as_it_stands_in_the_file(
-    server: World, setup: dict[str, Any], declared: dict[str, Any]
-) -> None:
+def test_a_schedule_of_one_s_own_is_found_as_it_stands_in_the_file(server: World, declared: dict[str, Any]) -> None:
     with get_client(sync_client=True) as client:
         flow_id = client.read_deployment_by_name("publish/publish").flow_id
         schedule = DeploymentScheduleCreate(schedule=construct_schedule(**declared))
         made = client.create_deployment(flow_id, "scheduled", schedules=[schedule])
         (found,) = client.read_deployment(made).schedules
         client.delete_deployment(made)
-    assert setup["_schedule"](found) == setup["_told"](**declared)
+    assert differences_module._schedule(found) == differences_module._told(**declared)

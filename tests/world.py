@@ -125,7 +125,7 @@ class Receiver:
 
 
 class World:
-    """All of it, set up by `deployments/setup.py`."""
+    """All of it, set up by `prefect-bluesky setup`."""
 
     def __init__(self, home: Path, database: Path | str) -> None:
         self._home = home
@@ -134,9 +134,9 @@ class World:
         self.workers: list[PrefectWorker] = []
 
     def set_up(self, *options: str) -> str:
-        """Run `deployments/setup.py`; what it said."""
+        """Run `prefect-bluesky setup`; what it said."""
         done = subprocess.run(
-            [warm.python(), "deployments/setup.py", *options],
+            [warm.python(), "-m", "prefect_bluesky", "setup", *options],
             cwd=ROOT,
             env=os.environ | {"PREFECT_API_URL": self.server.url, "PREFECT_HOME": str(self._home)},
             capture_output=True,

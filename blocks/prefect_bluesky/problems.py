@@ -121,7 +121,7 @@ class AuthProblem(StrEnum):
     LOGIN_LIMIT_REACHED = (
         "login_limit_reached",
         "The account has used up its logins for now. Further logins would lock its owner out of the app too.",
-        "Wait a day. If the problem returns, find out why the session ends: uv run flows/diagnose.py.",
+        "Wait a day. If the problem returns, find out why the session ends: prefect-bluesky diagnose.",
     )
     CLOCK_DRIFT = (
         "clock_drift",

@@ -211,7 +211,7 @@ def find_held_run(reference: str) -> FlowRun:
     found = [run for run in read_held_runs() if str(run.id).startswith(reference.strip().lower())]
     if len(found) != 1:
         what = f"{len(found)} held runs have such an id." if found else "no held run has such an id."
-        raise InvalidInput("run", f"{reference!r}: {what}", "List the held runs: uv run flows/held.py list.")
+        raise InvalidInput("run", f"{reference!r}: {what}", "List the held runs: prefect-bluesky held list.")
     return found[0]
 
 

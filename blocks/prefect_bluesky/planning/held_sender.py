@@ -42,7 +42,7 @@ from prefect_bluesky.tasks import publish_post
 
 _POST = TypeAdapter(Post)
 
-_NO_DEPLOYMENT = "The run has no deployment, so its post is not sent. Drop it: uv run flows/held.py drop RUN."
+_NO_DEPLOYMENT = "The run has no deployment, so its post is not sent. Drop it: prefect-bluesky held drop RUN."
 
 _STARTED_AGAIN, _TRIED = "bluesky.started-again.", "bluesky.tried."
 """The prefixes of the tags of a held run: one tag for each time that it was started again, or its post was refused."""

@@ -32,7 +32,7 @@ def deployment_id(name: str, what_for: str = "") -> UUID:
             return client.read_deployment_by_name(name).id
         except ObjectNotFound:
             what = f"there is no {name}{what_for}."
-            raise InvalidInput("deployment", what, "Create the deployment with deployments/setup.py.") from None
+            raise InvalidInput("deployment", what, "Run: prefect-bluesky setup") from None
 
 
 def schedule_run(

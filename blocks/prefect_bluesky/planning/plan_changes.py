@@ -79,7 +79,7 @@ def find_plan(reference: str) -> FlowRun:
         what = "no post that is still planned has such an id or key."
         if found:
             what = f"{len(found)} planned posts have it: {which}{', and more' if len(found) > 5 else ''}."
-        raise InvalidInput("run", f"{reference!r}: {what}", "List the planned posts: uv run flows/planned.py list.")
+        raise InvalidInput("run", f"{reference!r}: {what}", "List the planned posts: prefect-bluesky planned list.")
     return found[0]
 
 

@@ -272,5 +272,5 @@ class ScriptHolder:
         run = self._runs.hold(planned, self._saved, error)
         return (
             f"{error}\nThe post is held. publish-held sends it once this is fixed."
-            f" To discard it: uv run flows/held.py drop {run.id}"
+            f" To discard it: prefect-bluesky held drop {run.id}"
         )

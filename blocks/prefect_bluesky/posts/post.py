@@ -357,8 +357,8 @@ class Post(ThreadPost):
         for count, limit, unit in ((graphemes, MAX_GRAPHEMES, "characters"), (size, MAX_BYTES, "bytes")):
             if count > limit:
                 raise ValueError(
-                    f"{field}: it has {count} {unit}, {count - limit} over the limit of {limit}. Shorten it, or let"
-                    " split_long_text make a thread of it."
+                    f"{field}: it has {count} {unit}, {count - limit} over the limit of {limit}. Shorten it, or"
+                    " set split_long_text to make a thread of it."
                 )
 
 

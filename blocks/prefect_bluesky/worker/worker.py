@@ -25,6 +25,8 @@ class ReadyJobConfiguration(ProcessJobConfiguration):
 
     def prepare_for_flow_run(self, *given: Any, **named: Any) -> None:
         """Prepare the job for a run; see Prefect's own."""
+        # Files that a post or a calendar names by relative paths are sought where the worker was started.
+        self.working_dir = self.working_dir or Path.cwd()
         if self.command is None and BlueskyWorker.program is not None:
             self.command = f"{shlex.quote(str(BlueskyWorker.program))} -m prefect.engine"
         super().prepare_for_flow_run(*given, **named)

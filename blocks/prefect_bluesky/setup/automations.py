@@ -1,6 +1,6 @@
 """The automations for accounts that fail, recover or fall silent, and for runs that are lost.
 
-`setup.py` creates each automation by its name, or changes it back.
+`setup/server` creates each automation by its name, or changes it back.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ FORMER = [
     "bluesky: start a batch again that never began",
     "bluesky: publish what is left by a run of publish-due that never began",
 ]
-"""The automations of earlier versions, which `setup.py` deletes."""
+"""The automations of earlier versions, which the setup deletes."""
 
 _HOLD = ChangeFlowRunState(state=StateType.FAILED, name=HELD, message=LOST_AND_HELD)
 _END = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=LOST_AND_ENDED)
