@@ -87,8 +87,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     epilog = (
         "Without --account, the account comes from the environment: BLUESKY_HANDLE (such as alice.bsky.social),"
-        " BLUESKY_APP_PASSWORD (created in the Bluesky app under Settings > Privacy and security > App passwords) and, if the service is not"
-        " https://bsky.social, BLUESKY_SERVICE_URL. Prefect stores the session, encrypted, for the next call."
+        " BLUESKY_APP_PASSWORD (created in the Bluesky app under Settings > Privacy and security > App passwords) and,"
+        " if the service is not https://bsky.social, BLUESKY_SERVICE_URL. Prefect stores the session, encrypted, for"
+        " the next call."
     )
     made = argparse.ArgumentParser(description="Publish one post to Bluesky.", epilog=epilog)
     made.add_argument("text", help="the text of the post; links, @mentions and #hashtags become clickable")

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen, run
@@ -17,7 +18,7 @@ import pytest
 
 import prefect_bluesky
 from tests import OUTSIDE
-from tests.support import Pds
+from tests.support import Pds, picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,6 +79,9 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
         f"prefect_bluesky-{prefect_bluesky.__version__}.dist-info",
     }
     assert "prefect_bluesky/py.typed" in names
+    assert "prefect_bluesky/flows/publish.py" in names
+    assert "prefect_bluesky/deployments/prefect.yaml" in names
+    assert not [name for name in names if "__pycache__" in name]
 
 
 _TEAM = """
@@ -108,27 +112,90 @@ print(announce())
 """
 
 
+@dataclass(frozen=True)
+class Installed:
+    """An environment with the wheel, beside a Prefect that was there before, and a Prefect server of it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def program(self, name: str) -> str:
+        return str(self.folder / "env" / "bin" / name)
+
+    def run(self, name: str, *arguments: str) -> str:
+        """Run a program of the environment, in a folder without a clone; its output."""
+        return _run(self.program(name), *arguments, cwd=self.folder, **self.environment)
+
+
+@pytest.fixture(scope="module", params=["prefect==3.8.8", "prefect"], ids=["oldest", "newest"])
+def installed(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Installed]:
+    """The wheel beside the oldest and the newest Prefect."""
+    folder = tmp_path_factory.mktemp("installed")
+    _run("uv", "venv", "--quiet", "--python", sys.executable, str(folder / "env"))
+    # One after the other, as for somebody who has that Prefect already.
+    for wanted in (request.param, str(wheel)):
+        _run("uv", "pip", "install", "--quiet", "--python", str(folder / "env" / "bin" / "python"), wanted)
+    made = Installed(folder, {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
+    with _prefect_server(Path(made.program("prefect")), folder, made.environment) as url:
+        made.environment["PREFECT_API_URL"] = url
+        yield made
+
+
 @pytest.mark.pds
 @pytest.mark.slow
-@pytest.mark.parametrize("prefect", ["prefect==3.8.8", "prefect"], ids=["oldest", "newest"])
-def test_the_wheel_publishes_beside_a_plain_prefect_that_schedules(
-    wheel: Path, tmp_path: Path, real_pds: Pds, prefect: str
-) -> None:
-    programs = tmp_path / "env" / "bin"
-    _run("uv", "venv", "--quiet", "--python", sys.executable, str(tmp_path / "env"))
-    # One after the other, as for somebody who has that Prefect already.
-    for wanted in (prefect, str(wheel)):
-        _run("uv", "pip", "install", "--quiet", "--python", str(programs / "python"), wanted)
-    environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+def test_the_wheel_publishes_beside_a_plain_prefect_that_schedules(installed: Installed, real_pds: Pds) -> None:
     account = real_pds.create_account()
+    assert "Bluesky Credentials" in installed.run("prefect", "block", "register", "-m", "prefect_bluesky")
     code = _TEAM.format(handle=account.handle, app_password=account.app_password, url=real_pds.url)
-    with _prefect_server(programs / "prefect", tmp_path, environment) as url:
-        environment["PREFECT_API_URL"] = url
-        register = ("block", "register", "-m", "prefect_bluesky")
-        registered = _run(str(programs / "prefect"), *register, cwd=tmp_path, **environment)
-        assert "Bluesky Credentials" in registered
-        published = _run(str(programs / "python"), "-c", code, cwd=tmp_path, **environment)
+    published = installed.run("python", "-c", code)
     assert real_pds.posts(account)[0]["uri"] == published.strip().splitlines()[-1]
+
+
+_FORM = """
+from prefect.deployments import run_deployment
+from prefect_bluesky import BlueskyCredentials
+
+BlueskyCredentials(handle={handle!r}, app_password={app_password!r}, service_url={url!r}).save("bob")
+reference = {{"$ref": {{"block_document_id": str(BlueskyCredentials.load("bob")._block_document_id)}}}}
+post = {{"text": "the first hour", "images": [{{"source": "red.png", "alt": "Red"}}]}}
+run = run_deployment("publish/publish", parameters={{"credentials": reference, "post": post}}, timeout=300)
+print(run.state.type.value, run.state.message)
+"""
+
+
+@pytest.mark.pds
+@pytest.mark.slow
+def test_the_wheel_alone_sets_a_server_up_and_a_worker_publishes_what_a_form_says(
+    installed: Installed, real_pds: Pds
+) -> None:
+    said = installed.run("prefect-bluesky", "setup")
+    assert "Set up. Start a worker: prefect worker start --pool bluesky" in said
+    without_alerts = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts.\n"
+    check = run(
+        [installed.program("prefect-bluesky"), "setup", "--check"],
+        env=_outside() | installed.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert check.stdout == without_alerts, check.stderr
+    # A file is named from where the worker was started.
+    (installed.folder / "red.png").write_bytes(picture(20, 10))
+    account = real_pds.create_account()
+    with (installed.folder / "worker.log").open("wb") as log:
+        worker = Popen(
+            [installed.program("prefect"), "worker", "start", "--pool", "bluesky"],
+            cwd=installed.folder, env=_outside() | installed.environment, stdin=DEVNULL, stdout=log, stderr=STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        code = _FORM.format(handle=account.handle, app_password=account.app_password, url=real_pds.url)
+        ended = installed.run("python", "-c", code).strip().splitlines()[-1]
+    finally:
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait()
+    assert ended.startswith("COMPLETED"), (installed.folder / "worker.log").read_text()
+    (post,) = real_pds.posts(account)
+    assert post["value"]["text"] == "the first hour"
 
 
 @contextmanager
