@@ -18,7 +18,6 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 from rich.console import Console
 
-from prefect_bluesky import BlueskyError
 from prefect_bluesky.compose import (
     Timing,
     compose_idea,
@@ -31,7 +30,7 @@ from prefect_bluesky.compose import (
 )
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import next_slots, zone_of
-from prefect_bluesky.prefect_api import quiet_server, run_name
+from prefect_bluesky.prefect_api import as_script, run_name
 
 
 def _run_name() -> str:
@@ -115,31 +114,28 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-@quiet_server()
+@as_script()
 def main() -> None:
     """Compose posts of an idea, or print a preview."""
     arguments = parser().parse_args()
-    try:
-        if arguments.dry_run:
-            _print(arguments)
-            return
-        if not arguments.channel:
-            raise no_channels()
-        if not arguments.no_review and not PREFECT_API_URL.value():
-            remedy = "Set PREFECT_API_URL, or pass --no-review or --dry-run."
-            raise InvalidInput("PREFECT_API_URL", "the URL is not set, so nobody can review.", remedy)
-        state = compose(
-            arguments.idea,
-            arguments.link,
-            arguments.file,
-            channels=tuple(arguments.channel),
-            count=arguments.count,
-            generator=arguments.generator,
-            review=not arguments.no_review,
-            return_state=True,
-        )
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    if arguments.dry_run:
+        _print(arguments)
+        return
+    if not arguments.channel:
+        raise no_channels()
+    if not arguments.no_review and not PREFECT_API_URL.value():
+        remedy = "Set PREFECT_API_URL, or pass --no-review or --dry-run."
+        raise InvalidInput("PREFECT_API_URL", "the URL is not set, so nobody can review.", remedy)
+    state = compose(
+        arguments.idea,
+        arguments.link,
+        arguments.file,
+        channels=tuple(arguments.channel),
+        count=arguments.count,
+        generator=arguments.generator,
+        review=not arguments.no_review,
+        return_state=True,
+    )
     print(state.message)
     sys.exit(not state.is_completed())
 

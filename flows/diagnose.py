@@ -14,9 +14,9 @@ from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.markdown import Markdown
 
-from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
+from prefect_bluesky import BlueskyCredentials, Diagnosis
 from prefect_bluesky.planning import saved_account
-from prefect_bluesky.prefect_api import quiet_server
+from prefect_bluesky.prefect_api import as_script
 
 
 @flow(
@@ -52,15 +52,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-@quiet_server()
+@as_script()
 def main() -> None:
     """Print the diagnosis. Exit with 1 if there is a problem."""
     arguments = parser().parse_args()
-    try:
-        account = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
-        diagnosis = diagnose(account, arguments.log_in)
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    account = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
+    diagnosis = diagnose(account, arguments.log_in)
     Console().print(Markdown(diagnosis.to_markdown()))
     sys.exit(1 if diagnosis.problem else 0)
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from prefect.client.schemas.objects import FlowRun
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prefect_bluesky import BlueskyError
 from prefect_bluesky.planning import account_of, drop, find_held_run, read_held_runs, service_of
+from prefect_bluesky.prefect_api import as_script
 
 _ID_CHARACTERS, _TEXT_CHARACTERS = 13, 60
 """The lengths of a run's id and of a post's text in the list."""
@@ -89,14 +88,15 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """List, show or discard held posts."""
     arguments = parser().parse_args()
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        if arguments.command == "list":
-            _list(arguments.account, console)
-            return
-        runs = [find_held_run(each) for each in arguments.run]
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    with as_script("that holds posts"):
+        _do(arguments, Console(highlight=False, soft_wrap=True))
+
+
+def _do(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.command == "list":
+        _list(arguments.account, console)
+        return
+    runs = [find_held_run(each) for each in arguments.run]
     act = _drop if arguments.command == "drop" else _show
     for run in runs:
         act(run, console)

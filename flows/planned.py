@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,9 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prefect_bluesky import BlueskyError
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import change, describe, drop_plan, find_plan, move, read_plans, show_calendar
+from prefect_bluesky.prefect_api import as_script
 
 _ID_CHARACTERS = 13
 """The length of a run's id in the list."""
@@ -112,24 +111,25 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """List, show, move, change or drop planned posts."""
     arguments = parser().parse_args()
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        if arguments.command == "list":
-            _list(arguments.account, arguments.calendar, console)
-            return
-        run = find_plan(arguments.run)
-        if arguments.command == "show":
-            _show(run, console)
-            return
-        if arguments.command == "move":
-            _move(run, arguments.to, arguments.timezone, console)
-        elif arguments.command == "change":
-            _change(run, arguments.text, arguments.fields, console)
-        else:
-            drop_plan(run)
-            console.print(f"Dropped: {run.name}")
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    with as_script("that has planned posts"):
+        _do(arguments, Console(highlight=False, soft_wrap=True))
+
+
+def _do(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.command == "list":
+        _list(arguments.account, arguments.calendar, console)
+        return
+    run = find_plan(arguments.run)
+    if arguments.command == "show":
+        _show(run, console)
+        return
+    if arguments.command == "move":
+        _move(run, arguments.to, arguments.timezone, console)
+    elif arguments.command == "change":
+        _change(run, arguments.text, arguments.fields, console)
+    else:
+        drop_plan(run)
+        console.print(f"Dropped: {run.name}")
     show_calendar()
 
 

@@ -33,7 +33,7 @@ from prefect_bluesky import (
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
 from prefect_bluesky.planning import ScriptHolder, expire, saved_account
-from prefect_bluesky.prefect_api import ignoring_api_trouble, literal_markdown, quiet_server
+from prefect_bluesky.prefect_api import as_script, ignoring_api_trouble, literal_markdown
 from prefect_bluesky.validation import explain_validation_error
 
 _FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
@@ -118,7 +118,7 @@ def _post(arguments: argparse.Namespace) -> Post:
     return Post.model_validate({"text": arguments.text, "images": images, "link_card": card, "split_long_text": split})
 
 
-@quiet_server()
+@as_script()
 def main() -> None:
     """Publish a post, and print its address."""
     arguments = parser().parse_args()
@@ -128,8 +128,6 @@ def main() -> None:
         holder = ScriptHolder(credentials, arguments.key) if arguments.hold else None
     except ValidationError as unusable:
         sys.exit(explain_validation_error(unusable).replace(*_IN_A_SHELL))
-    except BlueskyError as problem:
-        sys.exit(str(problem))
     try:
         done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:

@@ -20,8 +20,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_bluesky import BlueskyError, PlannedPost
-from prefect_bluesky.planning import Options, PlanLine, final_state, plan_lines, preview_batch, read_entries, run_batch
-from prefect_bluesky.prefect_api import quiet_server, run_name
+from prefect_bluesky.planning import (
+    Options,
+    PlanLine,
+    final_state,
+    plan_lines,
+    preview_batch,
+    read_entries,
+    run_batch,
+    zone_of,
+)
+from prefect_bluesky.prefect_api import as_script, run_name
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "cyan"}
 
@@ -109,33 +118,31 @@ def _print(lines: list[PlanLine], console: Console) -> None:
         console.print(table)
 
 
-@quiet_server()
+@as_script()
 def main() -> None:
     """Publish a calendar, or print what would be done."""
     arguments = parser().parse_args()
+    zone_of(arguments.timezone)  # before a server is asked, or started
     options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
-    try:
-        if arguments.dry_run:
-            given = (arguments.timezone, arguments.name, arguments.schedule, arguments.account, arguments.dates)
-            preview = preview_batch(read_entries((), arguments.calendar, "", *given), options)
-            _print(list(plan_lines(preview.rows)), Console(highlight=False))
-            for problem in preview.problems:
-                print(f"{problem['account']}, {problem['post']}: {problem['what']}")
-            print(preview.summary)
-            return
-        state = publish_batch(
-            calendar=arguments.calendar,
-            timezone=arguments.timezone,
-            name=arguments.name,
-            overwrite=arguments.overwrite,
-            prune=arguments.prune,
-            schedule=arguments.schedule,
-            account=arguments.account,
-            dates=arguments.dates,
-            return_state=True,
-        )
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    if arguments.dry_run:
+        given = (arguments.timezone, arguments.name, arguments.schedule, arguments.account, arguments.dates)
+        preview = preview_batch(read_entries((), arguments.calendar, "", *given), options)
+        _print(list(plan_lines(preview.rows)), Console(highlight=False))
+        for problem in preview.problems:
+            print(f"{problem['account']}, {problem['post']}: {problem['what']}")
+        print(preview.summary)
+        return
+    state = publish_batch(
+        calendar=arguments.calendar,
+        timezone=arguments.timezone,
+        name=arguments.name,
+        overwrite=arguments.overwrite,
+        prune=arguments.prune,
+        schedule=arguments.schedule,
+        account=arguments.account,
+        dates=arguments.dates,
+        return_state=True,
+    )
     print(state.message)
     sys.exit(not state.is_completed())
 

@@ -25,13 +25,15 @@ from rich.table import Table
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError
 from prefect_bluesky.planning import load_many, saved_names, zone_of
-from prefect_bluesky.prefect_api import ignoring_api_trouble, quiet_server, shorten
+from prefect_bluesky.prefect_api import as_script, ignoring_api_trouble, shorten
 from prefect_bluesky.reports import PostCounts, by_hour, by_kind, read_counts, report_page, report_rows
 
 REPORT = "bluesky-report"
 
 _SHOWN, _BEST = 20, 3
 """Posts, and best hours and kinds, in a terminal."""
+
+_MOST_DAYS = 366
 
 
 @flow(
@@ -40,7 +42,7 @@ _SHOWN, _BEST = 20, 3
     description="Report how posts did: likes, reposts, replies and quotes, best hours and best kinds.",
 )
 def report(
-    accounts: tuple[str, ...] = (), days: Annotated[int, Field(ge=1, le=366)] = 28, timezone: str = "UTC"
+    accounts: tuple[str, ...] = (), days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] = 28, timezone: str = "UTC"
 ) -> State[Any]:
     """Count what readers did with the posts of some days, and show it as an artifact.
 
@@ -98,31 +100,27 @@ def _print(posts: list[PostCounts], zone: ZoneInfo, console: Console) -> None:
         console.print(f"[bold]{title}:[/] {best}")
 
 
+def _days(written: str) -> int:
+    if not written.isdecimal() or not 1 <= int(written) <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{written!r} is no number from 1 to {_MOST_DAYS}")
+    return int(written)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     made = argparse.ArgumentParser(description="Report how posts did.")
     made.add_argument("account", nargs="*", help="the name of an account's block; without it all saved accounts")
-    made.add_argument(
-        "--days",
-        type=int,
-        default=28,
-        choices=range(1, 367),
-        metavar="DAYS",
-        help="the number of days to look back (28)",
-    )
+    made.add_argument("--days", type=_days, default=28, metavar="DAYS", help="the number of days to look back (28)")
     made.add_argument("--timezone", default="UTC", help="time zone of hours and times, such as Europe/Berlin")
     made.add_argument("--csv", type=Path, metavar="FILE", help="write all posts to a file")
     return made
 
 
-@quiet_server()
+@as_script()
 def main() -> None:
     """Print the report, and write its CSV. Exit with the accounts that could not be read."""
     arguments = parser().parse_args()
-    try:
-        zone = zone_of(arguments.timezone)
-    except BlueskyError as problem:
-        sys.exit(str(problem))
+    zone = zone_of(arguments.timezone)
     posts, problems = _read(tuple(arguments.account), arguments.days)
     if posts:
         _print(posts, zone, Console(highlight=False))

@@ -28,12 +28,13 @@ from prefect.settings import (
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import ensure_session, publish_post, sandbox
+from prefect_bluesky.__main__ import main
 from prefect_bluesky.planning import HELD
 from tests import aws, warm
 from tests.held import Stopped
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
-from tests.support import Pds, block_schemas_made_once
+from tests.support import Command, Pds, block_schemas_made_once
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
 settings.register_profile("full", deadline=None, max_examples=100)
@@ -192,6 +193,25 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         except SystemExit as ended:
             return ended.code, capsys.readouterr().out
         return None, capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command `prefect-bluesky` in this process; its exit (None: well), its output and its errors."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["prefect-bluesky", *arguments])
+        capsys.readouterr()
+        code: object = None
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 

@@ -45,6 +45,10 @@ EVIDENCE = {RESOLVE: 1, STATUS: 1}
 """What a PDS is asked once a login is refused, before the cause is named."""
 
 
+Command = Callable[..., tuple[object, str, str]]
+"""The command `prefect-bluesky` with its arguments: its exit (None: well), its output and its errors."""
+
+
 class Account(Protocol):
     """An account on a PDS, with the passwords that it was made with."""
 

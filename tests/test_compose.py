@@ -195,8 +195,8 @@ def test_a_dry_run_publishes_nothing(compose: Flow[Any, Any], team: Team) -> Non
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({}, "idea: give either an idea or a file. Leave the other one out."),
-        ({"idea": "Hi", "file": "a.md"}, "idea: give either an idea or a file. Leave the other one out."),
+        ({}, "idea: nothing is given. Write an idea, or name a file with one."),
+        ({"idea": "Hi", "file": "a.md"}, "idea: an idea and a file are given. Leave one of them out."),
         ({"idea": "Hi", "generator": "ai-generator/nobody"}, "generator: there is no block ai-generator/nobody"),
     ],
 )

@@ -133,7 +133,7 @@ class TestCompose:
         ("arguments", "said"),
         [
             ((), "channels: no channel is given."),
-            (("--dry-run",), "idea: give either an idea or a file."),
+            (("--dry-run",), "idea: nothing is given."),
             (("Hi", "--dry-run", "--channel", "nobody"), "nobody: channels: 'nobody' is no channel."),
         ],
     )

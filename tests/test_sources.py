@@ -117,7 +117,7 @@ class TestMappedUrls:
 @pytest.mark.parametrize(
     ("source", "error", "reason"),
     [
-        ("/no/such/file", SourceUnavailable, "No such file or directory, on the machine that publishes"),
+        ("/no/such/file", SourceUnavailable, "there is no such file on the machine that publishes"),
         ("/", SourceUnavailable, "it is not a file"),
         ("/dev/zero", SourceUnavailable, "it is not a file"),
         ("~nobodyatall/a.png", SourceUnavailable, "home directory"),

@@ -162,7 +162,9 @@ def load_idea(idea: str, link: str, file: str, storage: str) -> Idea:
         SourceUnavailable: as `read_idea` and `read_idea_file`.
     """
     if bool(idea.strip() or link) == bool(file):
-        raise InvalidInput("idea", "give either an idea or a file.", "Leave the other one out.")
+        if file:
+            raise InvalidInput("idea", "an idea and a file are given.", "Leave one of them out.")
+        raise InvalidInput("idea", "nothing is given.", "Write an idea, or name a file with one.")
     return read_idea_file(File(source=file, storage=storage)) if file else read_idea(idea, link)
 
 

@@ -196,12 +196,13 @@ def _from_path(source: str, max_bytes: int) -> bytes:
             path = decoded  # copied from where it was written as an address
         # A device or a pipe may never end.
         if path.exists() and not path.is_file():
-            raise SourceUnavailable(source, "it is not a file, on the machine that publishes.")
+            raise SourceUnavailable(source, "it is not a file on the machine that publishes. Name a file.")
         with path.open("rb") as file:
             return file.read(max_bytes + 1)
     except (OSError, ValueError, RuntimeError) as trouble:  # such as a NUL in the name, or an unknown home
         reason = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
-        raise SourceUnavailable(source, f"{reason}, on the machine that publishes.") from trouble
+        what = "there is no such file" if isinstance(trouble, FileNotFoundError) else reason
+        raise SourceUnavailable(source, f"{what} on the machine that publishes. Correct the path.") from trouble
 
 
 def _from_block(source: str, storage: str) -> bytes:

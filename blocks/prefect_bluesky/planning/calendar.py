@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import count, pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from prefect_bluesky.media import FENCE, File, read_file, read_markdown, resolve
 from prefect_bluesky.planning.exports import Columns, order_of, understand, year_first
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.posts import Post
+from prefect_bluesky.prefect_api import file_name
 from prefect_bluesky.validation import explain_validation_error
 
 MAX_BYTES = 20_000_000
@@ -73,7 +75,7 @@ def read_calendar(file: File, *, account: str = "", dates: str = "") -> Calendar
     """
     suffix = PurePosixPath(file.source.partition("?")[0]).suffix.lower()
     if suffix not in _FORMATS:
-        what = f"{suffix or 'no suffix'!r} is none of {', '.join(_FORMATS)}."
+        what = f"{file_name(file.source)} ends with none of {', '.join(_FORMATS)}."
         raise InvalidInput("calendar", what, "Give the file the suffix of its format.")
     data = read_file(file, "calendar", max_bytes=MAX_BYTES)
     try:
@@ -159,6 +161,8 @@ def _listed(content: Any) -> _Written:
             raise InvalidInput("calendar", "timezone: the value is not a text.", "Write a name such as Europe/Berlin.")
         jitter = _minutes(content.get("jitter", 0))
         content = content["posts"]
+    if not content:
+        raise InvalidInput("calendar", "there are no posts in the file.", "Write a list of posts.")
     if not isinstance(content, list):
         raise InvalidInput("calendar", "the file is not a list of posts.", "Start each post with a dash.")
     posts = [({"account": account} | each) if account and isinstance(each, dict) else each for each in content]
@@ -293,7 +297,9 @@ def _columns(header: list[str]) -> list[str]:
     for name in filter(None, columns):
         if not _is_column(name):
             known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
-            raise InvalidInput("calendar", f"there is no column {name!r}.", f"The columns are {known}.")
+            near = get_close_matches(name, [*_CELLS, "image", "alt", *_LISTS, *_SWITCHES], 1)
+            remedy = f"Did you mean {near[0]}?" if near else f"The columns are {known}."
+            raise InvalidInput("calendar", f"there is no column {name!r}.", remedy)
     if twice := [name for name, times in Counter(columns).items() if name and times > 1]:
         raise InvalidInput("calendar", f"the column {twice[0]!r} appears twice.", "Number images: image, image 2.")
     return columns

@@ -1,23 +1,69 @@
-"""What a script needs of Prefect that a person starts without a server."""
+"""What a script needs of Prefect, and of its errors, when a person starts the script in a terminal."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+
+from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.prefect_api.client import API_TROUBLE
+
+_START = "Start a server with `prefect server start`"
+
+_UNREACHABLE = "Failed to reach API"
+"""How the message of Prefect's RuntimeError begins if a flow cannot be started (3.8.8 to 3.9.1)."""
 
 
 @contextmanager
-def quiet_server() -> Iterator[None]:
-    """Let the server that Prefect starts for a script send no telemetry.
+def as_script(server_for: str = "") -> Iterator[None]:
+    """Run a script: what a person can correct ends it with one sentence, not with a traceback. Also a decorator.
 
-    A server that ends before its telemetry was sent prints 150 lines of tracebacks (Prefect 3.8.8). Also a decorator.
+    A server that Prefect starts for the script sends no telemetry: one that ends before its telemetry was sent prints
+    150 lines of tracebacks (Prefect 3.8.8).
+
+    Args:
+        server_for: what the script needs the server of PREFECT_API_URL for, such as `whose posts are listed`; "" if a
+            server that Prefect starts for the script will do.
 
     Example:
-        >>> @quiet_server()
+        >>> @as_script()
         ... def main() -> None:
         ...     flow()
     """
-    with temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
-        yield
+    url = PREFECT_API_URL.value()
+    if server_for and not url:
+        remedy = f"{_START}, and set it to http://127.0.0.1:4200/api."
+        sys.exit(str(InvalidInput("PREFECT_API_URL", f"it is not set, so there is no server {server_for}.", remedy)))
+    try:
+        with temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
+            yield
+    except BlueskyError as problem:
+        sys.exit(str(problem))
+    except API_TROUBLE as trouble:
+        sys.exit(str(_refused(url, trouble) if isinstance(trouble, PrefectHTTPStatusError) else _away(url)))
+    except RuntimeError as trouble:
+        if not str(trouble).startswith(_UNREACHABLE):
+            raise
+        sys.exit(str(_away(url)))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it for Ctrl-C
+
+
+def _away(url: str | None) -> InvalidInput:
+    what = f"the server at {url} does not answer." if url else "the server that Prefect has started does not answer."
+    return InvalidInput("PREFECT_API_URL", what, f"{_START}, or correct the URL.")
+
+
+def _refused(url: str | None, refusal: PrefectHTTPStatusError) -> InvalidInput:
+    status = refusal.response.status_code
+    what = f"the server at {url} answers {status} {refusal.response.reason_phrase}."
+    remedy = {
+        401: "Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY for Prefect Cloud.",
+        403: "Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY for Prefect Cloud.",
+        404: "Correct the URL: that of a Prefect server ends with /api.",
+    }
+    return InvalidInput("PREFECT_API_URL", what, remedy.get(status, "Look at the server's log, and try again."))
