@@ -27,7 +27,7 @@ from prefect.settings import (
 )
 from prefect_aws import AwsCredentials
 
-from prefect_bluesky import ensure_session, publish_post, sandbox
+from prefect_bluesky import aensure_session, apublish_post, ensure_session, publish_post, sandbox
 from prefect_bluesky.__main__ import main
 from prefect_bluesky.planning import HELD
 from tests import aws, warm
@@ -264,7 +264,7 @@ def loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry a passing trouble at once: the tasks' pauses take 42 s."""
-    for each in (ensure_session, publish_post):
+    for each in (aensure_session, apublish_post, ensure_session, publish_post):
         monkeypatch.setattr(each, "retry_delay_seconds", [0.0])
 
 

@@ -132,7 +132,7 @@ def test_a_text_file_is_an_idea_as_it_is_written(tmp_path: Path) -> None:
         ("idea.md", b"---\na: [\n---\nText", "file: line 3: "),
         ("idea.md", b"", "there is no idea in it"),
         ("idea.md", b"Look\n\n![](data:image/png;base64,aaaa)", "images: one is a data URL in the text"),
-        ("idea.txt", b"x" * 50_001, "text: String should have at most 50000 characters"),
+        ("idea.txt", b"x" * 50_001, "text: it has more than 50,000 characters. Shorten it."),
         ("idea.md", b"---\nlanguages: [klingonish]\n---\nText", "languages"),
     ],
 )

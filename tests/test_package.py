@@ -44,6 +44,8 @@ def test_the_public_names_are_these() -> None:
         "SessionStatus",
         "ThreadPost",
         "Video",
+        "aensure_session",
+        "apublish_post",
         "ensure_session",
         "hold",
         "publish_post",

@@ -1,5 +1,6 @@
 """Posts as a person writes them: taken in many forms, and refused with the field and the remedy."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from prefect.utilities.schema_tools.validation import validate
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_bluesky import Captions, Image, LinkCard, Post, PublishedPost, ThreadPost, Video
+from prefect_bluesky.errors import InvalidInput
 
 FAMILY = "👩‍👩‍👧‍👦"  # one grapheme, 25 bytes
 URI = "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3l6oveex3ii2l"
@@ -71,6 +73,56 @@ LONG_LINK = "https://example.com/" + "x" * 400
 def test_an_impossible_post_is_refused_with_the_reason(post: Any, reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Post.model_validate(post)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: Post(txt="x"), "txt: there is no such field. Did you mean text?"),  # type: ignore[call-arg]
+        (lambda: Post(text="x", zzz=1), "zzz: there is no such field. Check its name."),  # type: ignore[call-arg]
+        (
+            lambda: Post(text="x", thread=[{"text": "y", "lenguages": ["en"]}]),
+            "thread.0.lenguages: there is no such field. Did you mean languages?",
+        ),
+        (
+            lambda: Post(text="x", images=[{"source": "a.png", "altt": "A cat"}]),
+            "images.0.altt: there is no such field. Did you mean alt?",
+        ),
+        (lambda: Image(source="a.png", altt="A cat"), "altt: there is no such field. Did you mean alt?"),  # type: ignore[call-arg]
+        (lambda: Image(alt="A cat"), "source: it is missing."),  # type: ignore[call-arg]
+        (
+            lambda: Post(text="x", languages=["en", "de", "fr", "it"]),
+            "languages: there are 4, and the limit is 3. Leave some out.",
+        ),
+        (
+            lambda: Post(text="x", labels=["gore"]),
+            "labels.0: it is none of those that are known. Write 'sexual', 'nudity', 'porn' or 'graphic-media'.",
+        ),
+        (lambda: Post(text=7), "text: it is not a text. Write one, in quotes."),
+        (
+            lambda: Post(text="x" * 301),
+            "text: it has 301 characters, 1 over the limit of 300. Shorten it, or let split_long_text make a thread of"
+            " it.",
+        ),
+    ],
+)
+def test_a_post_that_is_written_wrong_is_refused_in_plain_words(given: Callable[[], Any], said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        given()
+    assert str(refused.value) == said
+
+
+def test_a_form_still_gets_the_places_of_all_errors() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Post.model_validate({"txt": "x", "thread": [{"text": "y", "tags": 1}]})
+    assert [error["loc"] for error in refused.value.errors()] == [("thread", 0, "tags"), ("txt",)]
+
+
+def test_a_post_is_one_value() -> None:
+    post = Post(text="x")
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(post)
+    assert Post(**dict(post)) == post
 
 
 @pytest.mark.parametrize("text", ["x" * 300, FAMILY * 120, "\n.", LONG_LINK])

@@ -18,7 +18,7 @@ from prefect_bluesky.posts import Captions, Image, LinkCard, Post, Preview, Thre
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.sessions import Diagnosis, SessionStatus
-from prefect_bluesky.tasks import ensure_session, publish_post
+from prefect_bluesky.tasks import aensure_session, apublish_post, ensure_session, publish_post
 
 __all__ = [
     "AIGenerator",
@@ -40,6 +40,8 @@ __all__ = [
     "SessionStatus",
     "ThreadPost",
     "Video",
+    "aensure_session",
+    "apublish_post",
     "ensure_session",
     "hold",
     "publish_post",

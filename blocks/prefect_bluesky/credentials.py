@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.settings import PREFECT_API_URL
@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.posts import Preview
-from prefect_bluesky.prefect_api import api_at_hand, as_block_form
+from prefect_bluesky.prefect_api import OneValue, api_at_hand, as_block_form
 from prefect_bluesky.publishing import (
     Attempt,
     PreparedPosts,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     import atproto
 
 
-class BlueskyCredentials(CredentialsBlock):
+class BlueskyCredentials(OneValue, CredentialsBlock):
     """
     Signs in to Bluesky social (AT Protocol) and keeps the session alive.
 
@@ -287,7 +287,7 @@ class BlueskyCredentials(CredentialsBlock):
     def publish(self, post: Publishable, *, as_draft: Literal[True]) -> SavedDraft: ...
 
     def publish(
-        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False
+        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False, **others: Any
     ) -> PublishedPost | Preview | SavedDraft:
         """Publish a post or a thread exactly once.
 
@@ -298,10 +298,11 @@ class BlueskyCredentials(CredentialsBlock):
                 content, so that a retried run posts once. Outside a run, each call is a separate post.
             dry_run: whether to send nothing and return a preview.
             as_draft: whether to save the post as a draft, for a person to finish in the Bluesky app. Saved once.
+            others: none; the error about a field of `Post` says where it goes.
 
         Raises:
-            pydantic.ValidationError: the post cannot be published; the message names the field.
-            InvalidInput: an attachment or a reference cannot be used, or a draft cannot hold a field.
+            InvalidInput: a field, an attachment or a reference cannot be used, or a draft cannot hold a field; the
+                message names the field.
             SourceUnavailable: an attached file cannot be read.
             KeyConflict: another post has the key.
             AuthError, ServiceError, StoreError: as `ensure_session`. If `retryable`, the same call may be made again
@@ -313,6 +314,7 @@ class BlueskyCredentials(CredentialsBlock):
             >>> credentials.publish("Release 2.0 is out", dry_run=True).posts[0].characters
             18
         """
+        actions.refuse_arguments(others, ["post", "key", "dry_run", "as_draft"])
         act = actions.draft if as_draft else actions.preview if dry_run else actions.publish
         return act(post, key, self._authenticator())
 
@@ -328,12 +330,11 @@ class BlueskyCredentials(CredentialsBlock):
     async def apublish(self, post: Publishable, *, as_draft: Literal[True]) -> SavedDraft: ...
 
     async def apublish(
-        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False
+        self, post: Publishable, key: str | None = None, *, dry_run: bool = False, as_draft: bool = False, **others: Any
     ) -> PublishedPost | Preview | SavedDraft:
         """Publish a post exactly once, from async code; see `publish`."""
-        if as_draft:
-            return await asyncio.to_thread(actions.draft, post, key, self._authenticator())
-        return await asyncio.to_thread(self.publish, post, key, dry_run=dry_run)
+        publish: Any = self.publish
+        return await asyncio.to_thread(publish, post, key, dry_run=dry_run, as_draft=as_draft, **others)
 
     def publish_many(self, posts: Sequence[tuple[Publishable, str | None]]) -> list[PublishedPost | BlueskyError]:
         """Publish several posts, each exactly once, in as few commits as possible: up to 200 posts in one request.
@@ -347,7 +348,7 @@ class BlueskyCredentials(CredentialsBlock):
             for each post, in that order, the published post, or the error that `publish` would raise.
 
         Raises:
-            pydantic.ValidationError: one of the posts cannot be published, and none is.
+            InvalidInput: one of the posts cannot be published, and none is.
             AuthError, ServiceError, StoreError: as `ensure_session`; none is published.
 
         Example:

@@ -72,7 +72,7 @@ class InvalidInput(BlueskyError):
         self.field, self.reason, self.remedy = field, reason, remedy
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.reason} {self.remedy}"
+        return f"{self.field}: {self.reason} {self.remedy}".rstrip()
 
 
 class DoesNotFit(InvalidInput):

@@ -1,8 +1,10 @@
-"""The Prefect tasks: a gate that ensures a session, and a publish behind the same gate."""
+"""The Prefect tasks: a gate that ensures a session, and a publish behind the same gate; each also for async flows."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,9 +13,15 @@ from prefect.tasks import Task
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
-from prefect_bluesky.prefect_api import logger
+from prefect_bluesky.prefect_api import block_name, given_block, in_run, logger
 from prefect_bluesky.publishing import Publishable, PublishedPost
 from prefect_bluesky.sessions import SessionStatus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Account = BlueskyCredentials | str
+"""An account: its block, or the name under which the block is saved."""
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -31,53 +39,137 @@ RETRIES: dict[str, Any] = {
 """How each task of this package is retried: three times, after 2, 10 and 30 seconds, if its error says so."""
 
 
-@task(
-    name="ensure-bluesky-session",
-    task_run_name="session of {credentials.handle}",
-    description="Ensure a valid Bluesky session: reuse it, else refresh it, else sign in.",
+def _named(what: str) -> Callable[..., str]:
+    """Return a maker of run names, such as *post as alice.test*; of a saved block's name if the task is given that."""
+
+    def name(parameters: dict[str, Any]) -> str:
+        given = parameters["credentials"]
+        account = getattr(given, "handle", None) or (block_name(given) if isinstance(given, str) else None)
+        return f"{what} {account or 'no account'}"
+
+    return name
+
+
+_SESSION: dict[str, Any] = {
+    "task_run_name": _named("session of"),
+    "description": "Ensure a valid Bluesky session: reuse it, else refresh it, else sign in.",
     **RETRIES,
-)
-def ensure_session(credentials: BlueskyCredentials) -> SessionStatus:
+}
+_POST: dict[str, Any] = {
+    "task_run_name": _named("post as"),
+    "description": "Publish a post to Bluesky exactly once.",
+    **RETRIES,
+}
+
+
+class _AwaitedTask(Task[P, R]):
+    """A task that is awaited. A call that nothing can await is an error: Prefect would return a coroutine, and the flow
+    would complete although nothing was done.
+    """
+
+    if not TYPE_CHECKING:  # the types are those of a task
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            if in_run() and not _is_in_event_loop():
+                name = self.fn.__name__
+                raise TypeError(f"{name} is awaited, in an async flow. In other flows, call {name.removeprefix('a')}.")
+            return super().__call__(*args, **kwargs)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _awaited_task(
+    name: str, **options: Any
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Task[P, Coroutine[Any, Any, R]]]:
+    """Make a task of an async function, as Prefect's decorator `task` does."""
+    return lambda function: _AwaitedTask(function, name=name, **options)
+
+
+@task(name="ensure-bluesky-session", **_SESSION)
+def ensure_session(credentials: Account) -> SessionStatus:
     """Ensure a valid session before anything is published.
 
     Args:
-        credentials: the account.
+        credentials: the account: its block, or the name of its saved block, such as `alice`.
 
     Raises: as `BlueskyCredentials.ensure_session`; a retryable error is retried three times first.
+        InvalidInput: this is no account, or no block of that name is saved.
 
     Example:
         >>> @flow
-        ... def my_flow(credentials: BlueskyCredentials) -> None:
-        ...     ensure_session(credentials)
-        >>> my_flow(credentials)
+        ... def my_flow() -> None:
+        ...     ensure_session("alice")
+        >>> my_flow()
     """
-    status = credentials.ensure_session()
+    status = _account(credentials).ensure_session()
     logger().info("%s", status)
     return status
 
 
-@task(
-    name="publish-bluesky-post",
-    task_run_name="post as {credentials.handle}",
-    description="Publish a post to Bluesky exactly once.",
-    **RETRIES,
-)
-def publish_post(credentials: BlueskyCredentials, post: Publishable, key: str | None = None) -> PublishedPost:
+@_awaited_task("aensure-bluesky-session", **_SESSION)
+async def aensure_session(credentials: Account) -> SessionStatus:
+    """Ensure a valid session, in an async flow; see `ensure_session`.
+
+    Example:
+        >>> @flow
+        ... async def my_flow() -> None:
+        ...     await aensure_session("alice")
+        >>> asyncio.run(my_flow())
+    """
+    account = await asyncio.to_thread(_account, credentials)
+    status = await account.aensure_session()
+    logger().info("%s", status)
+    return status
+
+
+@task(name="publish-bluesky-post", **_POST)
+def publish_post(credentials: Account, post: Publishable, key: str | None = None) -> PublishedPost:
     """Publish a post or a thread exactly once, gated by the same check as `ensure_session`.
 
+    With `.map`, a list is one value for each call, and all else is the same for each call. To publish a thread for each
+    account, give a `Post` with its `thread`, or wrap the list in `prefect.unmapped`.
+
     Args:
-        credentials: the account. To `.map` over posts, wrap it in `prefect.unmapped`.
+        credentials: the account: its block, or the name of its saved block, such as `alice`.
         post: the post. A string is a post with that text, a list is a thread.
         key: see `BlueskyCredentials.publish`.
 
     Raises: as `BlueskyCredentials.publish`; a retryable error is retried three times first.
+        InvalidInput: this is no account, or no block of that name is saved.
 
     Example:
         >>> @flow
-        ... def my_flow(credentials: BlueskyCredentials) -> None:
-        ...     publish_post(credentials, "Hello from Prefect")
-        >>> my_flow(credentials)
+        ... def my_flow() -> None:
+        ...     publish_post("alice", "Hello from Prefect")
+        >>> my_flow()
     """
-    published = credentials.publish(post, key)
-    logger().info("Published %s as %s", published.url, credentials.handle)
+    account = _account(credentials)
+    published = account.publish(post, key)
+    logger().info("Published %s as %s", published.url, account.handle)
     return published
+
+
+@_awaited_task("apublish-bluesky-post", **_POST)
+async def apublish_post(credentials: Account, post: Publishable, key: str | None = None) -> PublishedPost:
+    """Publish a post or a thread exactly once, in an async flow; see `publish_post`.
+
+    Example:
+        >>> @flow
+        ... async def my_flow() -> None:
+        ...     await apublish_post("alice", "Hello from an async flow")
+        >>> asyncio.run(my_flow())
+    """
+    account = await asyncio.to_thread(_account, credentials)
+    published = await account.apublish(post, key)
+    logger().info("Published %s as %s", published.url, account.handle)
+    return published
+
+
+def _account(given: object) -> BlueskyCredentials:
+    return given_block(given, BlueskyCredentials, "credentials")

@@ -1,4 +1,4 @@
-"""Normalise or refuse a person's input about an account.
+"""Normalise or refuse a person's input, in plain words.
 
 A login gives the same answer to a wrong password, an `@handle`, a trailing newline and an unknown handle. So this
 module distinguishes them before any request.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from ipaddress import ip_address
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prefect_bluesky.errors import InvalidInput
@@ -130,9 +133,31 @@ def normal_secret_prefix(prefix: str) -> str:
     return prefix
 
 
-def explain_validation_error(unusable: ValidationError) -> str:
-    """Return a line with each invalid field of a model, its error and its remedy."""
-    return "; ".join(_explained(error) for error in unusable.errors(include_url=False, include_input=False))
+def in_plain_words(unusable: ValidationError, model: type[BaseModel]) -> InvalidInput:
+    """Return pydantic's error about a model as one of this package."""
+    text = explain_validation_error(unusable, model)
+    field, colon, reason = text.partition(": ")
+    return InvalidInput(field, reason, "") if colon else InvalidInput(model.__name__, text, "")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that a person may have meant, or None.
+
+    Example:
+        >>> nearest("txt", ["text", "thread"])
+        'text'
+    """
+    return next(iter(get_close_matches(name, names, n=1)), None)
+
+
+def explain_validation_error(unusable: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Return a line with each invalid field of a model, its error and its remedy.
+
+    Args:
+        unusable: pydantic's error.
+        model: the model, if for an unknown field the nearest known one is to be named.
+    """
+    return "; ".join(_explained(error, model) for error in unusable.errors(include_url=False, include_input=False))
 
 
 _PLAIN_WORDS = {
@@ -145,11 +170,34 @@ _PLAIN_WORDS = {
     "dict_type": "it is not a list of fields with values.",
     "bool_parsing": "it is neither true nor false.",
     "bool_type": "it is neither true nor false.",
+    "literal_error": "it is none of those that are known. Write {expected}.",
+    "too_long": "there are {actual_length}, and the limit is {max_length}. Leave some out.",
+    "string_too_long": "it has more than {max_length:,} characters. Shorten it.",
+    "string_too_short": "it is empty. Write it.",
 }
 """What is said in place of pydantic's words, by the type of its error."""
 
 
-def _explained(error: ErrorDetails) -> str:
+def _explained(error: ErrorDetails, model: type[BaseModel] | None) -> str:
     field = ".".join(str(part) for part in error["loc"])
-    reason = _PLAIN_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    plain = _PLAIN_WORDS.get(error["type"])
+    reason = plain.format(**error.get("ctx", {})) if plain else error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden" and (near := nearest(str(error["loc"][-1]), _fields_at(error["loc"], model))):
+        reason = f"there is no such field. Did you mean {near}?"
     return f"{field}: {reason}" if field else reason
+
+
+def _fields_at(place: tuple[str | int, ...], model: Any) -> list[str]:
+    """Return the fields of the model that has an unknown field at a place, such as thread, 0, txt."""
+    for part in place[:-1]:
+        if model and isinstance(part, str):
+            field = model.model_fields.get(part)
+            model = field and next(_models_in(field.annotation), None)
+    return list(model.model_fields) if model else []
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

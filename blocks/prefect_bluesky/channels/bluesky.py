@@ -8,7 +8,7 @@ from prefect_bluesky.channels.base import Published, channel_of
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.posts import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS, SHOWN, LinkCard, Post, ThreadPost
+from prefect_bluesky.posts import MAX_BYTES, MAX_GRAPHEMES, MAX_IMAGES, MAX_POSTS, SHOWN, Post
 
 RULES = Rules("Bluesky", MAX_GRAPHEMES, MAX_BYTES, MAX_POSTS, MAX_IMAGES, has_cards=True, measure=SHOWN)
 
@@ -42,5 +42,5 @@ def as_post(variant: Variant) -> Post:
     posts: list[dict[str, Any]] = [{"text": text} for text in variant.posts]
     posts[0] |= {"images": variant.images, "languages": variant.languages}
     if variant.link:
-        posts[-1]["link_card"] = LinkCard(url=variant.link)
-    return Post(**posts[0], thread=tuple(ThreadPost(**post) for post in posts[1:]))
+        posts[-1]["link_card"] = {"url": variant.link}
+    return Post.model_validate({**posts[0], "thread": posts[1:]})

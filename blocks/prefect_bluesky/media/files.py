@@ -20,7 +20,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from prefect_bluesky.errors import InvalidInput, SourceUnavailable
-from prefect_bluesky.prefect_api import as_form, load_block
+from prefect_bluesky.prefect_api import Written, as_form, load_block
 from prefect_bluesky.settings import current_settings
 from prefect_bluesky.web import Fetched, Page, fetch, read_page, redacted, title_of
 
@@ -52,7 +52,7 @@ def resolve_files(document: File, value: Any) -> Any:
         return tuple(resolve_files(document, each) for each in value)
     if not isinstance(value, BaseModel):
         return value
-    changed = {name: resolve_files(document, old) for name, old in value}
+    changed = {name: resolve_files(document, getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, File) and not value.storage and not is_url(value.source):
         if not _is_relative(value.source):
             if document.storage or is_url(document.source):
@@ -259,7 +259,7 @@ def _as_text(source: Any) -> Any:
 Source = Annotated[str, BeforeValidator(_as_text)]
 
 
-class File(BaseModel):
+class File(Written):
     """A file, given by its path or URL; in Python also by its bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_form)

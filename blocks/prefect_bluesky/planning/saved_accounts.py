@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from functools import partial
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 from prefect.blocks.core import Block, UnknownBlockType
 from prefect.client.schemas.objects import BlockDocument
-from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
-from prefect_bluesky.prefect_api import api_client
+from prefect_bluesky.prefect_api import read_block_documents
 
 T = TypeVar("T")
 
@@ -125,15 +123,7 @@ def find_saved(account: str | None, service_url: str | None) -> BlueskyCredentia
 
 
 def _documents(*, include_secrets: bool) -> list[BlockDocument]:
-    """Return all saved blocks. This endpoint takes no limit and no offset."""
-    slug = BlueskyCredentials.get_block_type_slug()
-    with api_client() as client:
-        try:
-            return client.read_block_documents_by_type(slug, include_secrets=include_secrets)
-        except PrefectHTTPStatusError as refusal:
-            if refusal.response.status_code == HTTPStatus.NOT_FOUND:
-                return []  # the block type is not registered yet
-            raise
+    return read_block_documents(BlueskyCredentials.get_block_type_slug(), include_secrets=include_secrets)
 
 
 def _loaded(reference: Any) -> BlueskyCredentials:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prefect_bluesky.media import File
 from prefect_bluesky.posts.language import normal_language
-from prefect_bluesky.prefect_api import as_form
+from prefect_bluesky.prefect_api import Written, as_form
 
 MAX_ALT_LENGTH = 2000
 """The limit of the Bluesky app's own editor (bluesky-social/social-app, src/lib/constants.ts). The lexicon has none."""
@@ -19,7 +19,7 @@ class Image(File):
     """An image. Publishing turns it upright, removes its metadata and makes it fit Bluesky's limits.
 
     Raises:
-        pydantic.ValidationError: the alt text is too long, or there is no source.
+        InvalidInput: the alt text is too long, or there is no source.
 
     Example:
         >>> Image(source="cat.jpg", alt="A cat on a keyboard").alt
@@ -54,7 +54,7 @@ class Video(File):
     """A video: an MP4 file of up to 300 MB, or a moving GIF. Bluesky's video service makes it playable first.
 
     Raises:
-        pydantic.ValidationError: there are over 20 captions.
+        InvalidInput: there are over 20 captions.
 
     Example:
         >>> Video(source="talk.mp4", alt="A talk about Prefect", captions=[Captions(source="t.vtt", language="en")]).alt
@@ -72,11 +72,11 @@ class Video(File):
     )
 
 
-class LinkCard(BaseModel):
+class LinkCard(Written):
     """A card with a page's title, description and picture, as the page itself gives them.
 
     Raises:
-        pydantic.ValidationError: the URL is not a web address.
+        InvalidInput: the URL is not a web address.
 
     Example:
         >>> LinkCard(url="https://example.com").url

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prefect_bluesky.posts.attachments import Image, LinkCard, Video, is_web_address
 from prefect_bluesky.posts.language import normal_language
@@ -26,7 +26,7 @@ from prefect_bluesky.posts.richtext import (
 )
 from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.posts.times import Time, in_utc
-from prefect_bluesky.prefect_api import as_form
+from prefect_bluesky.prefect_api import Written, as_form
 from prefect_bluesky.protocol import (
     KINDS,
     LIST_COLLECTION,
@@ -49,7 +49,7 @@ NOBODY = "nobody"
 _UTC = ZoneInfo("UTC")
 
 
-class ThreadPost(BaseModel):
+class ThreadPost(Written):
     """A post that continues a thread."""
 
     # An error hides the input, because a URL in the input may hold a signature.
@@ -158,8 +158,8 @@ class Post(ThreadPost):
     A plain string is accepted in place of a `Post`, and a list of strings or posts is a thread.
 
     Raises:
-        pydantic.ValidationError: a field cannot be published. The message names the field and the remedy, and how many
-            characters or bytes a text is too long.
+        InvalidInput: a field cannot be published. The message names the field and the remedy, and how many characters
+            or bytes a text is too long.
 
     Example:
         >>> Post(text="Hello from #Prefect").text

@@ -4,7 +4,7 @@ Nothing here knows of Bluesky.
 """
 
 from prefect_bluesky.prefect_api.artifact_text import escape_markdown, literal_markdown, markdown_paragraph, table_cell
-from prefect_bluesky.prefect_api.blocks import load_block
+from prefect_bluesky.prefect_api.blocks import block_name, given_block, load_block, name_with_type, read_block_documents
 from prefect_bluesky.prefect_api.client import (
     API_TROUBLE,
     api_client,
@@ -14,6 +14,7 @@ from prefect_bluesky.prefect_api.client import (
 )
 from prefect_bluesky.prefect_api.context import api_at_hand, current_flow_run, in_run, logger
 from prefect_bluesky.prefect_api.forms import as_block_form, as_form
+from prefect_bluesky.prefect_api.models import OneValue, Written
 from prefect_bluesky.prefect_api.run_names import file_name, run_name, shorten
 from prefect_bluesky.prefect_api.run_notes import can_keep_notes, load_note, load_notes, pause_answer, run_id, save_note
 from prefect_bluesky.prefect_api.runs import read_run_rows, read_runs
@@ -21,9 +22,10 @@ from prefect_bluesky.prefect_api.scripts import as_script
 
 # fmt: off
 __all__ = [
-    "API_TROUBLE", "api_at_hand", "api_client", "as_block_form", "as_form", "as_script", "can_keep_notes",
-    "current_flow_run", "escape_markdown", "file_name", "ignoring_api_trouble", "in_run", "literal_markdown",
-    "load_block", "load_note", "load_notes", "logger", "markdown_paragraph", "pause_answer", "read_run_rows",
-    "read_runs", "run_id", "run_name", "save_note", "shorten", "standard_time", "table_cell", "until_answered",
+    "API_TROUBLE", "OneValue", "Written", "api_at_hand", "api_client", "as_block_form", "as_form", "as_script",
+    "block_name", "can_keep_notes", "current_flow_run", "escape_markdown", "file_name", "given_block",
+    "ignoring_api_trouble", "in_run", "literal_markdown", "load_block", "load_note", "load_notes", "logger",
+    "markdown_paragraph", "name_with_type", "pause_answer", "read_block_documents", "read_run_rows", "read_runs",
+    "run_id", "run_name", "save_note", "shorten", "standard_time", "table_cell", "until_answered",
 ]
 # fmt: on

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from uuid import NAMESPACE_URL, uuid5
 
+from pydantic import ValidationError
+
 from prefect_bluesky.alerts import events
 from prefect_bluesky.errors import BlueskyError, BudgetSpent, InvalidInput, KeyConflict, ServiceUnavailable
 from prefect_bluesky.posts import Image, Post, Preview, ThreadPost, Video, preview_without_account
@@ -30,6 +32,7 @@ from prefect_bluesky.publishing.materials import LocalMaterials, Materials, Reso
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
 from prefect_bluesky.sessions import Authenticator, BearerAuth, SessionStatus
+from prefect_bluesky.validation import in_plain_words, nearest
 
 Publishable = Post | str | Sequence[ThreadPost | str]
 """A post, its text, or the posts of a thread."""
@@ -175,11 +178,25 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
                 raise ServiceUnavailable(account.pds_url, method, HTTPStatus.OK, message="the answer is not a PDS's")
 
 
+def refuse_arguments(unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse what is no argument of `publish`, by the field of the post or the argument that was meant."""
+    for name in unknown:
+        if name in Post.model_fields:
+            remedy = f"Write publish(Post(text=..., {name}=...))."
+            raise InvalidInput(name, "it is a field of Post, not an argument of publish.", remedy)
+        near = nearest(name, [*known, *Post.model_fields])
+        remedy = f"Did you mean {near}?" if near else f"The arguments are {', '.join(known)}."
+        raise InvalidInput(name, "publish has no such argument.", remedy)
+
+
 _A_MOMENT = timedelta(milliseconds=1)
 
 
 def _post(given: Publishable) -> Post:
-    post = given if isinstance(given, Post) else Post.model_validate(given)
+    try:
+        post = given if isinstance(given, Post) else Post.model_validate(given)
+    except ValidationError as unusable:
+        raise in_plain_words(unusable, Post) from None
     for field, attached in post.attachments():
         if isinstance(attached, Image | Video) and not attached.alt:
             logger().warning("%s has no alt text: people who cannot see it will not know what it shows", field)

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,6 +45,12 @@ class PublishedPost(BaseModel):
 
     def __hash__(self) -> int:
         return hash((self.uri, self.cid))
+
+    if not TYPE_CHECKING:  # type checkers refuse an `await` by themselves
+
+        def __await__(self) -> NoReturn:
+            """Say what to do in place of awaiting the result of `publish_post`."""
+            raise TypeError("publish_post is not awaited. Call it without await, or await apublish_post.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -127,3 +127,9 @@ class SessionStatus(BaseModel):
     def __str__(self) -> str:
         until = f"{self.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         return f"{self.handle} ({self.did}): session {self.action.replace('_', ' ')}, valid until {until}"
+
+    if not TYPE_CHECKING:  # type checkers refuse an `await` by themselves
+
+        def __await__(self) -> NoReturn:
+            """Say what to do in place of awaiting the result of `ensure_session`."""
+            raise TypeError("ensure_session is not awaited. Call it without await, or await aensure_session.")
