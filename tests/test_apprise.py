@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -19,34 +18,15 @@ from pydantic import SecretStr
 from prefect_bluesky.channels import AppriseChannel, AppriseService, Published, Variant, load_channel
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.errors import DoesNotFit, InvalidInput, Unconfirmed
-from tests.support import QuietHandler, http_server
+from tests import apprise_place
+from tests.apprise_place import Place
 
 TELEGRAM = "tgram://123456789:abcdefghijklmnopqrstuvwxyz012345678/@news"
 
 
-class Place:
-    """Takes messages as JSON."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.texts: list[str] = []
-        self.status = 200
-
-    @property
-    def service(self) -> AppriseService:
-        return AppriseService(url=SecretStr(f"json://127.0.0.1:{self.port}/"))
-
-
 @pytest.fixture
 def place() -> Iterator[Place]:
-    place = Place()
-
-    class Handler(QuietHandler):
-        def do_POST(self) -> None:  # noqa: N802
-            place.texts.append(json.loads(self.body())["message"])
-            self.answer(place.status)
-
-    with http_server(Handler) as place.port:
+    with apprise_place.run() as place:
         yield place
 
 

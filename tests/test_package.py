@@ -32,6 +32,7 @@ def test_the_public_names_are_these() -> None:
         "BlueskyCredentials",
         "BlueskyError",
         "Captions",
+        "Delivery",
         "Diagnosis",
         "Image",
         "LinkCard",
@@ -45,9 +46,11 @@ def test_the_public_names_are_these() -> None:
         "ThreadPost",
         "Video",
         "aensure_session",
+        "apublish_everywhere",
         "apublish_post",
         "ensure_session",
         "hold",
+        "publish_everywhere",
         "publish_post",
     }
     assert all(hasattr(prefect_bluesky, name) for name in prefect_bluesky.__all__)

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import pytest
 from prefect.flows import load_flow_from_entrypoint
+from pydantic import SecretStr
 
-from prefect_bluesky import AuthError, sandbox
+from prefect_bluesky import AuthError, MastodonCredentials, sandbox
 from prefect_bluesky.alerts.incidents import Reporter
 from prefect_bluesky.errors import StoreConflict
 from prefect_bluesky.planning.saved_accounts import load_parameter
 from prefect_bluesky.sandbox import Account, Sandbox
-from tests import pages
+from tests import mastodon_server, pages
 from tests.support import LOGIN, REFRESH, Pds, block, counted, forget_processes_memory, texts
 from tests.worker import let_session_end
 
@@ -79,6 +80,15 @@ def test_over_many_accounts_one_that_cannot_sign_in_stops_no_other(
     (failure,) = recipe("Over many accounts").tell_everybody(["alice", "bob", "carol"], "Hello")
     assert bob.handle in failure
     assert [texts(pds, each) for each in (alice, bob, carol)] == [["Hello"], [], ["Hello"]]
+
+
+def test_on_every_channel_a_release_is_announced(recipe: Recipe, pds: Sandbox, alice: Account) -> None:
+    with mastodon_server.run() as mastodon:
+        token = SecretStr(mastodon.token)
+        MastodonCredentials(instance_url=mastodon.url, access_token=token).save("alice", overwrite=True)
+        urls = recipe("On every channel").announce_everywhere("2.0")
+        assert (texts(pds, alice), mastodon.texts()) == (["2.0 is out!"], ["2.0 is out!"])
+    assert len(urls) == 2
 
 
 @pytest.mark.slow

@@ -9,7 +9,13 @@ Example:
 
 from importlib.metadata import version
 
-from prefect_bluesky.channels import AppriseService, MastodonCredentials
+from prefect_bluesky.channels import (
+    AppriseService,
+    Delivery,
+    MastodonCredentials,
+    apublish_everywhere,
+    publish_everywhere,
+)
 from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import AuthError, BlueskyError
@@ -28,6 +34,7 @@ __all__ = [
     "BlueskyCredentials",
     "BlueskyError",
     "Captions",
+    "Delivery",
     "Diagnosis",
     "Image",
     "LinkCard",
@@ -41,9 +48,11 @@ __all__ = [
     "ThreadPost",
     "Video",
     "aensure_session",
+    "apublish_everywhere",
     "apublish_post",
     "ensure_session",
     "hold",
+    "publish_everywhere",
     "publish_post",
 ]
 

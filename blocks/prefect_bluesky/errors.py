@@ -20,6 +20,7 @@
         ├── SourceUnavailable      a file or page that the post needs cannot be read; retryable if it may be later
         ├── KeyConflict            the record key belongs to another post
         ├── Expired                the post makes no sense any more, and was not sent
+        ├── NotEverywhere          a post that is not out for each of several accounts; `results` has the outcomes
         ├── Unconfirmed            a channel did not confirm the post, and cannot be asked
         └── CidMismatch            the server stored the post under another CID than the computed one
 
@@ -28,9 +29,10 @@ Retry rules read only `retryable`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from prefect_bluesky.problems import AuthProblem
 
@@ -316,6 +318,31 @@ class Expired(PublishError):
     def __str__(self) -> str:
         until = f"{self.expires:%Y-%m-%d %H:%M} {self.expires.tzname() or 'UTC'}"
         return f"expires: the post made sense until {until}, so it was not sent. To send it, start a new run."
+
+
+class NotEverywhere(PublishError):
+    """A post that is not out for each of several accounts and channels. All were tried; `results` has the outcomes.
+
+    Retryable if each failure is.
+    """
+
+    def __init__(self, results: Sequence[Any]) -> None:
+        super().__init__(results)
+        self.results = tuple(results)
+        self.retryable = all(getattr(each.error, "retryable", False) for each in self.failed)
+
+    @property
+    def failed(self) -> tuple[Any, ...]:
+        """The outcomes of the accounts and channels for which the post is not out."""
+        return tuple(each for each in self.results if each.error)
+
+    def __str__(self) -> str:
+        # An error of another package may show a secret.
+        reasons = (
+            f"{each.to}: {each.error if isinstance(each.error, BlueskyError) else type(each.error).__name__}"
+            for each in self.failed
+        )
+        return f"The post is not out for {len(self.failed)} of {len(self.results)}. {' '.join(reasons)}"
 
 
 class Unconfirmed(PublishError):

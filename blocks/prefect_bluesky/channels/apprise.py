@@ -10,6 +10,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr
 
 from prefect_bluesky.channels.base import Published, channel_of
+from prefect_bluesky.channels.direct import PublishesPosts
 from prefect_bluesky.channels.draft import Draft
 from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.errors import InvalidInput, Unconfirmed
@@ -24,7 +25,7 @@ CODE_POINTS = Measure(find_entities, lambda text, entity: text[entity.start : en
 """Counts code points, as Apprise does. Apprise cuts a text that is too long."""
 
 
-class AppriseService(Block):
+class AppriseService(PublishesPosts, Block):
     """
     Publishes texts to a service that Apprise supports, such as a Telegram channel or a Matrix room.
 
@@ -32,11 +33,9 @@ class AppriseService(Block):
         Load a stored block and publish:
         ```python
         from prefect_bluesky import AppriseService
-        from prefect_bluesky.channels import Draft, channel_of
 
         service = AppriseService.load("BLOCK_NAME")
-        channel = channel_of(service)
-        channel.publish(channel.fit(Draft(kind="hook", posts=("Hello from Prefect",))), key="hello")
+        service.publish("Hello from Prefect")
         ```
     """
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
+from prefect_bluesky.channels.direct import PublishesPosts
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.extras import extra
 from prefect_bluesky.settings import current_settings, user_agent
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mastodon import Mastodon
 
 
-class MastodonCredentials(CredentialsBlock):
+class MastodonCredentials(PublishesPosts, CredentialsBlock):
     """
     Publishes to an account on Mastodon, or on a server with the same API.
 
@@ -25,12 +26,12 @@ class MastodonCredentials(CredentialsBlock):
         InvalidInput: the instance URL or the access token is not valid.
 
     Example:
-        Load a stored block and use Mastodon.py's own client:
+        Load a stored block and publish:
         ```python
         from prefect_bluesky import MastodonCredentials
 
         credentials = MastodonCredentials.load("BLOCK_NAME")
-        credentials.get_client().status_post("Hello from Prefect")
+        credentials.publish("Hello from Prefect")
         ```
     """
 
