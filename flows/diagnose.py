@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from prefect_bluesky import BlueskyCredentials, Diagnosis
-from prefect_bluesky.planning import saved_account
-from prefect_bluesky.prefect_api import as_script
+from prefect_bluesky.prefect_api import as_script, given_block
 
 
 @flow(
@@ -56,7 +55,11 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Print the diagnosis. Exit with 1 if there is a problem."""
     arguments = parser().parse_args()
-    account = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
+    account = (
+        given_block(arguments.account, BlueskyCredentials, "account")
+        if arguments.account
+        else BlueskyCredentials.from_environment()
+    )
     diagnosis = diagnose(account, arguments.log_in)
     Console().print(Markdown(diagnosis.to_markdown()))
     sys.exit(1 if diagnosis.problem else 0)

@@ -32,8 +32,8 @@ from prefect_bluesky import (
 )
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import ScriptHolder, expire, saved_account
-from prefect_bluesky.prefect_api import as_script, ignoring_api_trouble, literal_markdown
+from prefect_bluesky.planning import ScriptHolder, expire
+from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
 from prefect_bluesky.validation import explain_validation_error
 
 _FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
@@ -124,7 +124,11 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         post = _post(arguments)
-        credentials = saved_account(arguments.account) if arguments.account else BlueskyCredentials.from_environment()
+        credentials = (
+            given_block(arguments.account, BlueskyCredentials, "account")
+            if arguments.account
+            else BlueskyCredentials.from_environment()
+        )
         holder = ScriptHolder(credentials, arguments.key) if arguments.hold else None
     except ValidationError as unusable:
         sys.exit(explain_validation_error(unusable).replace(*_IN_A_SHELL))

@@ -215,7 +215,8 @@ class TestOnAServer:
         name = SavedAccount(pds).name
         wrong = f"{name}x"
         code, *_ = command(*typed, wrong)
-        assert code == f"account: no Bluesky Credentials block {wrong} is saved. Did you mean {name}?"
+        near = f"Did you mean bluesky-credentials/{name}?"
+        assert code == f"account: there is no block bluesky-credentials/{wrong}. {near}"
 
     def test_a_run_that_nobody_knows_is_told_how_to_list_them(self, command: Command, prefect_api: str) -> None:
         assert command("planned", "show", "nothing")[0] == (

@@ -27,7 +27,7 @@ from prefect_bluesky.planning.next_slots import channel_tag, next_slots, queue_l
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
 from prefect_bluesky.planning.plan_page import PlanLine, plan_lines
 from prefect_bluesky.planning.planned_post import PlannedPost
-from prefect_bluesky.planning.saved_accounts import load_many, saved_account, saved_names
+from prefect_bluesky.planning.saved_accounts import load_many, saved_names
 from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, has_failed
 from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.planning.times import zone_of
@@ -40,7 +40,7 @@ __all__ = [
     "account_of", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs",
     "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
     "plan_ahead", "plan_lines", "preview_batch", "publish_due", "queue_lock", "read_calendar", "read_entries",
-    "read_held_runs", "read_plans", "run_batch", "saved_account", "saved_names", "schedule_run", "send_held",
+    "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run", "send_held",
     "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ from prefect.blocks.core import Block, UnknownBlockType
 from prefect.client.schemas.objects import BlockDocument
 
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import BlueskyError, InvalidInput
+from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.prefect_api import read_block_documents
 
 T = TypeVar("T")
@@ -36,24 +35,6 @@ def load(name: str) -> BlueskyCredentials:
         InvalidInput: as `BlueskyCredentials`.
     """
     return _loaded({"block_document_slug": name})
-
-
-def saved_account(name: str) -> BlueskyCredentials:
-    """Return the saved block of a name that a person has typed.
-
-    Raises:
-        InvalidInput: there is no such block, or its content cannot be used. The nearest name is proposed.
-    """
-    name = name.removeprefix(f"{BlueskyCredentials.get_block_type_slug()}/")
-    names = saved_names()
-    if name not in names:
-        near = get_close_matches(name, names, 1)
-        remedy = f"Did you mean {near[0]}?" if near else f"Saved are: {', '.join(names) or 'none'}."
-        raise InvalidInput("account", f"no Bluesky Credentials block {name} is saved.", remedy)
-    try:
-        return load(name)
-    except ValueError as unusable:
-        raise InvalidInput("account", f"the block {name} cannot be used: {unusable}.", "Open and save it.") from None
 
 
 def load_many(names: Collection[str]) -> dict[str, BlueskyCredentials | BlueskyError | ValueError]:
