@@ -13,7 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import Automation, AutomationCore
+from prefect.exceptions import PrefectHTTPStatusError
 
+from prefect_bluesky import Post
 from prefect_bluesky.setup import Setup
 from prefect_bluesky.setup import differences as differences_module
 from tests.world import ROOT, World, world
@@ -55,6 +57,7 @@ def test_run_three_times_it_makes_one_of_each(server: World) -> None:
         assert deployments == dict.fromkeys(
             (
                 "publish",
+                "publish-advanced",
                 "publish-batch",
                 "publish-due",
                 "planned",
@@ -162,3 +165,49 @@ def test_a_schedule_of_one_s_own_is_found_as_it_stands_in_the_file(server: World
         (found,) = client.read_deployment(made).schedules
         client.delete_deployment(made)
     assert differences_module._schedule(found) == differences_module._told(**declared)
+
+
+class TestTheForms:
+    """What a deployment asks for."""
+
+    @staticmethod
+    def form(name: str) -> dict[str, Any]:
+        with get_client(sync_client=True) as client:
+            return client.read_deployment_by_name(name).parameter_openapi_schema or {}
+
+    def test_publish_asks_for_an_account_a_text_pictures_and_a_link(self, server: World) -> None:
+        form = self.form("publish/publish")
+        assert [field["title"] for field in form["properties"].values()] == ["Account", "Post"]
+        post = form["properties"]["post"]
+        fields = sorted(post["properties"].values(), key=lambda field: int(field["position"]))
+        assert [field["title"] for field in fields] == ["Text", "Pictures", "Link"]
+        assert post["required"] == ["text"]
+
+    def test_publish_advanced_asks_for_all_that_a_post_can_have(self, server: World) -> None:
+        form = self.form("publish/publish-advanced")
+        assert list(form["properties"]) == ["credentials", "post", "key", "dry_run"]
+        assert form["definitions"]["Post"]["properties"].keys() == Post.model_fields.keys()
+
+    @pytest.mark.parametrize(
+        "post",
+        [{"text": ""}, {}, {"text": "Hi", "images": [{"alt": "no file"}]}],
+        ids=["empty text", "no text", "no file"],
+    )
+    def test_what_can_be_checked_is_checked_before_a_worker_starts(self, server: World, post: dict[str, Any]) -> None:
+        account = {"handle": "alice.test", "app_password": "aaaa-bbbb-cccc-dddd"}
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("publish/publish").id
+            given = {"credentials": account, "post": post}
+            with pytest.raises(PrefectHTTPStatusError) as refused:
+                client.create_flow_run_from_deployment(deployment, parameters=given)
+        assert refused.value.response.status_code == 409
+
+    def test_code_may_give_more_than_the_form_asks_for(self, server: World) -> None:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("publish/publish")
+            account = {"handle": "alice.test", "app_password": "aaaa-bbbb-cccc-dddd"}
+            post = {"text": "Hi", "languages": ["en"], "link_card": ""}
+            given = {"credentials": account, "post": post, "key": "one"}
+            run = client.create_flow_run_from_deployment(deployment.id, parameters=given)
+            client.delete_flow_run(run.id)
+        assert run.parameters["key"] == "one"

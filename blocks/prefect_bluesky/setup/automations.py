@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -92,6 +93,7 @@ class Parts:
 
     notification: UUID | None
     publish: UUID
+    publish_advanced: UUID
     publish_batch: UUID
     publish_due: UUID
     planned: UUID
@@ -201,13 +203,13 @@ def automations(parts: Parts) -> list[AutomationCore]:
         ),
         *_when_lost(
             "publish what is left by a run of publish-due",
-            parts.publish_due,
             [RunDeployment(deployment_id=parts.publish_due)],
+            parts.publish_due,
         ),
-        *_when_lost("hold the post of a run", parts.publish, [_HOLD]),
+        *_when_lost("hold the post of a run", [_HOLD], parts.publish, parts.publish_advanced),
         # The posts of a batch are due now, so publish-held, which starts the batch again, runs at once.
         *_when_lost(
-            "start a batch again", parts.publish_batch, [_HOLD, RunDeployment(deployment_id=parts.publish_held)]
+            "start a batch again", [_HOLD, RunDeployment(deployment_id=parts.publish_held)], parts.publish_batch
         ),
         # Only one run of each deployment is allowed, so a lost run would block all later runs: a restarted server has
         # forgotten when its slot was to be freed.
@@ -217,15 +219,15 @@ def automations(parts: Parts) -> list[AutomationCore]:
     return [automation for automation in wanted if automation.actions]
 
 
-def _when_lost(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
+def _when_lost(what: str, actions: list[Any], *deployments: UUID) -> list[AutomationCore]:
     """Return the automations for runs that crashed or lost their worker. publish-held finds those that never began."""
     has_crashed = AutomationCore(
         name=f"bluesky: {what} that has crashed",
         description="Posts that are already out are found.",
-        trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(deployment)),
+        trigger=EventTrigger(expect={"prefect.flow-run.Crashed"}, match=_FLOW_RUNS, match_related=_of(*deployments)),
         actions=actions,
     )
-    return [has_crashed, _when_silent(what, deployment, actions)]
+    return [has_crashed, _when_silent(what, actions, *deployments)]
 
 
 def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[AutomationCore]:
@@ -237,14 +239,14 @@ def _when_left(what: str, deployment: UUID, actions: list[Any]) -> list[Automati
             {"prefect.flow-run.Running", *_ENDS},
             after={"prefect.flow-run.Pending"},
             within=timedelta(minutes=30),
-            deployment=deployment,
+            deployments=(deployment,),
         ),
         actions=actions,
     )
-    return [_when_silent(what, deployment, actions), never_began]
+    return [_when_silent(what, actions, deployment), never_began]
 
 
-def _when_silent(what: str, deployment: UUID, actions: list[Any]) -> AutomationCore:
+def _when_silent(what: str, actions: list[Any], *deployments: UUID) -> AutomationCore:
     """Return the automation for runs whose worker has died."""
     return AutomationCore(
         name=f"bluesky: {what} whose worker has died",
@@ -254,20 +256,20 @@ def _when_silent(what: str, deployment: UUID, actions: list[Any]) -> AutomationC
             # The worker may have died before the run's first heartbeat.
             after={HEARTBEAT, "prefect.flow-run.Running"},
             within=timedelta(seconds=90),
-            deployment=deployment,
+            deployments=deployments,
         ),
         actions=actions,
     )
 
 
-def _without(expect: set[str], *, after: set[str], within: timedelta, deployment: UUID) -> EventTrigger:
-    """Return the trigger for each run of a deployment of which an event is not heard in time."""
+def _without(expect: set[str], *, after: set[str], within: timedelta, deployments: Sequence[UUID]) -> EventTrigger:
+    """Return the trigger for each run of some deployments of which an event is not heard in time."""
     return EventTrigger(
         posture=Posture.Proactive,
         after=after,
         expect=expect,
         match=_FLOW_RUNS,
-        match_related=_of(deployment),
+        match_related=_of(*deployments),
         for_each={"prefect.resource.id"},
         within=within,
     )
@@ -285,5 +287,6 @@ def _once_per_incident(event: str) -> EventTrigger:
     return EventTrigger(expect={event}, match=_ACCOUNTS, for_each=each, within=_A_DAY)
 
 
-def _of(deployment: UUID) -> ResourceSpecification:
-    return ResourceSpecification({"prefect.resource.id": f"prefect.deployment.{deployment}"})
+def _of(*deployments: UUID) -> ResourceSpecification:
+    names = [f"prefect.deployment.{deployment}" for deployment in deployments]
+    return ResourceSpecification({"prefect.resource.id": names if len(names) > 1 else names[0]})

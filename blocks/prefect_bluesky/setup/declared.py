@@ -14,14 +14,14 @@ WITHOUT_POOL: tuple[dict[str, Any], ...] = (
         "name": "planned",
         "entrypoint": "prefect_bluesky.flows.publish.publish",
         "description": "The calendar: its runs are planned posts. Not Ready is normal: no worker takes them.",
-        "tags": ["bluesky"],
+        "tags": ["bluesky", "automatic"],
     },
     {
         "name": "later",
         "entrypoint": "prefect_bluesky.flows.publish_batch.publish_batch",
         "description": "What a large calendar has after its next thousand posts: each run keeps a hundred of them, and"
         " they become planned posts eight days ahead. Not Ready is normal: no worker takes them.",
-        "tags": ["bluesky"],
+        "tags": ["bluesky", "automatic"],
     },
 )
 """Deployments without a work pool, so that no worker takes their runs. `prefect deploy` makes only such with a pool."""
