@@ -143,7 +143,7 @@ class PrefectUi:
         """Pick an account, and write."""
         form.get_by_role("button", name="Select a block").click()
         self.page.get_by_role("option", name=block, exact=True).click()
-        form.get_by_role("textbox", name="Text (Optional)", exact=True).fill(text)
+        form.get_by_role("textbox", name="Text", exact=True).fill(text)
 
     def plan(self, calendar: Path, *switches: str) -> None:
         """Run `publish-batch` for a calendar by its form, with some switches on, and go to the run's page."""

@@ -72,7 +72,7 @@ def test_an_account_is_saved_in_one_form_and_a_post_published_from_another(ui: P
         expect(ui.definition(value)).to_be_visible()
 
     form = ui.open_run_form("publish")
-    expect(form).to_contain_text("Pick a saved block, so that the run can be repeated.")
+    expect(form).to_contain_text("Pick a saved account, or add one.")
     ui.fill_in_run(form, "alice", "Release 2.0 is out! https://example.com/releases/2.0 #release")
     ui.take_picture("run-form")
     ui.submit_run(form)
