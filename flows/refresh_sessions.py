@@ -22,7 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError
-from prefect_bluesky.alerts import AccountHealth, Past, status_page, tell_unusable
+from prefect_bluesky.alerts import AccountHealth, Check, status_page, tell_unusable
 from prefect_bluesky.planning import end_lost_runs, load_many, saved_names
 from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, run_id
 
@@ -85,12 +85,16 @@ def _show(accounts: list[AccountHealth], summary: str) -> None:
         create_markdown_artifact(page, key=PAGE, description="The accounts that publish to Bluesky, and their health.")
 
 
-def _past_checks() -> list[Past]:
+def _past_checks() -> list[Check]:
     """Return the results of the last runs, read from their tables."""
     with api_client() as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[TABLE]))
         tables = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=_CHECKS_SHOWN - 1)
-    return [{row["block"]: row["state"] for row in json.loads(str(table.data))} for table in reversed(tables)]
+    return [
+        Check(table.created, {row["block"]: row["state"] for row in json.loads(str(table.data))})
+        for table in reversed(tables)
+        if table.created
+    ]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from prefect_bluesky import AuthProblem, BlueskyCredentials, sandbox
-from prefect_bluesky.alerts.status_page import AccountHealth, State, picture, status_page
+from prefect_bluesky.alerts.status_page import AccountHealth, Check, State, picture, status_page
 from prefect_bluesky.planning.saved_accounts import saved_names
 from tests.support import LOGIN, REFRESH, block, change_saved, counted, forget_processes_memory
 from tests.world import wait_for
@@ -61,8 +61,9 @@ class TestPage:
         assert len(page) < 100_000
 
     def test_its_picture_has_a_square_for_each_check(self) -> None:
-        past: list[dict[str, State]] = [{"alice": "well"}, {"alice": "stopped"}, {}]
-        image = Image.open(BytesIO(picture([account("alice")], [*past, {"alice": "well"}]))).convert("RGB")
+        states: list[dict[str, State]] = [{"alice": "well"}, {"alice": "stopped"}, {}, {"alice": "well"}]
+        history = [Check(NOW + timedelta(minutes=10 * number), found) for number, found in enumerate(states)]
+        image = Image.open(BytesIO(picture([account("alice")], history))).convert("RGB")
         colours = {colour for _, colour in image.getcolors(1 << 16) or []}
         assert {(45, 164, 78), (207, 34, 46), (234, 238, 242)} <= colours
 

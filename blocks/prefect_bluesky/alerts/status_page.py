@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +37,9 @@ _MEANINGS: dict[State, str] = {
 _MOST_ROWS = 40
 _CELL, _GAP, _MARGIN, _LINE = 16, 4, 16, 24
 
+_EACH = 3
+"""The checks from one time on the axis to the next: a time is about two columns wide."""
+
 
 class AccountHealth(BaseModel):
     """The result of an account's check. Safe to log and to show."""
@@ -65,11 +69,20 @@ class AccountHealth(BaseModel):
         }
 
 
-Past = dict[str, State]
-"""The states that an earlier check found, by block name."""
+@dataclass(frozen=True)
+class Check:
+    """A check of all accounts.
+
+    Args:
+        at: when the check was made.
+        states: the states that the check found, by block name.
+    """
+
+    at: datetime
+    states: Mapping[str, State]
 
 
-def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: datetime) -> str:
+def status_page(accounts: Sequence[AccountHealth], past: Sequence[Check], now: datetime) -> str:
     """Return the status page as Markdown. `past` holds earlier checks, oldest first."""
     if not accounts:
         return "# Bluesky accounts\n\nNo account is saved yet: save a Bluesky Credentials block.\n"
@@ -86,7 +99,7 @@ def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: da
         ]
         lines.append("\n".join(["| account | state | problem | what to do |", "|---|---|---|---|", *rows]))
     shown = [*troubled, *well][:_MOST_ROWS]
-    history = [*past, {account.block: account.state for account in accounts}]
+    history = [*past, Check(now, {account.block: account.state for account in accounts})]
     data = b64encode(picture(shown, history)).decode()
     lines.append(f"![The last {len(history)} checks of {len(shown)} accounts](data:image/png;base64,{data})")
     if len(shown) < len(accounts):
@@ -94,7 +107,7 @@ def status_page(accounts: Sequence[AccountHealth], past: Sequence[Past], now: da
     return "\n\n".join(lines) + "\n"
 
 
-def picture(accounts: Sequence[AccountHealth], history: Sequence[Past]) -> bytes:
+def picture(accounts: Sequence[AccountHealth], history: Sequence[Check]) -> bytes:
     """Return a PNG with a row for each account and a column for each check, the latest on the right."""
     from PIL import Image, ImageDraw, ImageFont  # only this page needs it
 
@@ -102,15 +115,21 @@ def picture(accounts: Sequence[AccountHealth], history: Sequence[Past]) -> bytes
     names = 2 * _MARGIN + max(font.getlength(account.account) for account in accounts)
     legend = sum(_CELL + 8 + small.getlength(text) + 20 for text in _MEANINGS.values())
     width = int(max(names + len(history) * (_CELL + _GAP), legend) + 2 * _MARGIN)
-    height = _MARGIN + len(accounts) * _LINE + _LINE + _MARGIN
+    height = _MARGIN + len(accounts) * _LINE + 2 * _LINE + _MARGIN
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     for index, account in enumerate(accounts):
         y = _MARGIN + index * _LINE
         draw.text((_MARGIN, y), account.account, font=font, fill="#1f2328")
         for column, check in enumerate(history):
-            _square(draw, names + column * (_CELL + _GAP), y, check.get(account.block))
-    x, y = float(_MARGIN), _MARGIN + len(accounts) * _LINE + 6
+            _square(draw, names + column * (_CELL + _GAP), y, check.states.get(account.block))
+    y = _MARGIN + len(accounts) * _LINE
+    draw.text((_MARGIN, y), "UTC", font=small, fill="#59636e")
+    # The latest check always has its time.
+    for column in range(len(history) - 1, -1, -_EACH):
+        x = names + column * (_CELL + _GAP) + _CELL / 2
+        draw.text((x, y), f"{history[column].at.astimezone(UTC):%H:%M}", font=small, fill="#59636e", anchor="ma")
+    x, y = float(_MARGIN), y + _LINE + 6
     for state, meaning in _MEANINGS.items():
         _square(draw, x, y, state)
         draw.text((x + _CELL + 8, y), meaning, font=small, fill="#59636e")
