@@ -4,44 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count as counting
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid4
 
 from prefect import pause_flow_run
-from prefect.artifacts import create_markdown_artifact
-from prefect.events import emit_event
 from prefect.input import RunInput
-from prefect.utilities.urls import url_for
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from rich.console import Group
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from prefect_bluesky.alerts import events
 from prefect_bluesky.channels import Channel, Draft
 from prefect_bluesky.compose.plan import PLANNED_VARIANTS, PlannedVariant, Timing
 from prefect_bluesky.errors import DoesNotFit
+from prefect_bluesky.planning import Decision, tell_review
 from prefect_bluesky.posts import Time
-from prefect_bluesky.prefect_api import (
-    as_form,
-    current_flow_run,
-    ignoring_api_trouble,
-    literal_markdown,
-    load_note,
-    logger,
-    pause_answer,
-    run_id,
-    save_note,
-)
+from prefect_bluesky.prefect_api import as_form, literal_markdown, load_note, logger, pause_answer, run_id, save_note
 from prefect_bluesky.validation import explain_validation_error
 
 _POLL = 2
 """Seconds between two checks for an answer."""
-
-Decision = Literal["approve", "drop everything"]
 
 
 class Answer(BaseModel):
@@ -180,7 +165,7 @@ def ask_for_review(
             variants = list(undecided.values())
             times = timing.times(variants)
             drafts = [shown(each, channels[each.channel], at) for each, at in zip(variants, times, strict=True)]
-            _tell(drafts, patience)
+            tell_review(drafts, patience)
             asked = _ask(number, variants, form(variants, channels, times, note), patience)
         given = pause_answer(UUID(asked["run"]), asked["key"])
         if given is None:
@@ -197,25 +182,6 @@ def ask_for_review(
             note = f"Not published yet. Your texts are below. {reasons}"
             logger().warning("The reviewed posts cannot be published yet: %s", reasons)
     return [decided[each.key] for each in planned]
-
-
-def _tell(drafts: Sequence[str], patience: timedelta) -> None:
-    """Show the drafts among the run's artifacts, and tell people that these wait."""
-    what = "Drafts that wait for a review. Open the run and press Resume."
-    with ignoring_api_trouble("The drafts could not be shown"):
-        create_markdown_artifact("\n\n".join(drafts), key="bluesky-review", description=what)
-    if (run := current_flow_run()) is not None:
-        until = datetime.now(UTC) + patience
-        emit_event(
-            events.REVIEW_WAITS,
-            resource={"prefect.resource.id": f"bluesky.review.{run.id}", "prefect.resource.name": run.name},
-            payload={
-                "run": run.name,
-                "drafts": len(drafts),
-                "until": f"{until:%Y-%m-%d %H:%M} UTC",
-                "link": url_for("flow-run", obj_id=run.id),
-            },
-        )
 
 
 def _ask(number: int, planned: list[PlannedVariant], wanted: Any, patience: timedelta) -> Any:

@@ -3,6 +3,7 @@
 Accounts are named by their saved blocks here.
 """
 
+from prefect_bluesky.planning.approval import Decision, not_approved, tell_review
 from prefect_bluesky.planning.batch import Preview, preview_batch, run_batch
 from prefect_bluesky.planning.batch_input import Batch, Options, read_entries
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
@@ -25,7 +26,7 @@ from prefect_bluesky.planning.keyed_runs import deployment_id, schedule_run
 from prefect_bluesky.planning.lost_runs import HEARTBEAT, LOST_AND_ENDED, LOST_AND_HELD, end_lost_runs
 from prefect_bluesky.planning.next_slots import channel_tag, next_slots, queue_lock
 from prefect_bluesky.planning.plan_changes import change, describe, drop_plan, find_plan, move, read_plans
-from prefect_bluesky.planning.plan_page import PlanLine, plan_lines
+from prefect_bluesky.planning.plan_page import PlanLine, plan_lines, plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.saved_accounts import load_many, saved_names
 from prefect_bluesky.planning.scheduled_runs import PlannedRuns, ScriptHolder, has_failed
@@ -35,12 +36,12 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 
 # fmt: off
 __all__ = [
-    "Batch", "Calendar", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options", "PlanLine",
-    "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable",
-    "account_of", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs",
-    "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
-    "plan_ahead", "plan_lines", "preview_batch", "publish_due", "queue_lock", "read_calendar", "read_entries",
-    "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run", "send_held",
-    "service_of", "show_calendar", "zone_of",
+    "Batch", "Calendar", "Decision", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options",
+    "PlanLine", "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable", "account_of",
+    "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire",
+    "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
+    "not_approved", "plan_ahead", "plan_lines", "plan_page", "preview_batch", "publish_due", "queue_lock",
+    "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run",
+    "send_held", "service_of", "show_calendar", "tell_review", "zone_of",
 ]
 # fmt: on

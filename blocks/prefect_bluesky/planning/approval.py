@@ -1,0 +1,99 @@
+"""Have a person approve what a run is about to publish, with Prefect's form for a paused run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count as counting
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from prefect import pause_flow_run
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.exceptions import FlowPauseTimeout
+from prefect.input import RunInput
+from prefect.states import Cancelled
+from prefect.utilities.urls import url_for
+from pydantic import Field, ValidationError
+
+from prefect_bluesky.alerts import events
+from prefect_bluesky.prefect_api import (
+    current_flow_run,
+    ignoring_api_trouble,
+    load_note,
+    pause_answer,
+    run_id,
+    save_note,
+)
+
+PATIENCE = timedelta(days=7)
+"""How long a run waits for a person, as long as a post is held by default."""
+
+_POLL = 2
+"""Seconds between two checks for an answer."""
+
+_NOTE = "approval"
+
+Decision = Literal["approve", "drop everything"]
+
+
+class _Approval(RunInput):
+    """The form of the paused run. It has no default: a run that somebody resumes without reading publishes nothing."""
+
+    decision: Decision = Field(title="Decision", description="Nothing is published before you approve it.")
+
+
+def not_approved(pages: Sequence[str], patience: timedelta = PATIENCE) -> State[Any] | None:
+    """Pause the run until a person has decided. Return None if the person approves, else the run's final state.
+
+    A retry of the run, or the run that sends a held post, does not ask again.
+
+    Args:
+        pages: what is about to be published, as Markdown.
+        patience: how long to wait.
+    """
+    for number in counting(1):
+        asked = load_note(f"{_NOTE}-{number}")
+        if asked is None:
+            tell_review(pages, patience)
+            asked = {"run": str(run_id()), "key": f"{_NOTE}-{uuid4().hex[:12]}"}
+            save_note(f"{_NOTE}-{number}", asked)
+            try:
+                _pause(asked["key"], patience)
+            except FlowPauseTimeout:
+                return Cancelled(message=f"Nobody has approved this within {patience}. Run it again to ask once more.")
+        # None if the worker died before a person answered, or the run was resumed without an answer: ask again.
+        answer = pause_answer(UUID(asked["run"]), asked["key"])
+        if answer is not None:
+            is_approved = answer.get("decision") == "approve"
+            return None if is_approved else Cancelled(message="A person has dropped it. Nothing was published.")
+    return None
+
+
+def _pause(key: str, patience: timedelta) -> None:
+    # The answer is read by its key, whatever it is.
+    with suppress(ValidationError):
+        seconds = max(1, int(patience.total_seconds()))
+        pause_flow_run(wait_for_input=_Approval, timeout=seconds, poll_interval=_POLL, key=key)
+
+
+def tell_review(pages: Sequence[str], patience: timedelta) -> None:
+    """Show what waits for a person among the run's artifacts, and send the event of which people are told."""
+    what = "Drafts that wait for a review. Open the run and press Resume."
+    with ignoring_api_trouble("The drafts could not be shown"):
+        create_markdown_artifact("\n\n".join(pages), key="bluesky-review", description=what)
+    if (run := current_flow_run()) is not None:
+        until = datetime.now(UTC) + patience
+        emit_event(
+            events.REVIEW_WAITS,
+            resource={"prefect.resource.id": f"bluesky.review.{run.id}", "prefect.resource.name": run.name},
+            payload={
+                "run": run.name,
+                "drafts": len(pages),
+                "until": f"{until:%Y-%m-%d %H:%M} UTC",
+                "link": url_for("flow-run", obj_id=run.id),
+            },
+        )
