@@ -8,6 +8,7 @@ import sys
 from prefect.client.orchestration import get_client
 
 from prefect_bluesky.prefect_api import as_script
+from prefect_bluesky.setup.left_sessions import delete_left_sessions
 from prefect_bluesky.setup.server import Setup
 
 
@@ -23,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
         help="the saved notification block for messages, such as slack-webhook/alerts; later runs remember it",
     )
     made.add_argument("--check", action="store_true", help="change nothing, and print the differences")
+    tidy = "delete the stored sessions of accounts that have no saved block any more; set up nothing"
+    made.add_argument("--tidy", action="store_true", help=tidy)
     return made
 
 
@@ -30,6 +33,9 @@ def main() -> None:
     """Set a server up, or print how it differs. Exit with 1 if it differs or cannot be set up."""
     arguments = parser().parse_args()
     with as_script("to set up"), get_client(sync_client=True) as client:
+        if arguments.tidy:
+            print("\n".join(delete_left_sessions(client)) or "There was nothing to delete.")
+            return
         setup = Setup(client, arguments.notify)
         if arguments.check:
             differences = list(setup.differences())
