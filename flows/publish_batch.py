@@ -24,7 +24,9 @@ from prefect_bluesky.planning import (
     Options,
     PlanLine,
     final_state,
+    not_approved,
     plan_lines,
+    plan_page,
     preview_batch,
     read_entries,
     run_batch,
@@ -58,6 +60,7 @@ def publish_batch(
     schedule: str = "",
     account: str = "",
     dates: Literal["", "day-first", "month-first"] = "",
+    approve: bool = False,
 ) -> State[Any]:
     """Publish due posts, and bring the planned posts, the runs of `publish/planned`, in line with the calendar.
 
@@ -78,10 +81,16 @@ def publish_batch(
             empty to publish these posts at once, unless the calendar has slots.
         account: The account of posts that name none, such as those of another scheduler's export.
         dates: The order of day and month in a CSV, if its dates do not tell.
+        approve: Show what would be done, and wait for a person who resumes the run and approves.
     """
     try:
         batch = read_entries(items, calendar, storage, timezone, name, schedule, account, dates)
-        return run_batch(batch, Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once))
+        options = Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once)
+        if approve and not dry_run:
+            preview = preview_batch(batch, options)
+            if ended := not_approved([plan_page(preview.rows, preview.summary)]):
+                return ended
+        return run_batch(batch, options)
     except BlueskyError as unusable:
         return final_state(unusable)  # without a traceback in the log: a person corrects the calendar
 

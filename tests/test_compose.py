@@ -23,7 +23,7 @@ from prefect_bluesky.channels import MastodonCredentials
 from tests import mastodon_server
 from tests.mastodon_server import MastodonServer
 from tests.support import Pds, block, planned_deployments, run_to_state, runs_of, texts
-from tests.worker import Worker, run_in
+from tests.worker import Worker, asks, run_in
 from tests.world import wait_for
 
 pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api")]
@@ -328,16 +328,6 @@ class TestReview:
         done = self.reviewed(compose, team, review_hours=1 / 3600)
         assert done.state_name == "Cancelled"
         assert (team.posts, team.mastodon.texts()) == ([], [])
-
-
-def asks(flow_run: UUID) -> bool:
-    """Return whether a run waits for an answer, with its form stored."""
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(flow_run).state
-        if state is None or not state.is_paused() or not state.state_details.run_input_keyset:
-            return False
-        key = state.state_details.run_input_keyset["schema"]
-        return any(each.key == key for each in client.filter_flow_run_input(flow_run, "paused-", 200, set()))
 
 
 def variant() -> Flow[Any, Any]:

@@ -176,6 +176,16 @@ def run_in(entrypoint: str, flow_run_id: UUID) -> str | None:
     return str(state.name)
 
 
+def asks(flow_run: UUID) -> bool:
+    """Return whether a run waits for an answer, with its form stored."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run).state
+        if state is None or not state.is_paused() or not state.state_details.run_input_keyset:
+            return False
+        key = state.state_details.run_input_keyset["schema"]
+        return any(each.key == key for each in client.filter_flow_run_input(flow_run, "paused-", 200, set()))
+
+
 def publish_until(credentials: BlueskyCredentials, text: str) -> float:
     """Publish a post; the moment when it was out, by the clock that all processes share."""
     publish(credentials, text)

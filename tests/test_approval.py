@@ -1,0 +1,92 @@
+"""A person approves a batch, or drops it, before anything of it is published."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.flows import Flow
+from prefect.states import AwaitingRetry, Crashed, Scheduled
+
+from prefect_bluesky import sandbox
+from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
+from tests.worker import Worker, asks, run_in
+from tests.world import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+
+BATCH = f"{Path(__file__).parents[1] / 'flows' / 'publish_batch.py'}:publish_batch"
+
+APPROVE, DROP = {"decision": "approve"}, {"decision": "drop everything"}
+
+
+@pytest.fixture
+def alice(pds: sandbox.Sandbox) -> SavedAccount:
+    return SavedAccount(pds)
+
+
+@pytest.fixture
+def begun(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> UUID:
+    """A batch of a post for now and one for later, which is to be approved, and yet to be done."""
+    planned_deployments()
+    later = datetime.now(UTC) + timedelta(days=2)
+    given = {"items": [alice.item("now"), alice.item("later", at=later.isoformat())], "approve": True}
+    with get_client(sync_client=True) as client:
+        return client.create_flow_run(publish_batch, parameters=given, state=Scheduled()).id
+
+
+def attempt(flow_run: UUID, *answers: dict[str, Any]) -> FlowRun:
+    """Do a run, with what a person answers each time that it asks."""
+    worker = Worker()
+    worker.prepare(run_in, BATCH, flow_run)
+    worker.go()
+    with get_client(sync_client=True) as client:
+        for answer in answers:
+            wait_for(lambda: asks(flow_run), "the form")
+            assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
+        worker.outcome()
+        worker.kill()
+        return client.read_flow_run(flow_run)
+
+
+def planned(account: SavedAccount) -> int:
+    """How many posts of an account have runs."""
+    return len([run for run in runs_of(planned_deployments()[0]) if run.name.startswith(account.account.handle)])
+
+
+def test_what_is_approved_is_published_and_planned(begun: UUID, alice: SavedAccount) -> None:
+    done = attempt(begun, APPROVE)
+    assert done.state_name == "Completed", done.state
+    assert (alice.texts, planned(alice)) == (["now"], 1)
+
+
+def test_what_is_dropped_is_not(begun: UUID, alice: SavedAccount) -> None:
+    done = attempt(begun, DROP)
+    assert done.state is not None
+    assert (done.state.name, done.state.message) == ("Cancelled", "A person has dropped it. Nothing was published.")
+    assert (alice.texts, planned(alice)) == ([], 0)
+
+
+def test_an_answer_that_was_given_when_the_worker_was_dead_counts(begun: UUID, alice: SavedAccount) -> None:
+    doomed = Worker()
+    doomed.prepare(run_in, BATCH, begun)
+    doomed.go()
+    wait_for(lambda: asks(begun), "the form")
+    doomed.kill()
+    with get_client(sync_client=True) as client:
+        assert client.resume_flow_run(begun, run_input=APPROVE).status == SetStateStatus.ACCEPT
+        client.set_flow_run_state(begun, Crashed(), force=True)
+        client.set_flow_run_state(begun, AwaitingRetry(), force=True)
+    assert attempt(begun).state_name == "Completed"
+    assert (alice.texts, planned(alice)) == (["now"], 1)
+
+
+def test_a_preview_asks_nobody(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
+    state = run_to_state(publish_batch, items=[alice.item("now")], approve=True, dry_run=True)
+    assert state.message == "1 due"
