@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -106,10 +107,16 @@ class TestFacts:
         assert sorted(named) == sorted(prefect_bluesky.__all__)
 
     def test_prefect_cloud_gets_what_the_setup_makes(self) -> None:
-        made = [len(automations(Parts(notify, *(uuid4() for _ in range(6))))) for notify in (uuid4(), None)]
+        deployments = {each.name: uuid4() for each in fields(Parts) if each.name != "notification"}
+        made = [len(automations(Parts(notification, **deployments))) for notification in (uuid4(), None)]
         page = (DOCS / "cloud.md").read_text()
         assert f"| automations | {made[0]} with `--notify`, {made[1]} without |" in page
         assert f"| deployments | {len(declared_deployments())} |" in page
+
+    def test_the_deployments_are_those_that_are_declared(self) -> None:
+        rows = re.findall(r"^\| `(start here|automatic)` \| (.*) \|$", (DOCS / "alerts.md").read_text(), re.MULTILINE)
+        declared = {(tag, each["name"]) for each in declared_deployments() for tag in each["tags"] if tag != "bluesky"}
+        assert {(tag, name) for tag, names in rows for name in re.findall(r"`([\w-]+)`", names)} == declared
 
     def test_the_versions_are_those_that_ci_installs(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
