@@ -372,9 +372,12 @@ class TestDocker:
 
 
 class TestPages:
-    """README.md and sizing.md, where they say what follows from the other files."""
+    """Pages, where they say what follows from the other files."""
 
-    text = (DEPLOYMENTS / "README.md").read_text() + (ROOT / "docs" / "sizing.md").read_text()
+    text = "\n".join(
+        page.read_text()
+        for page in (DEPLOYMENTS / "README.md", ROOT / "docs" / "sizing.md", ROOT / "docs" / "cloud.md")
+    )
     runs_a_day: ClassVar = {
         each["name"]: 86_400 // schedule["interval"] for each in DECLARED for schedule in each.get("schedules", [])
     }

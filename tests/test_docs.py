@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import pkgutil
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +14,9 @@ from pydantic import SecretStr
 
 import prefect_bluesky
 from prefect_bluesky import BlueskyCredentials, sandbox
-from prefect_bluesky.channels import MastodonCredentials, channel_of
-from prefect_bluesky.channels.draft import Draft
+from prefect_bluesky.channels import MastodonCredentials
 from tests import mastodon_server
-from tests.support import QuietHandler, block, forget_stored_session, http_server
+from tests.support import block, forget_stored_session
 
 MODULES = [
     importlib.import_module(found.name) for found in pkgutil.walk_packages(prefect_bluesky.__path__, "prefect_bluesky.")
@@ -59,23 +57,3 @@ def test_the_examples_of(module: ModuleType, names: dict[str, Any]) -> None:
     failed, tried = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert tried > 0
     assert failed == 0
-
-
-def test_the_channel_that_a_page_adds_publishes() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "adding-a-channel.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(code, "adding-a-channel.md", "exec"), names)
-    keys: list[str | None] = []
-
-    class Board(QuietHandler):
-        def do_POST(self) -> None:  # noqa: N802
-            keys.append(self.headers["Idempotency-Key"])
-            self.body()
-            self.answer(201, Location="https://board.example/1")
-
-    with http_server(Board) as port:
-        board = names["NoticeBoard"](url=f"http://127.0.0.1:{port}", token="secret")
-        channel = channel_of(board)
-        published = channel.publish(channel.fit(Draft(kind="hook", posts=("Hi",))), "key")
-    assert (published.urls, keys) == (("https://board.example/1",), ["key"])

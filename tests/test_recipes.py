@@ -31,7 +31,7 @@ Recipe = Callable[..., Any]
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A recipe as a module, by its heading."""
     monkeypatch.syspath_prepend(tmp_path)
-    return partial(pages.run, PAGE, tmp_path)
+    return partial(pages.run, tmp_path, PAGE)
 
 
 @pytest.fixture
