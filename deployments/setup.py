@@ -27,14 +27,21 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials, PostingSchedule
+from prefect_bluesky import (
+    AIGenerator,
+    AppriseService,
+    BlueskyCredentials,
+    BlueskyNotification,
+    MastodonCredentials,
+    PostingSchedule,
+)
 from prefect_bluesky.alerts import ALERT
 from prefect_bluesky.worker import BlueskyWorker
 
 ROOT = Path(__file__).parents[1]
 _PAGE = 200
 _NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."
-BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
+BLOCKS = (BlueskyCredentials, BlueskyNotification, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
 PREFECT_YAML = ROOT / "deployments" / "prefect.yaml"
 WITHOUT_POOL: tuple[dict[str, Any], ...] = (
     {

@@ -70,6 +70,12 @@ class TestReadme:
         saved: Any = Block.load("bluesky-credentials/alice")
         assert saved.handle == "alice.bsky.social"
 
+    def test_a_notification_is_posted(self, example: Example, pds: Sandbox, alice: Account) -> None:
+        with suppress(ValueError):
+            Block.delete("bluesky-notification/news")
+        example("Post what automations say")
+        assert texts(pds, alice) == ["Release 2.0 is deployed\n\nIt is twice as fast."]
+
     def test_a_post_with_everything_is_published(
         self,
         example: Example,

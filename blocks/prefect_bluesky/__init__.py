@@ -9,7 +9,7 @@ Example:
 
 from importlib.metadata import version
 
-from prefect_bluesky.channels import AppriseService, MastodonCredentials
+from prefect_bluesky.channels import AppriseService, BlueskyNotification, MastodonCredentials
 from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import AuthError, BlueskyError
@@ -27,6 +27,7 @@ __all__ = [
     "AuthProblem",
     "BlueskyCredentials",
     "BlueskyError",
+    "BlueskyNotification",
     "Captions",
     "Diagnosis",
     "Image",

@@ -12,8 +12,9 @@ from prefect_bluesky.prefect_api.client import (
     standard_time,
     until_answered,
 )
-from prefect_bluesky.prefect_api.context import api_at_hand, current_flow_run, in_run, logger
+from prefect_bluesky.prefect_api.context import api_at_hand, current_flow_run, in_run, in_server, logger
 from prefect_bluesky.prefect_api.forms import as_block_form, as_form
+from prefect_bluesky.prefect_api.own_server import in_thread
 from prefect_bluesky.prefect_api.run_names import file_name, run_name, shorten
 from prefect_bluesky.prefect_api.run_notes import can_keep_notes, load_note, load_notes, pause_answer, run_id, save_note
 from prefect_bluesky.prefect_api.runs import read_run_rows, read_runs
@@ -22,8 +23,9 @@ from prefect_bluesky.prefect_api.scripts import quiet_server
 # fmt: off
 __all__ = [
     "API_TROUBLE", "api_at_hand", "api_client", "as_block_form", "as_form", "can_keep_notes", "current_flow_run",
-    "escape_markdown", "file_name", "ignoring_api_trouble", "in_run", "literal_markdown", "load_block", "load_note",
-    "load_notes", "logger", "markdown_paragraph", "pause_answer", "quiet_server", "read_run_rows", "read_runs",
-    "run_id", "run_name", "save_note", "shorten", "standard_time", "table_cell", "until_answered",
+    "escape_markdown", "file_name", "ignoring_api_trouble", "in_run", "in_server", "in_thread", "literal_markdown",
+    "load_block", "load_note", "load_notes", "logger", "markdown_paragraph", "pause_answer", "quiet_server",
+    "read_run_rows", "read_runs", "run_id", "run_name", "save_note", "shorten", "standard_time", "table_cell",
+    "until_answered",
 ]
 # fmt: on
