@@ -13,6 +13,7 @@ from prefect_bluesky.prefect_api.client import (
     until_answered,
 )
 from prefect_bluesky.prefect_api.context import api_at_hand, current_flow_run, in_run, in_server, logger
+from prefect_bluesky.prefect_api.final_states import ended, failed
 from prefect_bluesky.prefect_api.forms import as_block_form, as_form
 from prefect_bluesky.prefect_api.own_server import in_thread
 from prefect_bluesky.prefect_api.run_names import file_name, run_name, shorten
@@ -23,9 +24,9 @@ from prefect_bluesky.prefect_api.scripts import quiet_server
 # fmt: off
 __all__ = [
     "API_TROUBLE", "api_at_hand", "api_client", "as_block_form", "as_form", "can_keep_notes", "current_flow_run",
-    "escape_markdown", "file_name", "ignoring_api_trouble", "in_run", "in_server", "in_thread", "literal_markdown",
-    "load_block", "load_note", "load_notes", "logger", "markdown_paragraph", "pause_answer", "quiet_server",
-    "read_run_rows", "read_runs", "run_id", "run_name", "save_note", "shorten", "standard_time", "table_cell",
-    "until_answered",
+    "ended", "escape_markdown", "failed", "file_name", "ignoring_api_trouble", "in_run", "in_server", "in_thread",
+    "literal_markdown", "load_block", "load_note", "load_notes", "logger", "markdown_paragraph", "pause_answer",
+    "quiet_server", "read_run_rows", "read_runs", "run_id", "run_name", "save_note", "shorten", "standard_time",
+    "table_cell", "until_answered",
 ]
 # fmt: on
