@@ -49,7 +49,7 @@ def held_page(run: UUID, why: BlueskyError | str, credentials: BlueskyCredential
         "Why": literal_markdown(cause),
         "What to do": f"{literal_markdown(remedy)}{link}",
         "When it goes out": f"{first} `publish-held` {what}, the oldest first, {_spaced(settings.held_spacing)}."
-        f" Nothing has to be started. To send it at once, run `{at_once}`. The state of this run says what became of it.",
+        f" Nothing has to be started. To send it at once, run `{at_once}`. The run's state says what became of it.",
         "Until when": f"{until:%Y-%m-%d %H:%M} UTC (the setting `HOLD_FOR`), or the post's own `expires` if that is"
         " earlier. After that the post is not sent.",
         "To discard it": f"`uv run flows/held.py drop {run}`",

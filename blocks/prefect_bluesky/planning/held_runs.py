@@ -150,7 +150,7 @@ def expire(error: Expired, credentials: BlueskyCredentials) -> State[Any]:
 def final_state(error: BlueskyError) -> State[Any]:
     """Return the state of a run that cannot go on: `Expired`, or `Failed`. Return this state from a flow.
 
-    The error is the state's message. A deployment's run logs no traceback, and any other run raises the error.
+    The error is the state's message. A worker's run logs no traceback, and a Python caller gets the error.
     """
     if isinstance(error, Expired):
         return ended(expired_because(str(error)))
