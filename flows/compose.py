@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 from rich.console import Console
 
+from prefect_bluesky import BlueskyError
 from prefect_bluesky.compose import (
     Timing,
     compose_idea,
@@ -29,13 +30,12 @@ from prefect_bluesky.compose import (
     run_compose,
 )
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.planning import next_slots, zone_of
+from prefect_bluesky.planning import final_state, next_slots, zone_of
 from prefect_bluesky.prefect_api import as_script, run_name
 
 
 def _run_name() -> str:
-    parameters = flow_run.parameters
-    return f"compose {run_name(parameters.get('file') or parameters.get('idea') or '')}"
+    return f"compose {run_name(flow_run.parameters.get('file') or flow_run.parameters.get('idea') or '')}"
 
 
 @flow(
@@ -60,9 +60,7 @@ def compose(
     dry_run: bool = False,
     schedule: str = "",
 ) -> State[Any]:
-    """Make posts from an idea, and publish them.
-
-    A retry keeps the drafts and decisions, and publishes only what is missing.
+    """Make posts from an idea, and publish them. A retry keeps drafts and decisions, and publishes what is missing.
 
     Args:
         idea: A sentence or notes, with a link below, or a link alone, whose page is read. Leave empty to read a file.
@@ -84,17 +82,20 @@ def compose(
         schedule: Slots such as mon-fri 09:00, 13:00, or a Posting Schedule block. Each post takes the next free slot
             of its channel, in place of start and every_hours.
     """
-    slots = next_slots(schedule, timezone) if schedule else None
-    return run_compose(
-        partial(load_idea, idea, link, file, storage),
-        channels,
-        partial(load_generator, generator),
-        count=count,
-        review_for=timedelta(hours=review_hours) if review else None,
-        timing=Timing(start, timedelta(hours=every_hours), zone_of(timezone), slots),
-        dry_run=dry_run,
-        key=key,
-    )
+    try:
+        slots = next_slots(schedule, timezone) if schedule else None
+        return run_compose(
+            partial(load_idea, idea, link, file, storage),
+            channels,
+            partial(load_generator, generator),
+            count=count,
+            review_for=timedelta(hours=review_hours) if review else None,
+            timing=Timing(start, timedelta(hours=every_hours), zone_of(timezone), slots),
+            dry_run=dry_run,
+            key=key,
+        )
+    except BlueskyError as unusable:
+        return final_state(unusable)
 
 
 def parser() -> argparse.ArgumentParser:

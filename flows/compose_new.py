@@ -12,8 +12,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Scheduled
 from pydantic import Field
 
+from prefect_bluesky import BlueskyError
 from prefect_bluesky.compose import Item, no_channels, read_items
-from prefect_bluesky.planning import deployment_id, has_failed, schedule_run
+from prefect_bluesky.planning import deployment_id, final_state, has_failed, schedule_run
 from prefect_bluesky.prefect_api import api_client
 
 DEPLOYMENT = "compose/compose"
@@ -54,18 +55,23 @@ def compose_new(
         schedule: Slots such as mon-fri 09:00, 13:00, or a Posting Schedule block. Each post takes the next free slot.
         timezone: The time zone of slots that are no block, such as Europe/Berlin.
     """
-    if not channels:
-        raise no_channels()
-    youngest = datetime.now(UTC) - timedelta(days=max_age_days)
-    items = [item for item in read_items(source, storage) if item.published_at is None or item.published_at > youngest]
-    options = {"channels": channels, "count": count, "generator": generator, "review": review}
-    options |= {"schedule": schedule, "timezone": timezone}
-    started = 0
-    # Compose the oldest first, in the order in which the posts go out.
-    for item in reversed(items):
-        if started < at_most and _start(item, f"{storage} {source}", options):
-            started += 1
-            get_run_logger().info("Composing %s", item.name)
+    try:
+        if not channels:
+            raise no_channels()
+        youngest = datetime.now(UTC) - timedelta(days=max_age_days)
+        items = [
+            each for each in read_items(source, storage) if each.published_at is None or each.published_at > youngest
+        ]
+        options = {"channels": channels, "count": count, "generator": generator, "review": review}
+        options |= {"schedule": schedule, "timezone": timezone}
+        started = 0
+        # Compose the oldest first, in the order in which the posts go out.
+        for item in reversed(items):
+            if started < at_most and _start(item, f"{storage} {source}", options):
+                started += 1
+                get_run_logger().info("Composing %s", item.name)
+    except BlueskyError as unusable:
+        return final_state(unusable)
     return Completed(message=f"{started} of {len(items)} items are new." if started else "There was nothing new.")
 
 

@@ -14,7 +14,8 @@ from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.markdown import Markdown
 
-from prefect_bluesky import BlueskyCredentials, Diagnosis
+from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
+from prefect_bluesky.planning import final_state
 from prefect_bluesky.prefect_api import as_script, given_block
 
 
@@ -32,7 +33,10 @@ def diagnose(account: BlueskyCredentials, log_in: bool = False) -> Diagnosis:
         account: The account. Pick a saved block.
         log_in: Also sign in, which uses one of the logins allowed per day.
     """
-    diagnosis = account.diagnose(log_in=log_in)
+    try:
+        diagnosis = account.diagnose(log_in=log_in)
+    except BlueskyError as error:
+        return final_state(error)  # type: ignore[return-value]  # a Python caller gets the error
     problem = diagnosis.problem
     get_run_logger().info("%s: %s", account.handle, f"{problem}: {problem.remedy}" if problem else "all well")
     create_markdown_artifact(diagnosis.to_markdown(), description=f"Diagnosis of {account.handle}")

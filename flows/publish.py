@@ -17,6 +17,7 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 from pydantic import ValidationError
 
 from prefect_bluesky import (
@@ -32,8 +33,9 @@ from prefect_bluesky import (
 )
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import ScriptHolder, expire
+from prefect_bluesky.planning import ScriptHolder, expire, final_state
 from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
+from prefect_bluesky.tasks import run_in_flow
 from prefect_bluesky.validation import explain_validation_error
 
 _FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
@@ -64,23 +66,23 @@ def publish(
     """
     logger = get_run_logger()
     try:
-        session = ensure_session(credentials)
+        session = run_in_flow(ensure_session, credentials)
         if dry_run:
             preview = credentials.publish(post, key, dry_run=True)
             logger.info("Nothing was sent. Preview:\n%s", preview)
             return preview
-        published = publish_post(credentials, post, key)
+        published = run_in_flow(publish_post, credentials, post, key)
     except Expired as error:
         return expire(error, credentials)
     except BlueskyError as error:
-        if dry_run or not error.is_temporary:
-            raise
-        return hold(error, credentials)
+        return final_state(error) if dry_run or not error.is_temporary else hold(error, credentials)
     logger.info("Published %s. %s", published.uri, session)
     with ignoring_api_trouble("The artifact with the link could not be made"):
-        description = f"Published as {session.handle}.\n\n{literal_markdown(post.text)}"
+        others = "".join(f"\n\n{each.url}" for each in published.posts[1:])
+        description = f"Published as {session.handle}.\n\n{literal_markdown(post.text)}{others}"
         create_link_artifact(published.url, link_text="See the post", description=description)
-    return published
+    # A Python caller gets the post.
+    return Completed(message=f"Published {published.url}", data=published)
 
 
 def parser() -> argparse.ArgumentParser:

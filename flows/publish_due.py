@@ -14,6 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from prefect_bluesky import BlueskyError
+from prefect_bluesky.planning import final_state
 from prefect_bluesky.planning import publish_due as publish_what_is_due
 
 
@@ -41,7 +43,10 @@ def publish_due(
         bounds: Where the other parts begin. Leave empty to let the run decide.
         at_once: The number of accounts to serve at the same time.
     """
-    return publish_what_is_due(due, part, bounds, at_once)
+    try:
+        return publish_what_is_due(due, part, bounds, at_once)
+    except BlueskyError as error:
+        return final_state(error)
 
 
 if __name__ == "__main__":

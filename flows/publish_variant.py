@@ -2,9 +2,14 @@
 
 # No `from __future__ import annotations`: see publish.py.
 
-from prefect import flow
+from typing import Any
 
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from prefect_bluesky import BlueskyError
 from prefect_bluesky.channels import Published, Variant, publish_once
+from prefect_bluesky.planning import final_state
 
 
 @flow(
@@ -12,7 +17,7 @@ from prefect_bluesky.channels import Published, Variant, publish_once
     flow_run_name="publish on {channel}",
     description="Publish one post to a channel: Mastodon, or a service that Apprise reaches.",
 )
-def publish_variant(channel: str, variant: Variant, key: str) -> Published:
+def publish_variant(channel: str, variant: Variant, key: str) -> Published | State[Any]:
     """Publish a post to a channel.
 
     Args:
@@ -20,4 +25,7 @@ def publish_variant(channel: str, variant: Variant, key: str) -> Published:
         variant: The post to publish.
         key: A name for this post, unique within the channel: each key is published once.
     """
-    return publish_once(channel, variant, key)
+    try:
+        return publish_once(channel, variant, key)
+    except BlueskyError as error:
+        return final_state(error)

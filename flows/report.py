@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 from pydantic import Field
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -24,8 +24,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError
-from prefect_bluesky.planning import load_many, saved_names, zone_of
-from prefect_bluesky.prefect_api import as_script, ignoring_api_trouble, shorten
+from prefect_bluesky.planning import final_state, load_many, saved_names, zone_of
+from prefect_bluesky.prefect_api import as_script, failed, ignoring_api_trouble, shorten
 from prefect_bluesky.reports import PostCounts, by_hour, by_kind, read_counts, report_page, report_rows
 
 REPORT = "bluesky-report"
@@ -54,13 +54,13 @@ def report(
     try:
         zone = zone_of(timezone)
     except BlueskyError as unusable:
-        return Failed(message=str(unusable))
+        return final_state(unusable)
     posts, problems = _read(accounts, days)
     page = report_page(posts, f"{days} days", zone, problems)
     with ignoring_api_trouble("The artifact could not be made"):
         create_markdown_artifact(page, key=REPORT, description=f"How the posts of {days} days did.")
     if problems and not posts:
-        return Failed(message="; ".join(problems))
+        return failed("; ".join(problems))
     missing = f" Not counted: {'; '.join(problems)}" if problems else ""
     return Completed(message=f"{len(posts)} posts are counted.{missing}")
 

@@ -21,9 +21,14 @@ import httpx
 from PIL import Image
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+)
+from prefect.client.schemas.objects import Artifact, FlowRun, State
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -175,6 +180,15 @@ def run_deployed(flow: Flow[Any, Any], given: dict[str, Any], **parameters: Any)
         run = client.create_flow_run_from_deployment(deployment_of(flow), parameters=given)
         state: Any = run_flow(flow, run, parameters, return_type="state")
         return client.read_flow_run(run.id), state
+
+
+def artifacts_of(run: UUID) -> list[Artifact]:
+    """Return the artifacts of a flow run."""
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])),
+            sort=ArtifactSort.CREATED_DESC,
+        )
 
 
 def run_to_state(flow: Flow[Any, Any], **parameters: Any) -> State[Any]:

@@ -166,6 +166,15 @@ class TestStore:
         other.ensure()
         assert "should share one" in caplog.text
 
+    def test_an_app_password_that_replaces_a_refused_one_is_not_warned_about(
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker.gate()
+        assert worker.gate(worker.restarted("aaaa-bbbb-cccc-dddd")) == "app_password_rejected"
+        caplog.clear()
+        assert worker.gate(worker.restarted(worker.pds.create_app_password(worker.account, "new"))) == "logged_in"
+        assert "should share one" not in caplog.text
+
     def test_once_read_the_store_is_not_asked_again(self, worker: Worker) -> None:
         other = worker.restarted()
         worker.store.calls.clear()

@@ -1,13 +1,22 @@
 """The blocks are as Prefect asks all collections' blocks to be."""
 
+from typing import Any
+
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
-from prefect_bluesky import AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials, PostingSchedule
+from prefect_bluesky import (
+    AIGenerator,
+    AppriseService,
+    BlueskyCredentials,
+    BlueskyNotification,
+    MastodonCredentials,
+    PostingSchedule,
+)
 
-WITHOUT_SECRETS = {PostingSchedule}
-BLOCKS = [AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials, *WITHOUT_SECRETS]
+WITHOUT_SECRETS: set[Any] = {BlueskyNotification, PostingSchedule}
+BLOCKS = [AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials, BlueskyNotification, PostingSchedule]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)

@@ -105,6 +105,10 @@ def test_the_page_of_a_held_run_says_why_it_is_held_and_what_to_do(ui: PrefectUi
     expect(details).to_contain_text("Create a new app password under Settings > Privacy and security > App passwords")
     ui.hide_graph()
     ui.take_picture("held", height=620)
+    ui.open_tab("Artifacts").get_by_role("link").first.click(position={"x": 20, "y": 20})
+    for part in ("This post is held", "Open the account's block", "To discard it"):
+        expect(ui.main).to_contain_text(part)
+    ui.take_picture("held-page")
     assert texts(real_pds, bob) == []
 
 

@@ -22,7 +22,17 @@ from prefect_bluesky import sandbox
 from prefect_bluesky.planning.dispatchers import minute_of
 from prefect_bluesky.planning.due_posts import read_planned
 from prefect_bluesky.planning.sign_of_life import living
-from tests.support import LOGIN, WRITE, SavedAccount, block, counted, planned_deployments, run_to_state, runs_of
+from tests.support import (
+    LOGIN,
+    WRITE,
+    SavedAccount,
+    artifacts_of,
+    block,
+    counted,
+    planned_deployments,
+    run_to_state,
+    runs_of,
+)
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -325,6 +335,8 @@ def test_a_run_that_cannot_be_published_ends_alone(
     assert ended.state is not None
     assert ended.state.name == state
     assert str(ended.state.message).startswith(message)
+    pages = [str(page.data) for page in artifacts_of(ended.id)]
+    assert ["Correct the account's block." in page for page in pages] == ([True] if state == "Held" else [])
 
 
 def test_a_dead_account_is_held_and_the_others_are_on_time(
@@ -335,6 +347,8 @@ def test_a_dead_account_is_held_and_the_others_are_on_time(
     assert str(plan.publish().message).startswith("1 held, 1 published")
     assert (alice.texts, bob.texts) == ([], ["Hello"])
     held = next(run for run in plan.runs if run.state_name == "Held")
+    (page,) = artifacts_of(held.id)
+    assert "app password" in str(page.data)
     assert f"bluesky.account.{alice.account.handle}" in held.tags
     new = alice.pds.create_app_password(alice.account, "new")
     block(alice.pds, alice.account, app_password=new).save(alice.name, overwrite=True)

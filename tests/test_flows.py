@@ -66,6 +66,8 @@ class TestPublish:
         with counted(pds) as requests:
             state = publish(block(pds, account), Post(text="Hello #Prefect"), return_state=True)
         published, run = state.result(), run_of(state)
+        assert isinstance(published, PublishedPost)
+        assert state.message == f"Published {published.url}"
         assert requests == {LOGIN: 1, WRITE: 1}
         assert texts(pds, account) == ["Hello #Prefect"]
         assert run.name == f"publish as {account.handle}"
@@ -74,6 +76,15 @@ class TestPublish:
             tasks = client.read_task_runs(task_run_filter=in_run)
         assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
         assert published.url in str(artifact_of(state).data)
+
+    def test_a_caller_gets_the_post_and_the_artifact_shows_the_whole_thread(
+        self, publish: Any, pds: sandbox.Sandbox
+    ) -> None:
+        credentials = block(pds, pds.create_account())
+        published = publish(credentials, Post(text="one", thread=["two", "three"]))
+        state = publish(credentials, Post(text="one", thread=["two", "three"]), key="again", return_state=True)
+        assert len(published.posts) == 3
+        assert [each.url for each in state.result().posts[1:] if each.url not in artifact_of(state).description] == []
 
     def test_the_flow_can_be_served(self, publish: Any, pds: sandbox.Sandbox) -> None:
         """`publish.serve()` starts each run in a process of its own, with the flow pickled by value."""
@@ -187,6 +198,23 @@ class TestTasks:
         assert requests[LOGIN] == 2
         assert requests[WRITE] == 3
         assert texts(pds, account) == ["after all"]
+
+    def test_trouble_that_outlasts_the_retries_leaves_no_traceback_of_the_task(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with sandbox.run() as failing:
+            account = failing.create_account()
+            failing.fail(LOGIN, status=502, times=99)
+
+            @flow
+            def team() -> None:
+                publish_post.with_options(retry_delay_seconds=0)(block(failing, account), "never")
+
+            with pytest.raises(ServiceUnavailable):
+                team()
+        of_task = [record for record in caplog.records if record.name == "prefect.task_runs"]
+        assert sum("Retry" in record.getMessage() for record in of_task) == 3
+        assert [record.getMessage() for record in of_task if record.exc_info] == []
 
     def test_a_dead_app_password_is_not_retried(self, pds: sandbox.Sandbox) -> None:
         account = pds.create_account()

@@ -20,7 +20,17 @@ from prefect.states import Cancelled
 from prefect_bluesky import PlannedPost, sandbox
 from prefect_bluesky.planning import read_entries
 from prefect_bluesky.planning.scheduled_runs import text_of
-from tests.support import LOGIN, WRITE, SavedAccount, block, counted, planned_deployments, run_to_state, runs_of
+from tests.support import (
+    LOGIN,
+    WRITE,
+    SavedAccount,
+    artifacts_of,
+    block,
+    counted,
+    planned_deployments,
+    run_to_state,
+    runs_of,
+)
 from tests.world import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -103,6 +113,7 @@ class TestTrouble:
         assert (alice.texts, bob.texts) == ([], ["0", "1"])
         held = [each for each in runs_of(deployment) if each not in before]
         assert [each.state_name for each in held] == ["Held", "Held"]
+        assert [len(artifacts_of(each.id)) for each in held] == [1, 1]
 
         new = alice.pds.create_app_password(alice.account, "new")
         block(alice.pds, alice.account, app_password=new).save(alice.name, overwrite=True)

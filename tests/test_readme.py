@@ -76,6 +76,13 @@ def test_the_gate_of_a_release_is_publish_post(example: Example, pds: Sandbox, a
     assert texts(pds, alice) == ["2.0 is out! #release"]
 
 
+def test_a_notification_is_posted(example: Example, pds: Sandbox, alice: Account) -> None:
+    with suppress(ValueError):
+        Block.delete("bluesky-notification/news")
+    example("docs/alerts.md", "Post what automations say")
+    assert texts(pds, alice) == ["Release 2.0 is deployed\n\nIt is twice as fast."]
+
+
 class TestGate:
     """A gate before long work."""
 

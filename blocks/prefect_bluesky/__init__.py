@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from prefect_bluesky.channels import (
     AppriseService,
+    BlueskyNotification,
     Delivery,
     MastodonCredentials,
     apublish_everywhere,
@@ -33,6 +34,7 @@ __all__ = [
     "AuthProblem",
     "BlueskyCredentials",
     "BlueskyError",
+    "BlueskyNotification",
     "Captions",
     "Delivery",
     "Diagnosis",

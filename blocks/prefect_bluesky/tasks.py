@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.tasks import Task
 
 from prefect_bluesky.credentials import BlueskyCredentials
@@ -23,16 +24,24 @@ R = TypeVar("R")
 Account = BlueskyCredentials | str
 """An account: its block, or the name under which the block is saved."""
 
+_RETRIES = 3
+
+_flow_tells: ContextVar[bool] = ContextVar("prefect_bluesky_flow_tells", default=False)
+"""Whether the flow that runs a task says itself why the task failed."""
+
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task may be retried: if its error says so, or if it timed out."""
+    if task.retries == RETRIES["retries"] and task_run.run_count > _RETRIES:
+        return False
     return state.name == "TimedOut" or (isinstance(state.data, BlueskyError) and state.data.retryable)
 
 
 RETRIES: dict[str, Any] = {
     # A credential must not become part of a cache key, and a cached gate is no gate.
     "cache_policy": NO_CACHE,
-    "retries": 3,
+    # One more than there are: when a task has none left, Prefect logs a traceback. `is_retryable` ends it before.
+    "retries": _RETRIES + 1,
     "retry_delay_seconds": [2, 10, 30],
     "retry_condition_fn": is_retryable,
 }
@@ -107,7 +116,10 @@ def ensure_session(credentials: Account) -> SessionStatus:
         ...     ensure_session("alice")
         >>> my_flow()
     """
-    status = _account(credentials).ensure_session()
+    try:
+        status = _account(credentials).ensure_session()
+    except BlueskyError as error:
+        return _ended(error)  # type: ignore[no-any-return]
     logger().info("%s", status)
     return status
 
@@ -149,8 +161,11 @@ def publish_post(credentials: Account, post: Publishable, key: str | None = None
         ...     publish_post("alice", "Hello from Prefect")
         >>> my_flow()
     """
-    account = _account(credentials)
-    published = account.publish(post, key)
+    try:
+        account = _account(credentials)
+        published = account.publish(post, key)
+    except BlueskyError as error:
+        return _ended(error)  # type: ignore[no-any-return]
     logger().info("Published %s as %s", published.url, account.handle)
     return published
 
@@ -173,3 +188,25 @@ async def apublish_post(credentials: Account, post: Publishable, key: str | None
 
 def _account(given: object) -> BlueskyCredentials:
     return given_block(given, BlueskyCredentials, "credentials")
+
+
+def run_in_flow(task: Callable[..., R], *given: object) -> R:
+    """Run a task of this module in a flow that says itself why it failed, so that its log has the cause once.
+
+    Raises: as the task.
+    """
+    token = _flow_tells.set(True)
+    try:
+        outcome = task(*given)
+    finally:
+        _flow_tells.reset(token)
+    if isinstance(outcome, State):
+        outcome.result()
+    return outcome
+
+
+def _ended(error: BlueskyError) -> Any:
+    """Return the state of a task that failed with an error. Raise the error unless the flow says what it is."""
+    if not _flow_tells.get():
+        raise error
+    return State(type=StateType.FAILED, message="The flow run's state says why.", data=error)

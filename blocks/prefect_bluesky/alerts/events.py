@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from prefect.events import Event, ReceivedEvent, emit_event
+from prefect.events import Event, ReceivedEvent, Resource, emit_event
 from prefect.events.filters import EventFilter
 from prefect.events.related import object_as_related_resource
 
-from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, current_flow_run, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, current_flow_run, in_server, logger
 
 SESSION_CREATED = "bluesky.session.created"
 SESSION_REFRESHED = "bluesky.session.refreshed"
@@ -69,6 +69,10 @@ def emit(
     about = resource(did, did=did, handle=account.handle, pds_url=pds_url, expires_at=account.expires_at)
     if block_id:
         about["block"] = str(block_id)
+    if in_server():
+        # Prefect's queue would start another server here.
+        deliver(Event(event=event, resource=Resource(about), payload=payload, id=event_id or uuid4()))
+        return
     emit_event(event, resource=about, payload=payload, id=event_id)
 
 

@@ -143,9 +143,14 @@ class Reporter:
     def _link(self) -> str:
         """Return the page where a person fixes the account: the saved block, else the run, else Bluesky's settings."""
         if self.block_id:
-            return url_for("block-document", obj_id=self.block_id) or _APP_PASSWORDS
+            return block_page(self.block_id)
         run = current_flow_run()
         return (run and url_for("flow-run", obj_id=run.id)) or _APP_PASSWORDS
+
+
+def block_page(block_id: UUID) -> str:
+    """Return the page of a saved block in Prefect's UI, where a person fixes its account, else Bluesky's settings."""
+    return url_for("block-document", obj_id=block_id) or _APP_PASSWORDS
 
 
 def last_unstored(account: str, service_url: str) -> tuple[Incident | None, bool]:

@@ -14,12 +14,14 @@ from prefect_bluesky.channels.fitting import Rules, Variant, fit
 from prefect_bluesky.channels.load import NoAccount, load_channel
 from prefect_bluesky.channels.mastodon import MastodonChannel
 from prefect_bluesky.channels.mastodon_credentials import MastodonCredentials
+from prefect_bluesky.channels.notification import BlueskyNotification
 from prefect_bluesky.channels.publish_once import publish_once
 
 # fmt: off
 __all__ = [
-    "AppriseChannel", "AppriseService", "BlueskyChannel", "Channel", "Delivery", "Draft", "Kind", "MastodonChannel",
-    "MastodonCredentials", "NoAccount", "Published", "PublishesPosts", "Rules", "Variant", "apublish_everywhere",
-    "as_post", "channel_of", "fit", "load_channel", "publish_everywhere", "publish_on", "publish_once",
+    "AppriseChannel", "AppriseService", "BlueskyChannel", "BlueskyNotification", "Channel", "Delivery", "Draft",
+    "Kind", "MastodonChannel", "MastodonCredentials", "NoAccount", "Published", "PublishesPosts", "Rules", "Variant",
+    "apublish_everywhere", "as_post", "channel_of", "fit", "load_channel", "publish_everywhere", "publish_on",
+    "publish_once",
 ]
 # fmt: on

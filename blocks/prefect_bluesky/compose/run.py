@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import FlowPauseTimeout
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Completed, Failed, Running
+from prefect.states import Cancelled, Completed, Running
 from pydantic import ValidationError
 
 from prefect_bluesky.channels import BlueskyChannel, Channel, NoAccount, as_post, load_channel, publish_once
@@ -34,7 +34,16 @@ from prefect_bluesky.planning import (
     run_batch,
     schedule_run,
 )
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, ignoring_api_trouble, load_block, logger, run_id
+from prefect_bluesky.prefect_api import (
+    API_TROUBLE,
+    api_client,
+    ended,
+    failed,
+    ignoring_api_trouble,
+    load_block,
+    logger,
+    run_id,
+)
 from prefect_bluesky.publishing import current_attempt
 from prefect_bluesky.validation import explain_validation_error
 
@@ -104,7 +113,7 @@ class _Report:
         with ignoring_api_trouble("The artifact with the table could not be created"):
             create_table_artifact(self.rows, key=RESULT, description="The published and scheduled posts.")
         if self.problems:
-            return Failed(message=f"Some posts are not out or scheduled. {'; '.join(self.problems)}")
+            return failed(f"Some posts are not out or scheduled. {'; '.join(self.problems)}")
         return Completed(message="All posts are out or scheduled." if self.rows else "There was nothing to publish.")
 
 
@@ -217,7 +226,7 @@ def _close_unreviewed(patience: timedelta, report: _Report) -> State[Any]:
     if report.rows or report.problems:
         report.problems.append(f"Nobody reviewed the rest within {hours:g} hours. The rest was not published.")
         return report.close()
-    return Cancelled(message=f"Nobody reviewed the posts within {hours:g} hours. Nothing was published.")
+    return ended(Cancelled(message=f"Nobody reviewed the posts within {hours:g} hours. Nothing was published."))
 
 
 def _preview(
@@ -228,7 +237,7 @@ def _preview(
     with ignoring_api_trouble("The artifact with the preview could not be created"):
         create_markdown_artifact("\n\n".join([*previews, *problems]), key=PREVIEW, description="Nothing was sent.")
     message = f"Nothing was sent. Without a dry run, {len(previews)} posts would be."
-    return Failed(message=f"{message} {' '.join(problems)}") if problems else Completed(message=message)
+    return failed(f"{message} {' '.join(problems)}") if problems else Completed(message=message)
 
 
 def _publish(variants: list[PlannedVariant], loaded: dict[str, Channel], report: _Report) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
@@ -36,7 +36,7 @@ from prefect_bluesky.planning.queue import Queue
 from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
 from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.slots import PostingSchedule
-from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, ignoring_api_trouble, logger
+from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, failed, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.settings import current_settings
 
@@ -281,7 +281,7 @@ class _Batch(Delivery[Account]):
             places[each["account"], each["what"]].append(each["post"])
         which = [f"{account}, {_some(posts)}: {what}" for (account, what), posts in places.items()]
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
-        return Failed(message=f"{summary}. {'; '.join(which[:_NAMED] + more)}")
+        return failed(f"{summary}. {'; '.join(which[:_NAMED] + more)}")
 
     def preview(self) -> Preview:
         """Return what would be done."""

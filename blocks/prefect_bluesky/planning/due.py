@@ -21,6 +21,7 @@ from prefect_bluesky.errors import BlueskyError, Expired
 from prefect_bluesky.planning.clock import ServerClock
 from prefect_bluesky.planning.delivery import AccountQueue, Delivery
 from prefect_bluesky.planning.due_posts import DuePost, due_posts
+from prefect_bluesky.planning.held_page import show_held
 from prefect_bluesky.planning.held_runs import (
     HELD,
     final_state,
@@ -212,7 +213,8 @@ class DueDelivery(Delivery[DueQueue]):
     def _end_unusable(self, run: FlowRun, state: State[Any]) -> None:
         logger().error("%s: %s", run.name, state.message)
         self.counts["held" if state.name == HELD else "failed"] += 1
-        set_state(run, state)
+        if set_state(run, state) and state.name == HELD:
+            show_held(run.id, state.message or "", None)
 
     def _settle(self, outcome: _Outcome) -> None:
         item, state = outcome.item, outcome.state
@@ -232,6 +234,7 @@ class DueDelivery(Delivery[DueQueue]):
             client.update_flow_run(item.run.id, tags=tags)
         if outcome.error:
             tell_held(outcome.error, item.credentials)
+        show_held(item.run.id, outcome.error or state.message or "", item.credentials)
 
 
 def set_state(run: FlowRun, state: State[Any]) -> bool:

@@ -26,7 +26,16 @@ from prefect.utilities.urls import url_for
 from prefect_bluesky.alerts import events
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client, current_flow_run, logger, read_runs, standard_time
+from prefect_bluesky.planning.held_page import show_held
+from prefect_bluesky.prefect_api import (
+    API_TROUBLE,
+    api_client,
+    current_flow_run,
+    ended,
+    failed,
+    read_runs,
+    standard_time,
+)
 
 HELD = "Held"
 """The name of the state of a held run."""
@@ -105,13 +114,13 @@ def hold(error: BlueskyError, credentials: BlueskyCredentials) -> State[Any]:
     """
     run = current_flow_run()
     if run is None or run.deployment_id is None:
-        return _failed(error)
+        return failed(str(error), error)
     # Without the tags the run is still found, but not by its account.
     with suppress(*API_TROUBLE), api_client() as client:
         client.update_flow_run(run.id, tags={*run.tags, *tags_of(credentials)})
     tell_held(error, credentials)
-    logger().error("Held: %s", error)
-    return held_state(error)
+    show_held(run.id, error, credentials, starts_again=not {"credentials", "post"} <= run.parameters.keys())
+    return ended(held_state(error))
 
 
 def held_state(error: BlueskyError) -> State[Any]:
@@ -133,20 +142,19 @@ def expire(error: Expired, credentials: BlueskyCredentials) -> State[Any]:
     """
     run = current_flow_run()
     if run is None or run.deployment_id is None:
-        return _failed(error)
+        return failed(str(error), error)
     tell_expired(error, credentials, run)
     return final_state(error)
 
 
 def final_state(error: BlueskyError) -> State[Any]:
-    """Return the state of a run whose post is not sent any more: `Expired`, or `Failed`."""
+    """Return the state of a run that cannot go on: `Expired`, or `Failed`. Return this state from a flow.
+
+    The error is the state's message. A worker's run logs no traceback, and a Python caller gets the error.
+    """
     if isinstance(error, Expired):
-        return expired_because(str(error))
-    return _failed(error)
-
-
-def _failed(error: BlueskyError) -> State[Any]:
-    return State(type=StateType.FAILED, message=str(error), data=error)
+        return ended(expired_because(str(error)))
+    return failed(str(error), error)
 
 
 def expired_because(reason: str) -> State[Any]:

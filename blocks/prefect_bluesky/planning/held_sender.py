@@ -35,10 +35,10 @@ from prefect_bluesky.planning.saved_accounts import load_parameter
 from prefect_bluesky.planning.scheduled_runs import planned_time
 from prefect_bluesky.planning.times import how_late
 from prefect_bluesky.posts import Post
-from prefect_bluesky.prefect_api import api_client, ignoring_api_trouble, logger, read_runs
+from prefect_bluesky.prefect_api import api_client, failed, ignoring_api_trouble, logger, read_runs
 from prefect_bluesky.publishing import in_place_of
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.tasks import publish_post
+from prefect_bluesky.tasks import publish_post, run_in_flow
 
 _POST = TypeAdapter(Post)
 
@@ -152,7 +152,7 @@ class HeldSender:
             return None  # a person has dropped the run or started it again since the runs were listed
         try:
             with in_place_of(run):
-                published = publish_post(credentials, post, run.parameters.get("key"))
+                published = run_in_flow(publish_post, credentials, post, run.parameters.get("key"))
         except Expired as error:
             self._expire(run, credentials, error)
         except BlueskyError as error:
@@ -215,7 +215,7 @@ class HeldSender:
         if rows:
             with ignoring_api_trouble("The artifact with the table could not be made"):
                 create_table_artifact(rows, key="bluesky-held", description=summary)
-        return Failed(message=summary) if counts["failed"] or counts["expired"] else Completed(message=summary)
+        return failed(summary) if counts["failed"] or counts["expired"] else Completed(message=summary)
 
     def _credentials(self, parameter: Any) -> BlueskyCredentials:
         """Return the block of a run as saved now, read once for all: its app password may have changed since."""

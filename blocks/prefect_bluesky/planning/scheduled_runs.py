@@ -21,6 +21,7 @@ from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, InvalidInput
 from prefect_bluesky.planning.calendar_tags import calendar_tag
 from prefect_bluesky.planning.dispatchers import Dispatchers
+from prefect_bluesky.planning.held_page import show_held
 from prefect_bluesky.planning.held_runs import HELD, held_state, tag, tags_of, tell_held
 from prefect_bluesky.planning.keyed_runs import NewRun, deployment_id, schedule_runs
 from prefect_bluesky.planning.later_posts import LaterPosts, rewrite
@@ -187,6 +188,7 @@ class PlannedRuns:
         """Return a held run for a post, whose key is fixed. The post is sent once the cause of the error is fixed."""
         run = self._schedule(self._run(planned, credentials, held_state(error), tags_of(credentials)))
         tell_held(error, credentials)
+        show_held(run.id, error, credentials)
         return run
 
     def _run(

@@ -15,7 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
-from prefect_bluesky.prefect_api.context import logger
+from prefect_bluesky.prefect_api.context import logger, own_server
 
 T = TypeVar("T")
 
@@ -26,6 +26,9 @@ API_TROUBLE = (httpx.TransportError, PrefectHTTPStatusError)
 @contextmanager
 def api_client() -> Iterator[SyncPrefectClient]:
     """Yield a client of the available Prefect API."""
+    if (own := own_server.get()) is not None:
+        yield own
+        return
     url = PREFECT_API_URL.value()
     if url:
         yield _client(url, PREFECT_API_KEY.value(), PREFECT_API_AUTH_STRING.value())

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 from prefect.settings import PREFECT_API_URL
+
+own_server: ContextVar[SyncPrefectClient | None] = ContextVar("prefect_bluesky_own_server", default=None)
+"""The client of the Prefect server that this process is, where the server itself runs this code."""
 
 
 def in_run() -> bool:
@@ -24,7 +29,12 @@ def current_flow_run() -> FlowRun | None:
 
 def api_at_hand() -> bool:
     """Return whether a Prefect API may be used. Outside a run and without a configured API, a call starts a server."""
-    return in_run() or bool(PREFECT_API_URL.value())
+    return in_server() or in_run() or bool(PREFECT_API_URL.value())
+
+
+def in_server() -> bool:
+    """Return whether a Prefect server runs this code, as for a notification; see `in_thread`."""
+    return own_server.get() is not None
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:

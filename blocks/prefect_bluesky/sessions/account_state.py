@@ -72,7 +72,8 @@ class AccountState:
             if document.session is not None:
                 self.is_unsaved = False
                 self.use(document.session)
-        elif document.session is not None:
+        elif document.session is not None and not document.open_refusals:
+            # An app password that was refused has been replaced on purpose.
             logger().warning(
                 "%s: the stored session was made with another app password. All blocks of one account should share one"
                 " app password. Otherwise each block replaces the session of the other.",

@@ -20,7 +20,7 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import TypeAdapter
 
 from prefect_bluesky.alerts import ALERT
-from prefect_bluesky.channels import AppriseService, MastodonCredentials
+from prefect_bluesky.channels import AppriseService, BlueskyNotification, MastodonCredentials
 from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import InvalidInput
@@ -31,7 +31,7 @@ from prefect_bluesky.setup.differences import deployment_differences, differing
 from prefect_bluesky.setup.forms import FORMS
 from prefect_bluesky.worker import BlueskyWorker
 
-BLOCKS = (BlueskyCredentials, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
+BLOCKS = (BlueskyCredentials, BlueskyNotification, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
 
 _PAGE = 200
 _NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 from prefect.blocks.system import Secret
-from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
 from prefect.client.schemas.objects import BlockDocument
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 
 from prefect_bluesky.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
-from prefect_bluesky.prefect_api import API_TROUBLE, api_client
+from prefect_bluesky.prefect_api import API_TROUBLE, api_client, in_server
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
@@ -40,7 +40,7 @@ class PrefectSessionStore(SessionStore):
         text = document.to_json()
         if replacing is None:
             try:
-                Secret(value=text).save(self._name, **_SYNC)
+                self._create(text)
             except ValueError as taken:  # Prefect raises a ValueError if the name exists, and never for HTTP trouble
                 if self._read() is None:
                     reason = f"the block could not be created ({type(taken).__name__})."
@@ -62,6 +62,24 @@ class PrefectSessionStore(SessionStore):
         except API_TROUBLE as trouble:
             raise self._trouble(trouble) from None
         return self._saved(text)
+
+    def _create(self, text: str) -> None:
+        if not in_server():
+            Secret(value=text).save(self._name, **_SYNC)
+            return
+        # A block's own method would start another server here. A server has the type `secret` from its start.
+        with api_client() as client:
+            kind = client.read_block_type_by_slug("secret")
+            schema = client.get_most_recent_block_schema_for_block_type(kind.id)
+            if schema is None:
+                raise StoreError(self.place, "the server has no schema of the block type secret.")
+            new = BlockDocumentCreate(
+                name=self._name, data={"value": text}, block_type_id=kind.id, block_schema_id=schema.id
+            )
+            try:
+                client.create_block_document(new)
+            except ObjectAlreadyExists:
+                raise ValueError(self._name) from None
 
     def _read(self) -> BlockDocument | None:
         try:
