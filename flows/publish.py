@@ -33,7 +33,7 @@ from prefect_bluesky import (
 )
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
-from prefect_bluesky.planning import ScriptHolder, expire, final_state
+from prefect_bluesky.planning import ScriptHolder, as_page, expire, final_state, not_approved
 from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
 from prefect_bluesky.tasks import run_in_flow
 from prefect_bluesky.validation import explain_validation_error
@@ -50,7 +50,7 @@ _IN_A_SHELL = "set split_long_text", "pass --split"
     description="Publish one post to Bluesky, exactly once, behind a gate that keeps the session alive.",
 )
 def publish(
-    credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False
+    credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False, approve: bool = False
 ) -> PublishedPost | Preview | State[Any]:
     """Publish one post or a thread.
 
@@ -63,6 +63,7 @@ def publish(
         key: A name for this post, unique within the account: each key is published once. If it is left out, a retry
             of this run does not publish twice, but a new run does.
         dry_run: Send nothing. Show a preview among the run's artifacts.
+        approve: Show the post, and wait for a person who resumes the run and approves.
     """
     logger = get_run_logger()
     try:
@@ -71,6 +72,8 @@ def publish(
             preview = credentials.publish(post, key, dry_run=True)
             logger.info("Nothing was sent. Preview:\n%s", preview)
             return preview
+        if approve and (dropped := not_approved([as_page(post, session.handle)])):
+            return dropped
         published = run_in_flow(publish_post, credentials, post, key)
     except Expired as error:
         return expire(error, credentials)

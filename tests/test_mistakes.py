@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import ValidationError
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import PlannedPost, sandbox
+from prefect_bluesky.validation import explain_validation_error
 from tests.support import Command, SavedAccount
 
 _MOST = 3 * 160
@@ -169,6 +171,29 @@ def test_an_account_that_cannot_be_used_is_named_by_its_field(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert command(*typed)[0] == said
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"txt": "Hi"}, "txt: there is no such field. Did you mean text?"),
+        ({"text": "Hi", "langauges": ["en"]}, "langauges: there is no such field. Did you mean languages?"),
+        ({"text": "Hi", "imges": ["a.png"]}, "imges: there is no such field. Did you mean images?"),
+        ({"text": "Hi", "languages": ["en", "de", "fr", "es"]}, "post.languages: there are 4, and the limit is 3."),
+        ({"text": "Hi", "quotable": "perhaps"}, "post.quotable: it is neither true nor false."),
+        ({"text": 7}, "post.text: it is not a text. Write one, in quotes."),
+        ({"text": "Hi", "at": "tomorrow"}, "at: 'tomorrow' is not a time. Write a time such as 2026-12-01 08:00."),
+        ({"text": "Hi", "repeat": "often", "at": "2027-01-01 08:00"}, "repeat: 'often' "),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_calendar_is_named_by_its_field(entry: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        PlannedPost.model_validate({"account": "alice", **entry})
+    explained = explain_validation_error(refused.value)
+    assert explained.startswith(said)
+    assert len(explained) < _MOST
+    assert "\n" not in explained
 
 
 class TestAServerThatIsNotThere:

@@ -185,7 +185,7 @@ class TestTheForms:
 
     def test_publish_advanced_asks_for_all_that_a_post_can_have(self, server: World) -> None:
         form = self.form("publish/publish-advanced")
-        assert list(form["properties"]) == ["credentials", "post", "key", "dry_run"]
+        assert list(form["properties"]) == ["credentials", "post", "key", "dry_run", "approve"]
         assert form["definitions"]["Post"]["properties"].keys() == Post.model_fields.keys()
 
     @pytest.mark.parametrize(

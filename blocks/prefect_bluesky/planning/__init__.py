@@ -3,7 +3,7 @@
 Accounts are named by their saved blocks here.
 """
 
-from prefect_bluesky.planning.approval import Decision, not_approved, tell_review
+from prefect_bluesky.planning.approval import Decision, as_page, not_approved, tell_review
 from prefect_bluesky.planning.batch import Preview, preview_batch, run_batch
 from prefect_bluesky.planning.batch_input import Batch, Options, read_entries
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
@@ -38,7 +38,7 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 __all__ = [
     "Batch", "Calendar", "Decision", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options",
     "PlanLine", "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable", "account_of",
-    "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire",
+    "as_page", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire",
     "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
     "not_approved", "plan_ahead", "plan_lines", "plan_page", "preview_batch", "publish_due", "queue_lock",
     "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run",

@@ -20,9 +20,11 @@ from prefect.utilities.urls import url_for
 from pydantic import Field, ValidationError
 
 from prefect_bluesky.alerts import events
+from prefect_bluesky.posts import Post
 from prefect_bluesky.prefect_api import (
     current_flow_run,
     ignoring_api_trouble,
+    literal_markdown,
     load_note,
     pause_answer,
     run_id,
@@ -78,6 +80,17 @@ def _pause(key: str, patience: timedelta) -> None:
     with suppress(ValidationError):
         seconds = max(1, int(patience.total_seconds()))
         pause_flow_run(wait_for_input=_Approval, timeout=seconds, poll_interval=_POLL, key=key)
+
+
+def as_page(post: Post, account: str) -> str:
+    """Return a post as Markdown, for the person who is to approve it.
+
+    Args:
+        post: the post, or a thread.
+        account: the handle of the account that publishes.
+    """
+    texts = ["\n".join(f"> {line}" for line in literal_markdown(each.text).splitlines()) for each in post.posts()]
+    return "\n\n".join([f"#### {account}", *texts])
 
 
 def tell_review(pages: Sequence[str], patience: timedelta) -> None:

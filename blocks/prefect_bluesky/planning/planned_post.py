@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefect_bluesky.planning.recurrence import cron_of, is_at_most_daily, occurrences
 from prefect_bluesky.posts import Post, Time, in_utc
 from prefect_bluesky.prefect_api import as_form
-from prefect_bluesky.validation import explain_validation_error
+from prefect_bluesky.validation import explain_validation_error, nearest
 
 KEYLESS = "planned-"
 """The beginning of the keys of posts that a person has given no key."""
@@ -77,6 +77,10 @@ class PlannedPost(BaseModel):
     def _from_fields_of_the_post(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        known = cls.model_fields.keys() | Post.model_fields.keys()
+        for name in map(str, value.keys() - known):
+            if near := nearest(name, known):
+                raise ValueError(f"{name}: there is no such field. Did you mean {near}?")
         written = {name: each for name, each in value.items() if name in Post.model_fields}
         if not written:
             return value
