@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Crashed, Scheduled
 
-from prefect_bluesky import sandbox
-from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
+from prefect_bluesky import BlueskyCredentials, Post, sandbox
+from prefect_bluesky.planning.saved_accounts import as_parameter
+from tests.support import SavedAccount, planned_deployments, run_deployed, run_to_state, runs_of
 from tests.worker import Worker, asks, run_in
 from tests.world import wait_for
 
@@ -85,6 +90,29 @@ def test_an_answer_that_was_given_when_the_worker_was_dead_counts(begun: UUID, a
         client.set_flow_run_state(begun, AwaitingRetry(), force=True)
     assert attempt(begun).state_name == "Completed"
     assert (alice.texts, planned(alice)) == (["now"], 1)
+
+
+def test_a_single_post_waits_too(alice: SavedAccount, publish: Flow[Any, Any]) -> None:
+    account: Any = BlueskyCredentials.load(alice.name)
+    given = {"credentials": as_parameter(account), "post": {"text": "one post"}, "approve": True}
+    about: dict[str, Any] = {"credentials": account, "post": Post(text="one post"), "approve": True}
+    with ThreadPoolExecutor(1) as thread, get_client(sync_client=True) as client:
+        running = thread.submit(copy_context().run, partial(run_deployed, publish, given, **about))
+        wait_for(lambda: paused(alice), "the pause")
+        (run,) = paused(alice)
+        wait_for(lambda: asks(run.id), "the form")
+        client.resume_flow_run(run.id, run_input=DROP)
+        _, state = running.result()
+    assert state.name == "Cancelled"
+    assert alice.texts == []
+
+
+def paused(account: SavedAccount) -> list[FlowRun]:
+    """The runs of an account that wait for a person."""
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
+    return [run for run in found if account.account.handle in run.name]
 
 
 def test_a_preview_asks_nobody(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:
