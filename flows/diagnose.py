@@ -17,6 +17,7 @@ from rich.markdown import Markdown
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Diagnosis
 from prefect_bluesky.planning import final_state
 from prefect_bluesky.prefect_api import as_script, given_block
+from prefect_bluesky.problems import without_block
 
 
 @flow(
@@ -65,7 +66,8 @@ def main() -> None:
         else BlueskyCredentials.from_environment()
     )
     diagnosis = diagnose(account, arguments.log_in)
-    Console().print(Markdown(diagnosis.to_markdown()))
+    page = diagnosis.to_markdown()
+    Console().print(Markdown(page if arguments.account else without_block(page)))
     sys.exit(1 if diagnosis.problem else 0)
 
 

@@ -35,6 +35,7 @@ from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
 from prefect_bluesky.planning import ScriptHolder, as_page, expire, final_state, not_approved
 from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
+from prefect_bluesky.problems import without_block
 from prefect_bluesky.tasks import run_in_flow
 from prefect_bluesky.validation import explain_validation_error
 
@@ -141,8 +142,11 @@ def main() -> None:
         done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:
         is_held = problem.is_temporary and not arguments.dry_run
-        hint = f"\n{_FIND_OUT_WHY}" if isinstance(problem, AuthError) else ""
-        sys.exit(holder.hold(post, problem) if holder and is_held else f"{problem}{hint}")
+        if holder and is_held:
+            sys.exit(holder.hold(post, problem))
+        said = str(problem) if arguments.account else without_block(str(problem))
+        hint = f"\n{_FIND_OUT_WHY} {arguments.account or ''}".rstrip() if isinstance(problem, AuthError) else ""
+        sys.exit(f"{said}{hint}")
     if not isinstance(done, PublishedPost):
         print(done)
         return

@@ -97,6 +97,7 @@ class TestPublish:
         wrong = script("publish.py", "Never seen", **{**environment, "BLUESKY_APP_PASSWORD": "aaaa-bbbb-cccc-dddd"})
         assert wrong.returncode == 1
         assert "app_password_rejected" in wrong.stderr.splitlines()[-2]
+        assert "App passwords and set BLUESKY_APP_PASSWORD to it." in wrong.stderr.splitlines()[-2]
         assert wrong.stderr.splitlines()[-1] == "To check the account: prefect-bluesky diagnose"
         assert len(texts(pds, account)) == 2
         shown = "".join(done.stdout + done.stderr for done in (first, second, wrong))

@@ -224,3 +224,25 @@ _BY_ERROR: dict[str | None, AuthProblem] = {
     "AccountTakedown": AuthProblem.ACCOUNT_TAKEN_DOWN,
     "AccountNotFound": AuthProblem.ACCOUNT_DELETED,
 }
+
+
+_WITHOUT_BLOCK = {
+    "put it into the block": "set BLUESKY_APP_PASSWORD to it",
+    "Put an app password into the block instead of the main password": "Set BLUESKY_APP_PASSWORD to an app password",
+    "The block holds the account's main password": "BLUESKY_APP_PASSWORD is the account's main password",
+    "because the block holds the main password": "because BLUESKY_APP_PASSWORD is the main password",
+    "into the block": "into BLUESKY_HANDLE",
+    "that the block names": "that BLUESKY_SERVICE_URL names",
+}
+
+
+def without_block(text: str) -> str:
+    """Return an explanation or a remedy in the words of an account that comes from the environment, not from a block.
+
+    Example:
+        >>> without_block("Create a new app password and put it into the block.")
+        'Create a new app password and set BLUESKY_APP_PASSWORD to it.'
+    """
+    for written, instead in _WITHOUT_BLOCK.items():
+        text = text.replace(written, instead)
+    return text
