@@ -79,6 +79,8 @@ def test_an_account_is_saved_in_one_form_and_a_post_published_from_another(ui: P
     ui.wait_for_state("Completed")
     expect(ui.main.get_by_role("navigation", name="breadcrumb")).to_contain_text("publish as alice.test")
     (post,) = real_pds.posts(alice)
+    # A link that is left out of the form is no card of the text's link.
+    assert "embed" not in post["value"]
     # The link as readers see it: where it leads stands beside the text.
     assert post["value"]["text"] == "Release 2.0 is out! example.com/releases/2.0 #release"
 

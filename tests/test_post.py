@@ -101,8 +101,8 @@ def test_an_impossible_post_is_refused_with_the_reason(post: Any, reason: str) -
         (lambda: Post(text=7), "text: it is not a text. Write one, in quotes."),
         (
             lambda: Post(text="x" * 301),
-            "text: it has 301 characters, 1 over the limit of 300. Shorten it, or let split_long_text make a thread of"
-            " it.",
+            "text: it has 301 characters, 1 over the limit of 300. Shorten it, or set split_long_text to make a thread"
+            " of it.",
         ),
     ],
 )

@@ -206,7 +206,7 @@ class TestTheForms:
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name("publish/publish")
             account = {"handle": "alice.test", "app_password": "aaaa-bbbb-cccc-dddd"}
-            post = {"text": "Hi", "languages": ["en"], "link_card": ""}
+            post = {"text": "Hi", "languages": ["en"]}
             given = {"credentials": account, "post": post, "key": "one"}
             run = client.create_flow_run_from_deployment(deployment.id, parameters=given)
             client.delete_flow_run(run.id)

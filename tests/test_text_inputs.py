@@ -58,12 +58,12 @@ def test_facets_count_what_is_published() -> None:
 
 @pytest.mark.parametrize("character", ["\0", "\ud800"])
 def test_a_character_that_nothing_keeps_is_refused(character: str) -> None:
-    with pytest.raises(ValueError, match=r"character 3 is .* Remove it\."):
+    with pytest.raises(InvalidInput, match=r"character 3 is .* Remove it\."):
         Post(text=f"ab{character}")
 
 
 def test_half_a_surrogate_in_a_tag_is_named() -> None:
-    with pytest.raises(ValueError, match="half of a surrogate pair"):
+    with pytest.raises(InvalidInput, match="half of a surrogate pair"):
         Post(text="a", tags=["a\ud800"])
 
 

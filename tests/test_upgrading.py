@@ -290,7 +290,7 @@ class TestSession:
 def opened(block: Block, fields: dict[str, Any]) -> dict[str, Any]:
     """Some fields of a block, and of a block in it, with the secrets."""
     shown = block.model_dump(mode="json", context={"include_secrets": True})
-    inner = {name: value for name, value in block if isinstance(value, Block)}
+    inner = {name: value for name, value in dict(block).items() if isinstance(value, Block)}
     return {name: opened(inner[name], value) if name in inner else shown[name] for name, value in fields.items()}
 
 

@@ -143,7 +143,7 @@ class TestImages:
         [
             (picture(100, 100)[:200], r"thread\[0\].images\[1\]"),
             (b"no image", r"thread\[0\].images\[1\]"),
-            ("/no/such/file.png", "/no/such/file.png: No such file"),
+            ("/no/such/file.png", "/no/such/file.png: there is no such file"),
         ],
     )
     def test_an_unusable_attachment_is_named_and_nothing_is_published(

@@ -122,11 +122,6 @@ class ThreadPost(Written):
     def _from_one_image(cls, value: Any) -> Any:
         return [value] if value and isinstance(value, str | bytes | Path | dict | Image) else value or ()
 
-    @field_validator("link_card", mode="before")
-    @classmethod
-    def _from_an_empty_field(cls, card: Any) -> Any:
-        return None if card == "" else card  # a form sends it for a field that was left out
-
     @field_validator("quote", mode="before")
     @classmethod
     def _is_quotable(cls, quote: Any) -> Any:
