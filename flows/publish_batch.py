@@ -138,8 +138,11 @@ def main() -> None:
         preview = preview_batch(read_entries((), arguments.calendar, "", *given), options)
         _print(list(plan_lines(preview.rows)), Console(highlight=False))
         for problem in preview.problems:
-            print(f"{problem['account']}, {problem['post']}: {problem['what']}")
+            place = ", ".join(filter(None, (problem["account"], problem["post"])))
+            print(f"{place}: {problem['what']}")
         print(preview.summary)
+        if any(problem["state"] == "failed" for problem in preview.problems):
+            sys.exit(1)
         return
     state = publish_batch(
         calendar=arguments.calendar,

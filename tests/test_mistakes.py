@@ -147,7 +147,7 @@ def test_a_mistake_is_answered_before_anything_is_started(command: Command, type
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"BLUESKY_HANDLE": ""}, "BLUESKY_HANDLE: missing in the environment. Set them; --help explains."),
+        ({"BLUESKY_HANDLE": ""}, "BLUESKY_HANDLE: missing in the environment. Set them, or name a saved account."),
         (
             {"BLUESKY_HANDLE": "alice test"},
             "handle: 'alice test' is not a handle: it has no domain."
@@ -257,3 +257,22 @@ class TestOnAServer:
         with temporary_settings({PREFECT_API_URL: url}):
             code, *_ = command("planned", "list")
         assert str(code).startswith(f"PREFECT_API_URL: the server at {url} answers 4")
+
+    def test_a_preview_of_an_account_that_is_not_saved_proposes_the_nearest_and_fails(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
+    ) -> None:
+        name = SavedAccount(pds).name
+        (folder / f"{folder.name}.yaml").write_text(f"posts: [{{account: {name}x, at: 2030-01-01 08:00, text: Hi}}]")
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        wrong = f"{name}x, post 1: no block {name}x is saved. Did you mean {name}?"
+        assert (code, said.splitlines()[-2:]) == (1, [wrong, "1 failed"])
+
+    def test_an_entry_whose_account_is_unknown_is_named_by_its_place(
+        self, command: Command, prefect_api: str, folder: Path
+    ) -> None:
+        (folder / f"{folder.name}.yaml").write_text("posts: [{acount: alice, text: Hi}]")
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        assert (code, said.splitlines()[-2:]) == (
+            1,
+            ["post 1: acount: there is no such field. Did you mean account?", "1 failed"],
+        )

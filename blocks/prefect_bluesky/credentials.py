@@ -272,7 +272,9 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         names = ("BLUESKY_HANDLE", "BLUESKY_APP_PASSWORD")
         missing = [name for name in names if not os.environ.get(name)]
         if missing:
-            raise InvalidInput(" and ".join(missing), "missing in the environment.", "Set them; --help explains.")
+            raise InvalidInput(
+                " and ".join(missing), "missing in the environment.", "Set them, or name a saved account."
+            )
         fields = {"handle": os.environ[names[0]], "app_password": os.environ[names[1]]}
         service_url = os.environ.get("BLUESKY_SERVICE_URL")
         return cls.model_validate({**fields, "service_url": service_url} if service_url else fields)

@@ -42,7 +42,8 @@ class AuthProblem(StrEnum):
     SESSION_REVOKED = (
         "session_revoked",
         "The server has ended this session: the account's password was changed, or the session was signed out.",
-        "Nothing to do: the next publish signs in again with the app password.",
+        "The next publish signs in again, unless the app password was revoked too. To test the app password now, run:"
+        " prefect-bluesky diagnose --log-in.",
     )
     APP_PASSWORD_REJECTED = (
         "app_password_rejected",

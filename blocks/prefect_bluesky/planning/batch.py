@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -39,6 +39,7 @@ from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, failed, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.settings import current_settings
+from prefect_bluesky.validation import nearest
 
 ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
 PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
@@ -159,7 +160,18 @@ class _Batch(Delivery[Account]):
             account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
             account.later = [row for row in account.later if row.planned is None]
             account.give_up(f"the block {name} cannot be used: {loaded[name]}")
+        if options.dry_run:
+            self._complain_of_unknown(parameters)
         self._progress = Progress(PROGRESS, self._waiting)
+
+    def _complain_of_unknown(self, known: Mapping[str, object]) -> None:
+        """Give up the accounts without a saved block, as a run would when it loads the blocks."""
+        for account in self.waiting:
+            if account.name not in known:
+                near = nearest(account.name, known)
+                account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
+                account.later = [row for row in account.later if row.planned is None]
+                account.give_up(f"no block {account.name} is saved. {f'Did you mean {near}?' if near else 'Save it.'}")
 
     def _queue(
         self, schedule: PostingSchedule | None, usable: Sequence[Placed], runs: Sequence[PlannedRun]
@@ -279,7 +291,7 @@ class _Batch(Delivery[Account]):
         places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for each in problems:
             places[each["account"], each["what"]].append(each["post"])
-        which = [f"{account}, {_some(posts)}: {what}" for (account, what), posts in places.items()]
+        which = [f"{_place(account, _some(posts))}: {what}" for (account, what), posts in places.items()]
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
         return failed(f"{summary}. {'; '.join(which[:_NAMED] + more)}")
 
@@ -377,6 +389,10 @@ def _shown(preview: Preview) -> State[Any]:
 def _span(length: timedelta) -> str:
     hours = length.total_seconds() / 3600
     return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
+
+
+def _place(account: str, posts: str) -> str:
+    return ", ".join(filter(None, (account, posts)))  # of an entry that cannot be read the account is unknown
 
 
 def _some(places: list[str]) -> str:
