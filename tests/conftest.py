@@ -34,7 +34,7 @@ from tests import aws, warm
 from tests.held import Stopped
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
-from tests.support import Command, Pds, block_schemas_made_once
+from tests.support import Command, Pds, SavedAccount, block_schemas_made_once
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
 settings.register_profile("full", deadline=None, max_examples=100)
@@ -177,6 +177,18 @@ def publish() -> Flow[Any, Any]:
 def publish_held() -> Flow[Any, Any]:
     """The flow `publish_held` as a deployment loads it."""
     return load_flow_from_entrypoint(f"{_FLOWS / 'publish_held.py'}:publish_held")
+
+
+@pytest.fixture
+def alice(pds: sandbox.Sandbox) -> SavedAccount:
+    """An account of the sandbox, whose block is saved."""
+    return SavedAccount(pds)
+
+
+@pytest.fixture
+def bob(pds: sandbox.Sandbox) -> SavedAccount:
+    """Another one."""
+    return SavedAccount(pds)
 
 
 @pytest.fixture

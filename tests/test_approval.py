@@ -18,10 +18,10 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Crashed, Scheduled
 
-from prefect_bluesky import BlueskyCredentials, Post, sandbox
+from prefect_bluesky import BlueskyCredentials, Post
 from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests.support import SavedAccount, planned_deployments, run_deployed, run_to_state, runs_of
-from tests.worker import Worker, asks, run_in
+from tests.worker import Worker, asks, attempt, run_in
 from tests.world import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
@@ -29,11 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 BATCH = f"{Path(__file__).parents[1] / 'flows' / 'publish_batch.py'}:publish_batch"
 
 APPROVE, DROP = {"decision": "approve"}, {"decision": "drop everything"}
-
-
-@pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
 
 
 @pytest.fixture
@@ -46,33 +41,19 @@ def begun(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> UUID:
         return client.create_flow_run(publish_batch, parameters=given, state=Scheduled()).id
 
 
-def attempt(flow_run: UUID, *answers: dict[str, Any]) -> FlowRun:
-    """Do a run, with what a person answers each time that it asks."""
-    worker = Worker()
-    worker.prepare(run_in, BATCH, flow_run)
-    worker.go()
-    with get_client(sync_client=True) as client:
-        for answer in answers:
-            wait_for(lambda: asks(flow_run), "the form")
-            assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
-        worker.outcome()
-        worker.kill()
-        return client.read_flow_run(flow_run)
-
-
 def planned(account: SavedAccount) -> int:
     """How many posts of an account have runs."""
     return len([run for run in runs_of(planned_deployments()[0]) if run.name.startswith(account.account.handle)])
 
 
 def test_what_is_approved_is_published_and_planned(begun: UUID, alice: SavedAccount) -> None:
-    done = attempt(begun, APPROVE)
+    done = attempt(BATCH, begun, APPROVE)
     assert done.state_name == "Completed", done.state
     assert (alice.texts, planned(alice)) == (["now"], 1)
 
 
 def test_what_is_dropped_is_not(begun: UUID, alice: SavedAccount) -> None:
-    done = attempt(begun, DROP)
+    done = attempt(BATCH, begun, DROP)
     assert done.state is not None
     assert (done.state.name, done.state.message) == ("Cancelled", "A person has dropped it. Nothing was published.")
     assert (alice.texts, planned(alice)) == ([], 0)
@@ -88,7 +69,7 @@ def test_an_answer_that_was_given_when_the_worker_was_dead_counts(begun: UUID, a
         assert client.resume_flow_run(begun, run_input=APPROVE).status == SetStateStatus.ACCEPT
         client.set_flow_run_state(begun, Crashed(), force=True)
         client.set_flow_run_state(begun, AwaitingRetry(), force=True)
-    assert attempt(begun).state_name == "Completed"
+    assert attempt(BATCH, begun).state_name == "Completed"
     assert (alice.texts, planned(alice)) == (["now"], 1)
 
 

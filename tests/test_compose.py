@@ -23,7 +23,7 @@ from prefect_bluesky.channels import MastodonCredentials
 from tests import mastodon_server
 from tests.mastodon_server import MastodonServer
 from tests.support import Pds, block, planned_deployments, run_to_state, runs_of, texts
-from tests.worker import Worker, asks, run_in
+from tests.worker import Worker, asks, attempt, run_in
 from tests.world import wait_for
 
 pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api")]
@@ -35,6 +35,7 @@ We rewrote the scheduler, which took a year. It was worth it.
 
 https://example.com/2.0"""
 
+COMPOSE = f"{FLOWS / 'compose.py'}:compose"
 STATUSES = "POST /api/v1/statuses"
 
 
@@ -237,23 +238,9 @@ class TestReview:
         with get_client(sync_client=True) as client:
             return client.create_flow_run(compose, parameters=given, state=Scheduled()).id
 
-    @staticmethod
-    def attempt(flow_run: UUID, *answers: dict[str, Any]) -> FlowRun:
-        """Do a run, with what a person answers each time that it asks."""
-        worker = Worker()
-        with get_client(sync_client=True) as client:
-            worker.prepare(run_in, f"{FLOWS / 'compose.py'}:compose", flow_run)
-            worker.go()
-            for answer in answers:
-                wait_for(lambda: asks(flow_run), "the form")
-                assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
-            worker.outcome()
-            worker.kill()
-            return client.read_flow_run(flow_run)
-
     def reviewed(self, compose: Flow[Any, Any], team: Team, *answers: dict[str, Any], **parameters: Any) -> FlowRun:
         """A run, with what a person answers."""
-        return self.attempt(self.begun(compose, team, **parameters), *answers)
+        return attempt(COMPOSE, self.begun(compose, team, **parameters), *answers)
 
     def test_people_are_told_that_drafts_wait_and_find_them_among_the_runs_artifacts(
         self, compose: Flow[Any, Any], team: Team
@@ -276,12 +263,12 @@ class TestReview:
         missing = f"later-{uuid4().hex[:8]}"
         channels = (team.bluesky, f"mastodon-credentials/{missing}")
         flow_run = self.begun(compose, team, channels=channels)
-        first = self.attempt(flow_run, {"decision": "approve", "variant_1": {"posts": ["On Bluesky."]}})
+        first = attempt(COMPOSE, flow_run, {"decision": "approve", "variant_1": {"posts": ["On Bluesky."]}})
         assert (first.state_name, team.posts) == ("Failed", ["On Bluesky."])
         MastodonCredentials(instance_url=team.mastodon.url, access_token=SecretStr("good-token")).save(missing)
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
-        second = self.attempt(flow_run, {"decision": "approve", "variant_1": {"posts": ["On Mastodon."]}})
+        second = attempt(COMPOSE, flow_run, {"decision": "approve", "variant_1": {"posts": ["On Mastodon."]}})
         assert second.state_name == "Completed", second.state
         assert (team.posts, team.mastodon.texts()) == (["On Bluesky."], ["On Mastodon."])
 
@@ -299,7 +286,7 @@ class TestReview:
             assert client.resume_flow_run(flow_run, run_input=edited).status == SetStateStatus.ACCEPT
             client.set_flow_run_state(flow_run, Crashed(), force=True)
             client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
-        assert self.attempt(flow_run).state_name == "Completed"
+        assert attempt(COMPOSE, flow_run).state_name == "Completed"
         assert (team.posts, team.mastodon.texts()) == (["Edited."], ["Too."])
 
     def test_an_edited_text_is_what_goes_out_and_a_dropped_one_does_not(

@@ -136,16 +136,6 @@ def pds(writes: list[datetime]) -> Iterator[sandbox.Sandbox]:
         yield own
 
 
-@pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
-@pytest.fixture
-def bob(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
 def soon(seconds: float = 4) -> datetime:
     """A time in a few seconds, in the minute of no other test's posts."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)

@@ -44,11 +44,6 @@ def later(prefect_api: str) -> Iterator[UUID]:
 
 
 @pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
-@pytest.fixture
 def apply(tmp_path: Path, publish_batch: Flow[Any, Any], prefect_api: str) -> Callable[..., str]:
     """Read a calendar of some posts, as the deployment does, and return what the run says."""
     planned_deployments()

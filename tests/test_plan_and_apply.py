@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow
 from prefect.states import Cancelled, Failed
 
-from prefect_bluesky import BlueskyCredentials, sandbox
+from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.planning import Options, change, find_plan, move, plan_lines, preview_batch, read_entries
 from prefect_bluesky.planning.scheduled_runs import text_of
 from tests.support import SavedAccount, planned_deployments, run_to_state, runs_of
@@ -74,16 +74,6 @@ class Calendar:
 @pytest.fixture
 def calendar(tmp_path: Path, publish_batch: Flow[Any, Any], deployment: UUID) -> Calendar:
     return Calendar(tmp_path / f"{tmp_path.name}.yaml", publish_batch, deployment)
-
-
-@pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
-@pytest.fixture
-def bob(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
 
 
 def post(account: SavedAccount, number: int, **others: Any) -> dict[str, Any]:

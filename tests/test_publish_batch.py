@@ -45,16 +45,6 @@ def deployment(prefect_api: str) -> UUID:
     return planned
 
 
-@pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
-@pytest.fixture
-def bob(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
 def artifact(key: str) -> str:
     """The artifact that the last run has made."""
     with get_client(sync_client=True) as client:

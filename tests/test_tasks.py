@@ -33,16 +33,6 @@ pytestmark = pytest.mark.usefixtures("prefect_api", "without_pauses")
 MASTODON = MastodonCredentials(instance_url="https://social.test", access_token=SecretStr("hunter-2"))
 
 
-@pytest.fixture
-def alice(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
-@pytest.fixture
-def bob(pds: sandbox.Sandbox) -> SavedAccount:
-    return SavedAccount(pds)
-
-
 def in_flow(call: Callable[[], Any]) -> Any:
     """Call in a flow."""
     return flow(call)()

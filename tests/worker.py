@@ -18,6 +18,8 @@ from uuid import UUID
 
 import PIL.Image
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
@@ -26,6 +28,7 @@ from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPos
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests.support import REFRESH, forget_processes_memory
+from tests.world import wait_for
 
 # Importing Prefect and the SDK takes seconds, and Pillow's formats a while: one process does it, and each worker is
 # forked from that one, which runs nothing.
@@ -174,6 +177,20 @@ def run_in(entrypoint: str, flow_run_id: UUID) -> str | None:
     flow: Flow[Any, Any] = load_flow_from_entrypoint(entrypoint)
     state: Any = run_flow(flow, flow_run, flow_run.parameters, return_type="state")
     return str(state.name)
+
+
+def attempt(entrypoint: str, flow_run: UUID, *answers: dict[str, Any]) -> FlowRun:
+    """Do a run in a worker, with what a person answers each time that it asks; the run as it ended."""
+    worker = Worker()
+    worker.prepare(run_in, entrypoint, flow_run)
+    worker.go()
+    with get_client(sync_client=True) as client:
+        for answer in answers:
+            wait_for(lambda: asks(flow_run), "the form")
+            assert client.resume_flow_run(flow_run, run_input=answer).status == SetStateStatus.ACCEPT
+        worker.outcome()
+        worker.kill()
+        return client.read_flow_run(flow_run)
 
 
 def asks(flow_run: UUID) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from prefect_bluesky.validation import nearest
+
 _COMMANDS = {
     "demo": ("prefect_bluesky.flows.demo", "see all of it on this machine, without an account"),
     "setup": ("prefect_bluesky.setup", "set up a Prefect server: deployments, automations, limits; --check compares"),
@@ -74,10 +76,8 @@ def _print_completion(rest: list[str]) -> None:
 
 
 def _refuse(name: str) -> None:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*_COMMANDS, _COMPLETION], 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    near = nearest(name, [*_COMMANDS, _COMPLETION])
+    hint = f" Did you mean {near}?" if near else ""
     sys.stderr.write(f"prefect-bluesky: there is no command {name!r}.{hint} `prefect-bluesky --help` lists them.\n")
     sys.exit(2)
 

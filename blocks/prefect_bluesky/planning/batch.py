@@ -156,10 +156,7 @@ class _Batch(Delivery[Account]):
         loaded = {} if options.dry_run else load_many(waiting)
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
-            account = self._accounts[name]
-            account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
-            account.later = [row for row in account.later if row.planned is None]
-            account.give_up(f"the block {name} cannot be used: {loaded[name]}")
+            self._accounts[name].stop(f"the block {name} cannot be used: {loaded[name]}")
         if options.dry_run:
             self._complain_of_unknown(parameters)
         self._progress = Progress(PROGRESS, self._waiting)
@@ -169,9 +166,7 @@ class _Batch(Delivery[Account]):
         for account in self.waiting:
             if account.name not in known:
                 near = nearest(account.name, known)
-                account.due = [*account.due, *((row.place, row.planned) for row in account.later if row.planned)]
-                account.later = [row for row in account.later if row.planned is None]
-                account.give_up(f"no block {account.name} is saved. {f'Did you mean {near}?' if near else 'Save it.'}")
+                account.stop(f"no block {account.name} is saved. {f'Did you mean {near}?' if near else 'Save it.'}")
 
     def _queue(
         self, schedule: PostingSchedule | None, usable: Sequence[Placed], runs: Sequence[PlannedRun]

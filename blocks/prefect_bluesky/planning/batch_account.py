@@ -50,6 +50,12 @@ class Account(AccountQueue[Placed]):
             self.complain(place, "failed", what)
         self.due = []
 
+    def stop(self, what: str) -> None:
+        """Record one reason why all posts failed, those for later too. To remove a post takes no account."""
+        self.due = [*self.due, *((row.place, row.planned) for row in self.later if row.planned)]
+        self.later = [row for row in self.later if row.planned is None]
+        self.give_up(what)
+
     def row(self) -> dict[str, str | int]:
         return {
             "account": self.name,

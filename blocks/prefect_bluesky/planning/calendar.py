@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import count, pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,7 +22,7 @@ from prefect_bluesky.planning.exports import Columns, order_of, understand, year
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.posts import Post
 from prefect_bluesky.prefect_api import file_name
-from prefect_bluesky.validation import explain_validation_error
+from prefect_bluesky.validation import explain_validation_error, nearest
 
 MAX_BYTES = 20_000_000
 """The maximum size of a calendar: a week of a thousand accounts takes a fifth of it."""
@@ -297,8 +296,8 @@ def _columns(header: list[str]) -> list[str]:
     for name in filter(None, columns):
         if not _is_column(name):
             known = ", ".join((*_CELLS, "image", "alt", "image 2", "alt 2", *_LISTS, *_SWITCHES))
-            near = get_close_matches(name, [*_CELLS, "image", "alt", *_LISTS, *_SWITCHES], 1)
-            remedy = f"Did you mean {near[0]}?" if near else f"The columns are {known}."
+            near = nearest(name, [*_CELLS, "image", "alt", *_LISTS, *_SWITCHES])
+            remedy = f"Did you mean {near}?" if near else f"The columns are {known}."
             raise InvalidInput("calendar", f"there is no column {name!r}.", remedy)
     if twice := [name for name, times in Counter(columns).items() if name and times > 1]:
         raise InvalidInput("calendar", f"the column {twice[0]!r} appears twice.", "Number images: image, image 2.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.prefect_api.client import api_client
-from prefect_bluesky.validation import explain_validation_error, looks_like_app_password
+from prefect_bluesky.validation import explain_validation_error, looks_like_app_password, nearest
 
 B = TypeVar("B", bound=Block)
 
@@ -100,5 +99,5 @@ def _nearest(name: str) -> str | None:
     """Return the saved block of the same type whose name is nearest, if one is near."""
     slug, _, wanted = name.partition("/")
     names = [document.name for document in read_block_documents(slug) if document.name]
-    near = get_close_matches(wanted, names, n=1)
-    return f"{slug}/{near[0]}" if near else None
+    near = nearest(wanted, names)
+    return f"{slug}/{near}" if near else None
