@@ -57,11 +57,11 @@ def _show(run: FlowRun, console: Console) -> None:
 
 
 def _move(run: FlowRun, to: str, timezone: str, console: Console) -> None:
-    at = move(run, to, timezone)
-    if at <= datetime.now(UTC):
-        console.print(f"{at:%Y-%m-%d %H:%M %Z} has passed: the post goes out at once.")
-    else:
-        console.print(f"Moved to {at:%Y-%m-%d %H:%M %Z}.")
+    at, successor = move(run, to, timezone)
+    has_passed = at <= datetime.now(UTC)
+    when = f"{at:%Y-%m-%d %H:%M %Z}"
+    said = f"{when} has passed: the post goes out at once." if has_passed else f"Moved to {when}."
+    console.print(f"{said} Its run is now {str(successor.id)[:_ID_CHARACTERS]}.")
 
 
 def _change(run: FlowRun, text: str | None, fields: str | None, console: Console) -> None:

@@ -34,15 +34,12 @@ from prefect_bluesky import (
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
 from prefect_bluesky.planning import ScriptHolder, as_page, expire, final_state, not_approved
+from prefect_bluesky.posts import PostOfAForm, in_words_of_a_shell
 from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
 from prefect_bluesky.problems import without_block
 from prefect_bluesky.tasks import run_in_flow
-from prefect_bluesky.validation import explain_validation_error
 
 _FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
-
-_IN_A_SHELL = "set split_long_text", "pass --split"
-"""A remedy in Python and in calendars, and its words in a shell."""
 
 
 @flow(
@@ -51,7 +48,11 @@ _IN_A_SHELL = "set split_long_text", "pass --split"
     description="Publish one post to Bluesky, exactly once, behind a gate that keeps the session alive.",
 )
 def publish(
-    credentials: BlueskyCredentials, post: Post, key: str | None = None, dry_run: bool = False, approve: bool = False
+    credentials: BlueskyCredentials,
+    post: PostOfAForm,
+    key: str | None = None,
+    dry_run: bool = False,
+    approve: bool = False,
 ) -> PublishedPost | Preview | State[Any]:
     """Publish one post or a thread.
 
@@ -71,7 +72,7 @@ def publish(
         session = run_in_flow(ensure_session, credentials)
         if dry_run:
             preview = credentials.publish(post, key, dry_run=True)
-            logger.info("Nothing was sent. Preview:\n%s", preview)
+            logger.info("Nothing was sent. The preview is among the run's artifacts.")
             return preview
         if approve and (dropped := not_approved([as_page(post, session.handle)])):
             return dropped
@@ -80,7 +81,7 @@ def publish(
         return expire(error, credentials)
     except BlueskyError as error:
         return final_state(error) if dry_run or not error.is_temporary else hold(error, credentials)
-    logger.info("Published %s. %s", published.uri, session)
+    logger.info("%s %s. %s", "Published" if published.is_new else "Already out:", published.uri, session)
     with ignoring_api_trouble("The artifact with the link could not be made"):
         others = "".join(f"\n\n{each.url}" for each in published.posts[1:])
         description = f"Published as {session.handle}.\n\n{literal_markdown(post.text)}{others}"
@@ -137,7 +138,7 @@ def main() -> None:
         )
         holder = ScriptHolder(credentials, arguments.key) if arguments.hold else None
     except ValidationError as unusable:
-        sys.exit(explain_validation_error(unusable).replace(*_IN_A_SHELL))
+        sys.exit(in_words_of_a_shell(unusable))
     try:
         done = publish(credentials, post, holder.key if holder else arguments.key, arguments.dry_run)
     except BlueskyError as problem:

@@ -94,8 +94,8 @@ class TestDates:
     def test_a_date_that_nothing_explains_is_refused_with_the_remedy(self, tmp_path: Path) -> None:
         (_, unclear), _ = read(tmp_path, self.TABLE).entries
         assert str(getattr(unclear, "reason", "")) == (
-            "at: '01/12/2026 08:00' may be month 1 or month 12. Write the year first, or say which order the dates"
-            " have: day-first or month-first."
+            "at: '01/12/2026 08:00' may be month 1 or month 12. Write the year first, or set dates to day-first"
+            " or month-first (--dates in a shell)."
         )
 
     @pytest.mark.parametrize(("dates", "at"), [("day-first", EIGHT), ("month-first", datetime(2026, 1, 12, 8))])

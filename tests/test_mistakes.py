@@ -28,6 +28,7 @@ FILES: dict[str, str | bytes] = {
     "unknown.csv": "colour\nred\n",
     "beside.yaml": "timezones: UTC\nposts: []\n",
     "broken.json": '{"posts": [}',
+    "braces.yaml": "posts:\n  - {account: alice, text: Hello #world}\n",
     "late.csv": "account,at,text,text\nalice,2027-01-01 08:00,Hello,again\n",
 }
 
@@ -96,6 +97,10 @@ NO_SERVER = "Start a server with `prefect server start`, and set it to http://12
         (
             ["publish-batch", "open.yaml", "--dry-run"],
             "calendar: line 2: expected the node content, but found '<stream end>'. Correct the YAML there.",
+        ),
+        (
+            ["publish-batch", "braces.yaml", "--dry-run"],
+            "calendar: line 2: YAML drops “#world}” as a comment. Put the text in quotes.",
         ),
         (["publish-batch", "bytes.yaml", "--dry-run"], "calendar: line 1 is not UTF-8. Save the file as UTF-8."),
         (["publish-batch", "column.csv", "--dry-run"], "calendar: there is no column 'acount'. Did you mean account?"),
@@ -194,6 +199,13 @@ def test_a_mistake_in_a_calendar_is_named_by_its_field(entry: dict[str, object],
     assert explained.startswith(said)
     assert len(explained) < _MOST
     assert "\n" not in explained
+
+
+def test_a_url_that_is_no_servers_is_named(command: Command) -> None:
+    with temporary_settings({PREFECT_API_URL: "localhost"}):
+        code, *_ = command("planned", "list")
+    url = "PREFECT_API_URL: 'localhost' is not the URL of a server. Write it like http://127.0.0.1:4200/api."
+    assert code == url
 
 
 class TestAServerThatIsNotThere:

@@ -91,7 +91,7 @@ def test_five_edits_of_each_kind_are_named_and_done_once(
         calendar.posts[number]["text"] = f"Another text {number}"
         later = FIRST + timedelta(days=9, hours=number)
         calendar.posts[5 + number]["at"] = f"{later:%Y-%m-%d %H:%M}"
-        calendar.posts[10 + number]["images"] = [{"source": f"picture{number}.png", "alt": "A picture"}]
+        calendar.posts[10 + number]["images"] = [{"source": f"https://pictures.test/{number}.png", "alt": "A picture"}]
         calendar.posts[15 + number]["account"] = bob.name
         change(calendar.runs[20 + number], {"text": f"By a person {number}"})
     calendar.posts[25:30] = []
@@ -360,6 +360,18 @@ def test_a_time_that_its_day_does_not_have_once_is_planned_and_named(
 ) -> None:
     calendar.posts = [post(alice, 1, at=at)]
     assert calendar.apply(timezone="Europe/Berlin") == f"1 scheduled. post 1: {note}"
+
+
+def test_a_planned_post_whose_picture_is_not_there_yet_is_planned_and_named(
+    calendar: Calendar, alice: SavedAccount
+) -> None:
+    picture = calendar.path.with_name("later.png")
+    calendar.posts = [post(alice, 1, images=[{"source": picture.name, "alt": "Later"}])]
+    missing = f"post 1: there is no file {picture} on this machine yet. The post needs it when it is published."
+    assert calendar.apply() == f"1 scheduled. {missing}"
+    picture.write_bytes(b"")
+    calendar.posts[0]["text"] = "With its picture"
+    assert calendar.apply() == "1 changed"
 
 
 def test_a_repeated_post_is_planned_four_weeks_ahead_once(calendar: Calendar, alice: SavedAccount) -> None:

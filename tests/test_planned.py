@@ -80,12 +80,10 @@ def test_another_accounts_list_does_not_have_it(run: FlowRun, command: Script) -
 
 def test_move_gives_another_time_by_key(run: FlowRun, alice: SavedAccount, command: Script) -> None:
     key = f"christmas of {alice.name}"
-    assert command("move", key, "2027-12-25 08:00", "--timezone", "Europe/Berlin") == (
-        None,
-        "Moved to 2027-12-25 08:00 CET.\n",
-    )
-    assert now(run).state_name == "Moved"
+    _, said = command("move", key, "2027-12-25 08:00", "--timezone", "Europe/Berlin")
     moved = find_plan(key)
+    assert said == f"Moved to 2027-12-25 08:00 CET. Its run is now {str(moved.id)[:13]}.\n"
+    assert now(run).state_name == "Moved"
     assert moved.expected_start_time == datetime(2027, 12, 25, 7, tzinfo=UTC)
     assert moved.name == f"{alice.account.handle} · 25 Dec 08:00 · Merry Christmas"
     assert (moved.parameters, moved.tags) == (run.parameters, run.tags)
@@ -106,7 +104,7 @@ def test_move_into_the_past_says_that_the_post_goes_out_at_once(
     run: FlowRun, alice: SavedAccount, command: Script
 ) -> None:
     _, said = command("move", str(run.id), "2026-01-01 08:00")
-    assert said == "2026-01-01 08:00 UTC has passed: the post goes out at once.\n"
+    assert said.startswith("2026-01-01 08:00 UTC has passed: the post goes out at once. Its run is now ")
     assert "publish what is overdue" in dispatchers()
     with get_client(sync_client=True) as client:
         client.delete_flow_run(find_plan(f"christmas of {alice.name}").id)
@@ -131,7 +129,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no JSON": (["change", "RUN", "--fields", "{"], "--fields: this is not JSON"),
     "no object": (["change", "RUN", "--fields", "[]"], "--fields: this is not a JSON object."),
     "no change": (["change", "RUN"], "change: nothing to change was given."),
-    "no time": (["move", "RUN", "soon"], "time: "),
+    "no time": (["move", "RUN", "soon"], "time: 'soon' is not a time. Write a time such as 2026-12-01 08:00."),
     "an unknown zone": (["move", "RUN", "2027-01-01", "--timezone", "Mars"], "timezone: there is no time zone 'Mars'."),
     "an unknown run": (["drop", "nothing"], "run: 'nothing': no post that is still planned has such an id or key."),
 }

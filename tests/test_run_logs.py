@@ -72,6 +72,7 @@ def test_a_published_run_shows_the_address_as_its_message(prefect: World, pds: s
     ("deployment", "parameters", "said"),
     [
         ("publish/publish", {"post": {"text": "x", "images": [{"source": "/nowhere.png"}]}}, "/nowhere.png"),
+        ("publish/publish", {"post": {"text": "x" * 310}}, "Shorten it, or tick Split a long text to make a thread"),
         ("publish-batch/publish-batch", {"calendar": "/nowhere.yaml"}, "/nowhere.yaml"),
         ("publish-batch/publish-batch", {"items": [{"account": "nobody", "post": {"text": "x"}}]}, "nobody"),
         ("compose/compose", {"idea": "x", "channels": ["bluesky"], "timezone": "Nowhere"}, "Nowhere"),

@@ -229,8 +229,7 @@ class TestArguments:
         [
             (
                 {"reply_to": "at://x"},
-                "reply_to: it is a field of Post, not an argument of publish. Write publish(Post(text=...,"
-                " reply_to=...)).",
+                "reply_to: it is a field of Post, not an argument of publish. Write Post(text=..., reply_to=...).",
             ),
             ({"kye": "k"}, "kye: publish has no such argument. Did you mean key?"),
             ({"zzz": 1}, "zzz: publish has no such argument. The arguments are post, key, dry_run, as_draft."),
@@ -256,6 +255,19 @@ class TestArguments:
         with pytest.raises(InvalidInput) as refused:
             publish(credentials, given)
         assert str(refused.value) == said
+
+    @pytest.mark.parametrize(
+        "publish",
+        [
+            lambda **given: publish_post("alice", "re", **given),
+            lambda **given: publish_post.submit("alice", "re", **given),
+            lambda **given: asyncio.run(apublish_post("alice", "re", **given)),
+        ],
+        ids=["call", "submit", "await"],
+    )
+    def test_a_task_says_where_a_field_of_a_post_goes(self, publish: Callable[..., Any]) -> None:
+        with pytest.raises(InvalidInput, match=r"reply_to: .*publish_post\. Write Post\(text=\.\.\., reply_to="):
+            publish(reply_to="at://x")
 
     def test_a_text_that_does_not_fit_is_refused_in_plain_words(self, alice: SavedAccount) -> None:
         with pytest.raises(InvalidInput, match=r"^text: it has 301 characters, 1 over the limit of 300"):

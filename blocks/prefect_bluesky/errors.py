@@ -185,7 +185,8 @@ class ServiceUnavailable(ServiceError):
 
     def __str__(self) -> str:
         if self.status is None:
-            return f"{self.server_url} did not answer {self.method} ({self.message})"
+            remedy = "" if self.was_sent else " Check its URL, and that this machine can reach it."
+            return f"{self.server_url} did not answer {self.method} ({self.message}).{remedy}"
         if self.error is None:
             said = f": {self.message}" if self.message else ""
             return f"Something before {self.server_url} answered {self.method} with {self.status}{said}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.tasks import Task
@@ -15,7 +15,7 @@ from prefect.tasks import Task
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError
 from prefect_bluesky.prefect_api import block_name, given_block, in_run, logger
-from prefect_bluesky.publishing import Publishable, PublishedPost
+from prefect_bluesky.publishing import Publishable, PublishedPost, actions
 from prefect_bluesky.sessions import SessionStatus
 
 P = ParamSpec("P")
@@ -71,18 +71,34 @@ _POST: dict[str, Any] = {
 }
 
 
-class _AwaitedTask(Task[P, R]):
-    """A task that is awaited. A call that nothing can await is an error: Prefect would return a coroutine, and the flow
-    would complete although nothing was done.
+class _Task(Task[P, R]):
+    """A task that says what to write if it is called wrongly.
+
+    Prefect would answer an unknown argument in four lines. Where nothing can await a task, Prefect would return a
+    coroutine, and the flow would complete although nothing was done.
     """
 
     if not TYPE_CHECKING:  # the types are those of a task
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            if in_run() and not _is_in_event_loop():
+            self._check(kwargs)
+            if self.isasync and in_run() and not _is_in_event_loop():
                 name = self.fn.__name__
                 raise TypeError(f"{name} is awaited, in an async flow. In other flows, call {name.removeprefix('a')}.")
             return super().__call__(*args, **kwargs)
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            self._check(kwargs)
+            return super().submit(*args, **kwargs)
+
+    def _check(self, given: Iterable[str]) -> None:
+        known = list(signature(self.fn).parameters)
+        unknown = [name for name in given if name not in {*known, *_OF_PREFECT}]
+        actions.refuse_arguments(unknown, known, self.fn.__name__)
+
+
+_OF_PREFECT = {"return_state", "wait_for"}
+"""The arguments of every task."""
 
 
 def _is_in_event_loop() -> bool:
@@ -93,14 +109,12 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _awaited_task(
-    name: str, **options: Any
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Task[P, Coroutine[Any, Any, R]]]:
-    """Make a task of an async function, as Prefect's decorator `task` does."""
-    return lambda function: _AwaitedTask(function, name=name, **options)
+def _task(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of a function, as Prefect's decorator `task` does."""
+    return lambda function: _Task(function, name=name, **options)
 
 
-@task(name="ensure-bluesky-session", **_SESSION)
+@_task("ensure-bluesky-session", **_SESSION)
 def ensure_session(credentials: Account) -> SessionStatus:
     """Ensure a valid session before anything is published.
 
@@ -124,7 +138,7 @@ def ensure_session(credentials: Account) -> SessionStatus:
     return status
 
 
-@_awaited_task("aensure-bluesky-session", **_SESSION)
+@_task("aensure-bluesky-session", **_SESSION)
 async def aensure_session(credentials: Account) -> SessionStatus:
     """Ensure a valid session, in an async flow; see `ensure_session`.
 
@@ -140,7 +154,7 @@ async def aensure_session(credentials: Account) -> SessionStatus:
     return status
 
 
-@task(name="publish-bluesky-post", **_POST)
+@_task("publish-bluesky-post", **_POST)
 def publish_post(credentials: Account, post: Publishable, key: str | None = None) -> PublishedPost:
     """Publish a post or a thread exactly once, gated by the same check as `ensure_session`.
 
@@ -166,11 +180,11 @@ def publish_post(credentials: Account, post: Publishable, key: str | None = None
         published = account.publish(post, key)
     except BlueskyError as error:
         return _ended(error)  # type: ignore[no-any-return]
-    logger().info("Published %s as %s", published.url, account.handle)
+    _log(published, account)
     return published
 
 
-@_awaited_task("apublish-bluesky-post", **_POST)
+@_task("apublish-bluesky-post", **_POST)
 async def apublish_post(credentials: Account, post: Publishable, key: str | None = None) -> PublishedPost:
     """Publish a post or a thread exactly once, in an async flow; see `publish_post`.
 
@@ -182,12 +196,17 @@ async def apublish_post(credentials: Account, post: Publishable, key: str | None
     """
     account = await asyncio.to_thread(_account, credentials)
     published = await account.apublish(post, key)
-    logger().info("Published %s as %s", published.url, account.handle)
+    _log(published, account)
     return published
 
 
 def _account(given: object) -> BlueskyCredentials:
     return given_block(given, BlueskyCredentials, "credentials")
+
+
+def _log(published: PublishedPost, account: BlueskyCredentials) -> None:
+    done = "Published" if published.is_new else "Already out:"
+    logger().info("%s %s as %s", done, published.url, account.handle)
 
 
 def run_in_flow(task: Callable[..., R], *given: object) -> R:

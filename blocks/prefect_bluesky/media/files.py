@@ -66,6 +66,25 @@ def resolve_files(document: File, value: Any) -> Any:
     return value.model_copy(update=changed)
 
 
+def missing_files(value: Any) -> Iterator[str]:
+    """Yield the paths in a post that name no file on this machine."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from missing_files(each)
+    elif isinstance(value, BaseModel):
+        if isinstance(value, File) and not value.storage and not is_url(value.source) and not _is_here(value.source):
+            yield value.source
+        for name in type(value).model_fields:
+            yield from missing_files(getattr(value, name))
+
+
+def _is_here(source: str) -> bool:
+    try:
+        return _path_of(source).exists()
+    except (OSError, ValueError, RuntimeError):  # as for `_from_path`, which says what is wrong
+        return False
+
+
 def read_url(url: str, *, max_bytes: int, keep_truncated: bool = False, into: BinaryIO | None = None) -> Fetched:
     """Fetch a URL that a person or a page gave, as the settings allow; raise as `fetch` does."""
     settings = current_settings()
@@ -191,9 +210,7 @@ def _from_data_url(url: str, field: str) -> bytes:
 
 def _from_path(source: str, max_bytes: int) -> bytes:
     try:
-        path = Path(source).expanduser()
-        if "%" in source and not path.exists() and (decoded := Path(unquote(source)).expanduser()).exists():
-            path = decoded  # copied from where it was written as an address
+        path = _path_of(source)
         # A device or a pipe may never end.
         if path.exists() and not path.is_file():
             raise SourceUnavailable(source, "it is not a file on the machine that publishes. Name a file.")
@@ -203,6 +220,13 @@ def _from_path(source: str, max_bytes: int) -> bytes:
         reason = trouble.strerror if isinstance(trouble, OSError) and trouble.strerror else str(trouble)
         what = "there is no such file" if isinstance(trouble, FileNotFoundError) else reason
         raise SourceUnavailable(source, f"{what} on the machine that publishes. Correct the path.") from trouble
+
+
+def _path_of(source: str) -> Path:
+    path = Path(source).expanduser()
+    if "%" in source and not path.exists() and (decoded := Path(unquote(source)).expanduser()).exists():
+        return decoded  # copied from where it was written as an address
+    return path
 
 
 def _from_block(source: str, storage: str) -> bytes:

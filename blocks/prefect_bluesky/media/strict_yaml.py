@@ -13,6 +13,9 @@ from prefect_bluesky.errors import InvalidInput
 
 _REMARK = re.compile(r"[ \t]+#")
 _HASHTAG = re.compile(r"[ \t]+#(?=[^\s#])")
+_IN_BRACES = re.compile(r"[^'\"]*?[ \t](?=#[^\s#])")
+"""What stands before a hashtag, in a line without quotes."""
+
 _ENTRY = re.compile(r"\s*(?:-\s|\w+:(?:\s|$))")
 """The beginning of an item or of a name with its value."""
 
@@ -69,9 +72,7 @@ def yaml_content(text: str, field: str, *, first_line: int = 1) -> Any:
     except RecursionError:
         line, reason, remedy = 1, "the lists are nested too deeply.", "Write one list."
     except yaml.MarkedYAMLError as damaged:
-        mark = damaged.problem_mark or damaged.context_mark
-        line, reason = (mark.line + 1 if mark else 1), f"{damaged.problem or damaged.context}."
-        remedy = _remedy_of(reason)
+        line, reason, remedy = _damage(damaged, text)
     except yaml.reader.ReaderError as damaged:
         place = int(damaged.position)
         line, reason = text.count("\n", 0, place) + 1, f"the character U+{ord(text[place]):04X} cannot be in a text."
@@ -89,6 +90,18 @@ def _content(text: str) -> Any:
         _check_quotes(each, text)
         _check_names(each.node)
     return loader.construct_document(node)
+
+
+def _damage(damaged: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
+    """Return the line, the reason and the remedy of what is no YAML."""
+    begin, end = damaged.context_mark, damaged.problem_mark or damaged.context_mark
+    reason = f"{damaged.problem or damaged.context}."
+    if begin and end and reason.startswith("expected ',' or"):
+        # A hashtag in braces, or in brackets, hides what closes them.
+        for number, line in enumerate(text.splitlines()[begin.line : end.line + 1], begin.line + 1):
+            if found := _IN_BRACES.match(line):
+                return number, f"YAML drops “{line[found.end() :].strip()[:40]}” as a comment.", _QUOTE_IT
+    return (end.line + 1 if end else 1), reason, _remedy_of(reason)
 
 
 def _remedy_of(reason: str) -> str:

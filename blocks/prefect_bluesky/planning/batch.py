@@ -18,6 +18,7 @@ from prefect.states import Completed
 
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import BlueskyError, Expired, InvalidInput
+from prefect_bluesky.media import missing_files
 from prefect_bluesky.planning.apply import bring_in_line
 from prefect_bluesky.planning.batch_account import Account, Placed, in_words
 from prefect_bluesky.planning.batch_input import Batch, Entries, Options
@@ -207,6 +208,8 @@ class _Batch(Delivery[Account]):
                 account.due.append((row.place, self._in_time(row.place, planned)))
             case "plan" | "change" | "adopt" | "remove", _:
                 account.later.append(row)
+                if row.fate in {"plan", "change"} and row.planned:
+                    self._note_missing(row.place, row.planned)
             case "held", _:
                 account.complain(row.place, "held", run.message if run else "")
                 if row.changes:
@@ -221,6 +224,12 @@ class _Batch(Delivery[Account]):
                 self._notes.append({"account": planned.account, "post": row.place, "state": "note", "what": what})
             case fate, _:
                 account.counts[_COUNTED[fate]] += 1
+
+    def _note_missing(self, place: str, planned: PlannedPost) -> None:
+        """Say of a planned post that its files are not there yet: the machine that publishes may have them."""
+        for source in missing_files(planned.post):
+            what = f"there is no file {source} on this machine yet. The post needs it when it is published."
+            self._notes.append({"account": planned.account, "post": place, "state": "note", "what": what})
 
     def _in_time(self, place: str, planned: PlannedPost) -> PlannedPost:
         """Return a post of a calendar that makes no sense any more if it was due long ago and is not out.

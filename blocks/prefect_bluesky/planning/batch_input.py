@@ -105,7 +105,11 @@ def read_entries(
             continue
         fixed += _in_turn(place, entry, zone or ZoneInfo("UTC"), now, occasion, notes)
     named = {entry.reason for _, entry in fixed if isinstance(entry, Unusable)}
-    notes += [(each.field, "", str(each)) for each in (no_zone, no_slots) if each and str(each) not in named]
+    notes += [
+        (each.field, "", f"{each.reason} {each.remedy}")
+        for each in (no_zone, no_slots)
+        if each and str(each) not in named
+    ]
     return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))
 
 

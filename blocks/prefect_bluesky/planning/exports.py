@@ -156,8 +156,8 @@ def year_first(date: str, order: str) -> str:
     first, second, year, rest = int(found[1]), int(found[3]), found[4], found[5]
     if not order and first != second:
         raise ValueError(
-            f"at: {date.strip()!r} may be month {first} or month {second}. Write the year first, or say which order"
-            f" the dates have: {DAY_FIRST} or {MONTH_FIRST}."
+            f"at: {date.strip()!r} may be month {first} or month {second}. Write the year first, or set dates to"
+            f" {DAY_FIRST} or {MONTH_FIRST} (--dates in a shell)."
         )
     month, day = (first, second) if order == MONTH_FIRST else (second, first)
     return f"{year}-{month:02}-{day:02}{rest}"

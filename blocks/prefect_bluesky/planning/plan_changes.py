@@ -83,8 +83,8 @@ def find_plan(reference: str) -> FlowRun:
     return found[0]
 
 
-def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
-    """Move a planned post to another time, and return that time. If the time has passed, the post goes out at once.
+def move(run: FlowRun, to: str, timezone: str = "UTC") -> tuple[datetime, FlowRun]:
+    """Move a planned post. Return its new time and its new run. If the time has passed, the post goes out at once.
 
     The post gets another run: Prefect shows a run at the time for which the run was first planned, whatever happens.
 
@@ -100,7 +100,7 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     try:
         at = _TIME.validate_python(to)
     except ValidationError as unusable:
-        raise InvalidInput("time", explain_validation_error(unusable), "Write it as 2026-12-01 08:00.") from None
+        raise InvalidInput("time", explain_validation_error(unusable), "") from None
     if at is None:
         raise InvalidInput("time", "the time is missing.", "Write it as 2026-12-01 08:00.")
     at = at if at.tzinfo else at.replace(tzinfo=zone)
@@ -110,7 +110,7 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
     # First the old run, as a post that goes out twice is worse than one that a person has to plan again.
     moved = State(type=StateType.CANCELLED, name=MOVED, message=f"Moved to {goes_out:%Y-%m-%d %H:%M %Z}.")
     end_plan(run.id, run.name, moved)
-    schedule_run(
+    successor = schedule_run(
         planned,
         run.parameters,
         key=successor_key(run.id),
@@ -120,7 +120,7 @@ def move(run: FlowRun, to: str, timezone: str = "UTC") -> datetime:
         labels={APPLIED: str(run.labels[APPLIED])} if APPLIED in run.labels else None,
     )
     dispatchers.plan(goes_out)
-    return at
+    return at, successor
 
 
 def change(run: FlowRun, fields: dict[str, Any]) -> Post:

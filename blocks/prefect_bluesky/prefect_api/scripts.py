@@ -54,6 +54,9 @@ def as_script(server_for: str = "") -> Iterator[None]:
 
 
 def _away(url: str | None) -> InvalidInput:
+    if url and not url.startswith(("http://", "https://")):
+        what = f"{url!r} is not the URL of a server."
+        return InvalidInput("PREFECT_API_URL", what, "Write it like http://127.0.0.1:4200/api.")
     what = f"the server at {url} does not answer." if url else "the server that Prefect has started does not answer."
     return InvalidInput("PREFECT_API_URL", what, f"{_START}, or correct the URL.")
 

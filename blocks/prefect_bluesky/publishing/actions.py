@@ -178,15 +178,15 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
                 raise ServiceUnavailable(account.pds_url, method, HTTPStatus.OK, message="the answer is not a PDS's")
 
 
-def refuse_arguments(unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse what is no argument of `publish`, by the field of the post or the argument that was meant."""
+def refuse_arguments(unknown: Iterable[str], known: Sequence[str], of: str = "publish") -> None:
+    """Refuse what is no argument of a function, by the field of the post or the argument that was meant."""
     for name in unknown:
         if name in Post.model_fields:
-            remedy = f"Write publish(Post(text=..., {name}=...))."
-            raise InvalidInput(name, "it is a field of Post, not an argument of publish.", remedy)
+            remedy = f"Write Post(text=..., {name}=...)."
+            raise InvalidInput(name, f"it is a field of Post, not an argument of {of}.", remedy)
         near = nearest(name, [*known, *Post.model_fields])
         remedy = f"Did you mean {near}?" if near else f"The arguments are {', '.join(known)}."
-        raise InvalidInput(name, "publish has no such argument.", remedy)
+        raise InvalidInput(name, f"{of} has no such argument.", remedy)
 
 
 _A_MOMENT = timedelta(milliseconds=1)

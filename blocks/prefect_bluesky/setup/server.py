@@ -197,7 +197,7 @@ class Setup:
             # refuses `owner_resource` (Prefect 3.8.8 to 3.9.1).
             complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
             self._client.update_automation(present[0].id, complete)
-            yield f"changed the automation “{wanted.name}” back: {', '.join(changes)}"
+            yield f"changed the automation “{wanted.name}”: {', '.join(changes)}"
         for duplicate in present[1:]:
             self._client.delete_automation(duplicate.id)
             yield f"deleted a copy of the automation “{wanted.name}”"
