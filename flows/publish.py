@@ -11,7 +11,7 @@ import argparse
 import sys
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact
@@ -34,7 +34,7 @@ from prefect_bluesky import (
 from prefect_bluesky.errors import Expired, InvalidInput
 from prefect_bluesky.media import is_url
 from prefect_bluesky.planning import ScriptHolder, as_page, expire, final_state, not_approved
-from prefect_bluesky.posts import PostOfAForm, in_words_of_a_shell
+from prefect_bluesky.posts import OF_A_FORM, in_words_of_a_shell, usable
 from prefect_bluesky.prefect_api import as_script, given_block, ignoring_api_trouble, literal_markdown
 from prefect_bluesky.problems import without_block
 from prefect_bluesky.tasks import run_in_flow
@@ -49,7 +49,7 @@ _FIND_OUT_WHY = "To check the account: prefect-bluesky diagnose"
 )
 def publish(
     credentials: BlueskyCredentials,
-    post: PostOfAForm,
+    post: Annotated[Post, OF_A_FORM],
     key: str | None = None,
     dry_run: bool = False,
     approve: bool = False,
@@ -69,6 +69,7 @@ def publish(
     """
     logger = get_run_logger()
     try:
+        post = usable(post)
         session = run_in_flow(ensure_session, credentials)
         if dry_run:
             preview = credentials.publish(post, key, dry_run=True)

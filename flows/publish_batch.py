@@ -32,6 +32,7 @@ from prefect_bluesky.planning import (
     run_batch,
     zone_of,
 )
+from prefect_bluesky.posts import OF_A_FORM, usable
 from prefect_bluesky.prefect_api import as_script, run_name
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "cyan"}
@@ -48,7 +49,7 @@ def _run_name() -> str:
     description="Publish many posts of many accounts: publish due posts now, and schedule later posts.",
 )
 def publish_batch(
-    items: tuple[PlannedPost, ...] = (),
+    items: Annotated[tuple[PlannedPost, ...], OF_A_FORM] = (),
     calendar: str = "",
     storage: str = "",
     timezone: str = "UTC",
@@ -84,7 +85,7 @@ def publish_batch(
         approve: Show what would be done, and wait for a person who resumes the run and approves.
     """
     try:
-        batch = read_entries(items, calendar, storage, timezone, name, schedule, account, dates)
+        batch = read_entries(usable(items), calendar, storage, timezone, name, schedule, account, dates)
         options = Options(dry_run=dry_run, overwrite=overwrite, prune=prune, at_once=at_once)
         if approve and not dry_run:
             preview = preview_batch(batch, options)

@@ -73,6 +73,11 @@ def test_a_published_run_shows_the_address_as_its_message(prefect: World, pds: s
     [
         ("publish/publish", {"post": {"text": "x", "images": [{"source": "/nowhere.png"}]}}, "/nowhere.png"),
         ("publish/publish", {"post": {"text": "x" * 310}}, "Shorten it, or tick Split a long text to make a thread"),
+        (
+            "publish-batch/publish-batch",
+            {"items": [{"account": "a", "post": {"text": "x" * 310}}]},
+            "tick Split a long",
+        ),
         ("publish-batch/publish-batch", {"calendar": "/nowhere.yaml"}, "/nowhere.yaml"),
         ("publish-batch/publish-batch", {"items": [{"account": "nobody", "post": {"text": "x"}}]}, "nobody"),
         ("compose/compose", {"idea": "x", "channels": ["bluesky"], "timezone": "Nowhere"}, "Nowhere"),

@@ -22,14 +22,14 @@ from prefect_bluesky.posts.richtext import (
 from prefect_bluesky.posts.sentences import PARAGRAPHS, sentence_ends, sentences
 from prefect_bluesky.posts.split import split_text
 from prefect_bluesky.posts.times import Time, in_utc
-from prefect_bluesky.posts.wording import PostOfAForm, in_words_of_a_shell
+from prefect_bluesky.posts.wording import OF_A_FORM, in_words_of_a_shell, usable
 
 # fmt: off
 __all__ = [
     "Captions", "Entity", "Image", "LinkCard", "MAX_BYTES", "MAX_GRAPHEMES", "MAX_IMAGES", "MAX_POSTS", "Measure",
-    "NOBODY", "PARAGRAPHS", "Post", "PostOfAForm", "Preview", "REPLY_RULES", "SHOWN", "ThreadPost", "Time", "Video",
+    "NOBODY", "OF_A_FORM", "PARAGRAPHS", "Post", "Preview", "REPLY_RULES", "SHOWN", "ThreadPost", "Time", "Video",
     "WRITTEN", "count_graphemes", "find_entities", "in_utc", "in_words_of_a_shell", "is_web_address",
     "normal_language", "preview_without_account", "rich_text", "sentence_ends", "sentences", "split_text", "tidy",
-    "trimmed",
+    "trimmed", "usable",
 ]
 # fmt: on
