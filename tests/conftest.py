@@ -56,6 +56,7 @@ _LONGEST = (
     "test_held",
     "test_on_time",
     "test_browser",
+    "test_wheel_in_browser",
     "test_many_workers",
     "test_package",
 )
@@ -65,7 +66,7 @@ _LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
     parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
-    parser.addoption("--pictures", type=Path, metavar="DIR", help="where test_browser.py puts the README's pictures")
+    parser.addoption("--pictures", type=Path, metavar="DIR", help="where tests in a browser put their pictures")
 
 
 def pytest_configure(config: pytest.Config) -> None:
