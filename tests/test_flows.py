@@ -183,7 +183,7 @@ class TestDiagnose:
         state = diagnose(credentials, log_in=True, return_state=True)
         assert state.result().problem is AuthProblem.APP_PASSWORD_REVOKED
         report = str(artifact_of(state).data)
-        assert "| check | found | verdict | remedy |" in report
+        assert "| check | found | verdict |" in report
         assert AuthProblem.APP_PASSWORD_REVOKED.remedy in report
         assert account.app_password not in report
 
