@@ -218,7 +218,7 @@ class PrefectUi:
         self.page.mouse.move(0, 0)
         self.page.wait_for_load_state("networkidle")
         # What popped up is gone.
-        expect(self.page.locator("[data-sonner-toast], .p-toast")).to_have_count(0)
+        expect(self.page.locator("[data-sonner-toast], .p-toast__card")).to_have_count(0)
         self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled", caret="hide")
 
 
