@@ -7,7 +7,7 @@ prefect-bluesky compose "Release 2.0 is out. It is twice as fast. https://exampl
 
 import argparse
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from prefect_bluesky.compose import (
 )
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import final_state, next_slots, zone_of
+from prefect_bluesky.posts import Time
 from prefect_bluesky.prefect_api import as_script, run_name
 
 
@@ -53,7 +54,7 @@ def compose(
     generator: str = "",
     review: bool = True,
     review_hours: Annotated[float, Field(gt=0)] = 72,
-    start: datetime | None = None,
+    start: Time = None,
     every_hours: Annotated[float, Field(gt=0)] = 24,
     timezone: str = "UTC",
     key: str = "",
@@ -72,7 +73,7 @@ def compose(
         count: The maximum number of posts for each channel.
         generator: The AI Generator block that makes the drafts, such as ai-generator/drafts. Leave empty to make
             drafts by rules from the idea's own words.
-        review: Wait for a person. The Resume button opens a form to edit, drop, reschedule and approve the posts.
+        review: Wait for a person. Resuming the run opens a form to edit, drop, reschedule and approve the posts.
         review_hours: The hours to wait for an answer. After that, nothing is published.
         start: The time of the first post of each channel. Leave empty to start at once.
         every_hours: The hours between two posts of a channel.

@@ -28,7 +28,7 @@ def publish_held(account: str | None = None) -> State[Any]:
     """
     with ignoring_api_trouble("Lost runs could not be looked for"):
         end_lost_runs(but=run_id())
-    sent = send_held(account)
+    sent = send_held(account or None)
     with ignoring_api_trouble("The planned posts could not be seen to"):
         plan_ahead()
     show_calendar()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
@@ -32,9 +32,13 @@ from prefect_bluesky.__main__ import main
 from prefect_bluesky.planning import HELD
 from tests import aws, warm
 from tests.held import Stopped
+from tests.installed import build_wheel
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
 from tests.support import Command, Pds, SavedAccount, block_schemas_made_once
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The first example pays for what is imported late, and a busy machine for all: nothing is timed.
 settings.register_profile("full", deadline=None, max_examples=100)
@@ -52,6 +56,7 @@ _LONGEST = (
     "test_held",
     "test_on_time",
     "test_browser",
+    "test_wheel_in_browser",
     "test_many_workers",
     "test_package",
 )
@@ -61,7 +66,7 @@ _LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--held-posts", type=int, default=4, help="how many posts the tests of incidents hold")
     parser.addoption("--batch-accounts", type=int, default=8, help="how many accounts two workers share")
-    parser.addoption("--pictures", type=Path, metavar="DIR", help="where test_browser.py puts the README's pictures")
+    parser.addoption("--pictures", type=Path, metavar="DIR", help="where tests in a browser put their pictures")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -177,6 +182,22 @@ def publish() -> Flow[Any, Any]:
 def publish_held() -> Flow[Any, Any]:
     """The flow `publish_held` as a deployment loads it."""
     return load_flow_from_entrypoint(f"{_FLOWS / 'publish_held.py'}:publish_held")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A headless Chromium."""
+    # Most sessions of tests open no browser, and importing its driver takes a third of a second.
+    from tests import browser
+
+    with browser.chromium() as started:
+        yield started
 
 
 @pytest.fixture

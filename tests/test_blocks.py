@@ -41,3 +41,10 @@ class TestBlocks(BlockStandardTestSuite):
         kept = {name for name in block.model_json_schema()["secret_fields"] if "." not in name}
         assert kept == secret
         assert bool(kept) == (block not in WITHOUT_SECRETS)
+
+    def test_what_may_be_left_out_is_left_out_by_a_form_that_preselects_the_first_kind(
+        self, block: type[Block]
+    ) -> None:
+        fields = block.model_json_schema()["properties"].values()
+        choices = [field["anyOf"] for field in fields if "anyOf" in field and field.get("default", "") is None]
+        assert [kinds for kinds in choices if kinds[0] != {"type": "null"}] == []

@@ -41,12 +41,6 @@ def prefect(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> I
                 made.kill_workers()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser.chromium() as started:
-        yield started
-
-
 @pytest.fixture
 def ui(prefect: World, chromium: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[PrefectUi]:
     """The UI. Its pictures go where `--pictures` says."""

@@ -93,6 +93,14 @@ class TestPublish:
         parameters = served.validate_parameters({"credentials": block(pds, pds.create_account()), "post": "Hello"})
         assert parameters["post"] == Post(text="Hello")
 
+    def test_an_empty_key_is_no_key(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        """A form may send one for a field that somebody has emptied."""
+        account = pds.create_account()
+        credentials = block(pds, account)
+        for text in ("one", "two"):
+            publish(credentials, Post(text=text), key="")
+        assert sorted(texts(pds, account)) == ["one", "two"]
+
     def test_its_link_shows_the_text_as_it_is(self, publish: Any, pds: sandbox.Sandbox) -> None:
         state = publish(block(pds, pds.create_account()), Post(text="# not a heading\n*"), return_state=True)
         assert str(artifact_of(state).description).endswith("\n\n\\# not a heading  \n\\*")
@@ -175,7 +183,7 @@ class TestDiagnose:
         state = diagnose(credentials, log_in=True, return_state=True)
         assert state.result().problem is AuthProblem.APP_PASSWORD_REVOKED
         report = str(artifact_of(state).data)
-        assert "| check | found | verdict | remedy |" in report
+        assert "| check | found | verdict |" in report
         assert AuthProblem.APP_PASSWORD_REVOKED.remedy in report
         assert account.app_password not in report
 

@@ -34,7 +34,7 @@ def test_a_held_run_has_a_page_that_says_why_and_what_to_do(
         "`refresh-sessions` signs in within 10 minutes",
         "sends the account's held posts, the oldest first, 1 min apart",
         f"**Until when:** {until:%Y-%m-%d %H}:",
-        f"**To discard it:** `uv run flows/held.py drop {run}`",
+        f"**To discard it:** `prefect-bluesky held drop {run}`",
     ):
         assert part in str(page.data)
     assert stopped.account.app_password not in str(page.data)

@@ -1,26 +1,17 @@
 """The shipped package: its contents, its exports and the cost of importing it."""
 
-import os
-import signal
-import socket
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from subprocess import DEVNULL, STDOUT, Popen, run
+from subprocess import run
 
-import httpx
 import pytest
 
 import prefect_bluesky
-from tests import OUTSIDE
+from tests.installed import Installed, install
 from tests.support import Pds, picture
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_public_names_are_these() -> None:
@@ -68,15 +59,6 @@ def test_importing_it_does_not_import_what_only_some_posts_need(heavy: str) -> N
     assert found.stdout.split() == []
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built wheel."""
-    folder = tmp_path_factory.mktemp("dist")
-    _run("uv", "build", "--wheel", "--out-dir", str(folder), cwd=ROOT)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
@@ -118,34 +100,13 @@ print(announce())
 """
 
 
-@dataclass(frozen=True)
-class Installed:
-    """An environment with the wheel, beside a Prefect that was there before, and a Prefect server of it."""
-
-    folder: Path
-    environment: dict[str, str]
-
-    def program(self, name: str) -> str:
-        return str(self.folder / "env" / "bin" / name)
-
-    def run(self, name: str, *arguments: str) -> str:
-        """Run a program of the environment, in a folder without a clone; its output."""
-        return _run(self.program(name), *arguments, cwd=self.folder, **self.environment)
-
-
 @pytest.fixture(scope="module", params=["prefect==3.8.8", "prefect"], ids=["oldest", "newest"])
 def installed(
     wheel: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Installed]:
-    """The wheel beside the oldest and the newest Prefect."""
-    folder = tmp_path_factory.mktemp("installed")
-    _run("uv", "venv", "--quiet", "--python", sys.executable, str(folder / "env"))
-    # One after the other, as for somebody who has that Prefect already.
-    for wanted in (request.param, str(wheel)):
-        _run("uv", "pip", "install", "--quiet", "--python", str(folder / "env" / "bin" / "python"), wanted)
-    made = Installed(folder, {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
-    with _prefect_server(Path(made.program("prefect")), folder, made.environment) as url:
-        made.environment["PREFECT_API_URL"] = url
+    """The wheel beside the oldest and the newest Prefect, and a Prefect server of it."""
+    made = install(wheel, tmp_path_factory.mktemp("installed"), prefect=request.param)
+    with made.server():
         yield made
 
 
@@ -179,75 +140,14 @@ def test_the_wheel_alone_sets_a_server_up_and_a_worker_publishes_what_a_form_say
     said = installed.run("prefect-bluesky", "setup")
     assert "Set up. Start a worker: prefect worker start --pool bluesky" in said
     without_alerts = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts.\n"
-    check = run(
-        [installed.program("prefect-bluesky"), "setup", "--check"],
-        env=_outside() | installed.environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    check = installed.attempt("prefect-bluesky", "setup", "--check")
     assert check.stdout == without_alerts, check.stderr
     # A file is named from where the worker was started.
     (installed.folder / "red.png").write_bytes(picture(20, 10))
     account = real_pds.create_account()
-    with (installed.folder / "worker.log").open("wb") as log:
-        worker = Popen(
-            [installed.program("prefect"), "worker", "start", "--pool", "bluesky"],
-            cwd=installed.folder, env=_outside() | installed.environment, stdin=DEVNULL, stdout=log, stderr=STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
+    with installed.worker():
         code = _FORM.format(handle=account.handle, app_password=account.app_password, url=real_pds.url)
         ended = installed.run("python", "-c", code).strip().splitlines()[-1]
-    finally:
-        os.killpg(worker.pid, signal.SIGTERM)
-        worker.wait()
-    assert ended.startswith("COMPLETED"), (installed.folder / "worker.log").read_text()
+    assert ended.startswith("COMPLETED"), installed.log("worker")
     (post,) = real_pds.posts(account)
     assert post["value"]["text"] == "the first hour"
-
-
-@contextmanager
-def _prefect_server(prefect: Path, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run `prefect server start`; its API."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    with (folder / "server.log").open("wb") as log:
-        server = Popen(
-            [prefect, "server", "start", "--port", str(port), "--no-ui"],
-            cwd=folder,
-            env=_outside() | environment,
-            stdin=DEVNULL,
-            stdout=log,
-            stderr=STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 300
-        while not _answers(f"{url}/health"):
-            has_failed = server.poll() is not None or time.monotonic() > deadline
-            assert not has_failed, (folder / "server.log").read_text()
-            time.sleep(0.2)
-        yield url
-    finally:
-        # The command starts the server as a child of its own.
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _outside() -> dict[str, str]:
-    """The environment without what is set for this one."""
-    return {
-        name: value for name, value in OUTSIDE.items() if not name.startswith(("PREFECT_", "VIRTUAL_ENV", "PYTHONDONT"))
-    }
-
-
-def _run(*command: str, cwd: Path | None = None, **environment: str) -> str:
-    done = run(command, cwd=cwd, env=_outside() | environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

@@ -18,6 +18,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect_bluesky import Post
 from prefect_bluesky.setup import Setup
 from prefect_bluesky.setup import differences as differences_module
+from prefect_bluesky.setup.declared import declared_deployments, full_name
 from tests.world import ROOT, World, world
 
 pytestmark = pytest.mark.slow
@@ -183,6 +184,17 @@ class TestTheForms:
         assert [field["title"] for field in fields] == ["Text", "Pictures", "Link"]
         assert post["required"] == ["text"]
 
+    def test_publish_asks_for_a_file_as_somebody_without_a_storage_block_has_it(self, server: World) -> None:
+        pictures = self.form("publish/publish")["properties"]["post"]["properties"]["images"]
+        assert "storage" not in str(pictures)
+
+    @pytest.mark.parametrize("deployment", [full_name(each) for each in declared_deployments()])
+    def test_a_parameter_that_may_be_left_out_is_a_field_not_a_choice_of_kinds(
+        self, server: World, deployment: str
+    ) -> None:
+        choices = [name for name, field in self.form(deployment)["properties"].items() if "anyOf" in field]
+        assert choices == []
+
     def test_publish_advanced_asks_for_all_that_a_post_can_have(self, server: World) -> None:
         form = self.form("publish/publish-advanced")
         assert list(form["properties"]) == ["credentials", "post", "key", "dry_run", "approve"]
@@ -211,3 +223,13 @@ class TestTheForms:
             run = client.create_flow_run_from_deployment(deployment.id, parameters=given)
             client.delete_flow_run(run.id)
         assert run.parameters["key"] == "one"
+
+    def test_the_form_and_code_may_leave_a_parameter_empty(self, server: World) -> None:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("publish/publish-advanced")
+            account = {"handle": "alice.test", "app_password": "aaaa-bbbb-cccc-dddd"}
+            for empty in (None, ""):
+                given = {"credentials": account, "post": {"text": "Hi"}, "key": empty}
+                run = client.create_flow_run_from_deployment(deployment.id, parameters=given)
+                client.delete_flow_run(run.id)
+                assert run.parameters["key"] == empty

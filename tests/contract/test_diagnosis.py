@@ -9,6 +9,8 @@ from pydantic import SecretStr
 
 from prefect_bluesky import AuthProblem
 from prefect_bluesky.problems import root_cause
+from prefect_bluesky.sessions.diagnosis import Diagnosis
+from prefect_bluesky.sessions.evidence import Check
 from tests.contract.causes import CASES, HOUR, NOWHERE, ON_BOTH, Patient
 from tests.support import LOGIN, counted, forget_processes_memory, web_page
 
@@ -87,6 +89,13 @@ def test_no_report_shows_a_secret(patient: Patient) -> None:
     report = patient.diagnose().to_markdown()
     assert patient.account.app_password not in report
     assert "eyJ" not in report
+
+
+def test_a_report_says_the_remedy_of_each_problem_once() -> None:
+    found = [P.APP_PASSWORD_REJECTED, P.CLOCK_DRIFT, P.APP_PASSWORD_REJECTED, P.CLOCK_DRIFT]
+    checks = [Check(name=f"Check {number}", found="", problem=problem) for number, problem in enumerate(found)]
+    report = Diagnosis(account="alice.test", checks=checks).to_markdown()
+    assert [report.count(problem.remedy) for problem in set(found)] == [1, 1]
 
 
 def test_every_problem_is_caused_somewhere() -> None:

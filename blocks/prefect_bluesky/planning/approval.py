@@ -95,7 +95,7 @@ def as_page(post: Post, account: str) -> str:
 
 def tell_review(pages: Sequence[str], patience: timedelta) -> None:
     """Show what waits for a person among the run's artifacts, and send the event of which people are told."""
-    what = "Drafts that wait for a review. Open the run and press Resume."
+    what = "Waits for a person: resume the run to answer."
     with ignoring_api_trouble("The drafts could not be shown"):
         create_markdown_artifact("\n\n".join(pages), key="bluesky-review", description=what)
     if (run := current_flow_run()) is not None:

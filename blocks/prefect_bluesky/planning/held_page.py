@@ -52,7 +52,7 @@ def held_page(run: UUID, why: BlueskyError | str, credentials: BlueskyCredential
         f" Nothing has to be started. To send it at once, run `{at_once}`. The run's state says what became of it.",
         "Until when": f"{until:%Y-%m-%d %H:%M} UTC (the setting `HOLD_FOR`), or the post's own `expires` if that is"
         " earlier. After that the post is not sent.",
-        "To discard it": f"`uv run flows/held.py drop {run}`",
+        "To discard it": f"`prefect-bluesky held drop {run}`",
     }
     return "## This post is held\n\n" + "\n\n".join(f"**{name}:** {fact}" for name, fact in facts.items())
 

@@ -25,7 +25,13 @@ def as_form(schema: dict[str, Any]) -> None:
 
 
 def as_block_form(schema: dict[str, Any], block: type[Block]) -> None:
-    """Change a block's JSON schema as `as_form` does."""
+    """Change a block's JSON schema as `as_form` does.
+
+    Prefect's older UI preselects the first kind of a choice, whatever the default, and saves it empty.
+    """
     as_form(schema)
+    for field in schema["properties"].values():
+        if _NULL in (kinds := field.get("anyOf", [])) and field.get("default", "") is None:
+            field["anyOf"] = [_NULL, *(kind for kind in kinds if kind != _NULL)]
     # Prefect's own step marks the secret fields: without it a secret is saved as asterisks.
     schema_extra(schema, block)

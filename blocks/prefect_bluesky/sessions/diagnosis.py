@@ -55,12 +55,12 @@ class Diagnosis(BaseModel):
         """Return the report for people."""
         cause = self.problem
         verdict = f"**{cause}**: {cause.explanation}\n\n{cause.remedy}" if cause else "The account can publish."
-        rows = [
-            f"| {c.name} | {table_cell(c.found)} | {c.problem or 'ok'} | {c.problem.remedy if c.problem else ''} |"
-            for c in self.checks
-        ]
-        head = ["| check | found | verdict | remedy |", "|---|---|---|---|"]
-        return "\n".join([f"# {self.account}", "", verdict, "", *head, *rows])
+        rows = [f"| {c.name} | {table_cell(c.found)} | {c.problem or 'ok'} |" for c in self.checks]
+        table = "\n".join(["| check | found | verdict |", "|---|---|---|", *rows])
+        # Not in the table: Prefect's UI leaves a fourth column no room.
+        others = dict.fromkeys(c.problem for c in self.checks if c.problem not in {None, cause})
+        remedies = (f"**{problem}**: {problem.remedy}" for problem in others if problem)
+        return "\n\n".join([f"# {self.account}", verdict, table, *remedies])
 
 
 @dataclass

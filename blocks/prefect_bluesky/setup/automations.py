@@ -65,8 +65,8 @@ What to do: open the block in Prefect's UI, correct it and save it, or delete it
 
 _REVIEW = """{{ event.payload['drafts'] }} drafts wait until {{ event.payload['until'] }}: {{ event.payload['run'] }}
 
-What to do: open the run, read the drafts among its artifacts, press Resume and answer the form. Nothing is published
-before that.
+What to do: open the run, read the drafts among its artifacts, choose Resume (it may be in the run's menu ⋮) and answer
+the form. Nothing is published before that.
 
 {{ event.payload['link'] }}"""
 

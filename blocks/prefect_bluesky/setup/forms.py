@@ -1,4 +1,4 @@
-"""The forms of deployments, where a deployment asks for less than its flow takes."""
+"""The forms of deployments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from prefect_bluesky.prefect_api import as_form
+
 Schema = dict[str, Any]
+
+_FILE = "A path on the machine that publishes, or an https:// URL."
 
 
 def short_form(schema: Schema) -> Schema:
@@ -27,7 +31,7 @@ def short_form(schema: Schema) -> Schema:
             "type": "object",
             "title": "Picture",
             "properties": {
-                "source": {**image["source"], "title": "File", "position": 0},
+                "source": {**image["source"], "title": "File", "description": _FILE, "position": 0},
                 "alt": {**image["alt"], "position": 1},
             },
             "required": ["source"],
@@ -53,5 +57,11 @@ def short_form(schema: Schema) -> Schema:
     return made
 
 
-FORMS: dict[str, Callable[[Schema], Schema]] = {"publish/publish": short_form}
-"""How a deployment's form is made of its flow's parameters, for those that ask for less."""
+_SHORT: dict[str, Callable[[Schema], Schema]] = {"publish/publish": short_form}
+"""The deployments that ask for less than their flow takes, with what makes their forms."""
+
+
+def form_of(deployment: str, schema: Schema) -> Schema:
+    """Return the form of a deployment, of the schema of its flow's parameters."""
+    as_form(schema)
+    return _SHORT[deployment](schema) if deployment in _SHORT else schema

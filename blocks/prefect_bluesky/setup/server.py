@@ -28,7 +28,7 @@ from prefect_bluesky.planning import PostingSchedule
 from prefect_bluesky.setup.automations import FORMER, Parts, automations
 from prefect_bluesky.setup.declared import declared_deployments, full_name
 from prefect_bluesky.setup.differences import deployment_differences, differing
-from prefect_bluesky.setup.forms import FORMS
+from prefect_bluesky.setup.forms import form_of
 from prefect_bluesky.worker import BlueskyWorker
 
 BLOCKS = (BlueskyCredentials, BlueskyNotification, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
@@ -142,7 +142,6 @@ class Setup:
 
     def _deploy(self, declared: dict[str, Any]) -> None:
         flow: Any = load_flow_from_entrypoint(declared["entrypoint"])
-        form = FORMS.get(full_name(declared), dict[str, Any])
         pool, limit = declared.get("work_pool", {}), declared.get("concurrency_limit", {})
         self._client.create_deployment(
             self._client.create_flow(flow),
@@ -164,7 +163,7 @@ class Setup:
             work_queue_name="default" if pool else None,
             job_variables=pool.get("job_variables"),
             paused=False,
-            parameter_openapi_schema=form(parameter_schema(flow).model_dump_for_openapi()),
+            parameter_openapi_schema=form_of(full_name(declared), parameter_schema(flow).model_dump_for_openapi()),
         )
 
     def _deployment(self, declared: dict[str, Any]) -> DeploymentResponse | None:
