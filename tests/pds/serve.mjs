@@ -9,6 +9,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import path from "node:path";
+import tls from "node:tls";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -56,6 +57,15 @@ function serveOn(server, app) {
     return server;
   };
 }
+
+// An OAuth client id is an https URL without a port, and of a public name. The PDS finds a test's host of such documents
+// here: by its name, on whatever port of loopback the host listens, and with the host's own certificate.
+const clientHosts = new Map();
+const connect = tls.connect;
+tls.connect = (options, ...rest) => {
+  const host = clientHosts.get(options?.servername);
+  return connect(host ? { ...options, ...host } : options, ...rest);
+};
 
 const directory = await listen();
 const appView = await listen();
@@ -106,6 +116,19 @@ appView.server.on("request", async (request, response) => {
       await pds.ctx.plcClient.updateRotationKeys(did, pds.ctx.plcRotationKey, searchParams.getAll("rotation"));
     }
     await pds.ctx.idResolver.did.resolve(did, true);
+    response.end();
+    return;
+  }
+  if (pathname === "/client-host") {
+    const [port, ca] = [Number(searchParams.get("port")), searchParams.get("certificate")];
+    clientHosts.set(searchParams.get("name"), { host: "127.0.0.1", port, ca });
+    response.end();
+    return;
+  }
+  if (pathname === "/forget-client") {
+    // The PDS reads a client's documents again after ten minutes.
+    const { clientManager } = pds.ctx.oauthProvider;
+    for (const documents of [clientManager.metadataGetter, clientManager.jwks]) await documents.delStored(searchParams.get("url"));
     response.end();
     return;
   }

@@ -200,9 +200,22 @@ class RealPds:
         header = {"typ": "at+jwt" if kind == "access" else "refresh+jwt", "alg": "HS256"}
         payload = own | {"aud": self._did, "sub": account.did} | times | claims
         payload = {name: value for name, value in payload.items() if value is not None}
-        signed = b".".join(_base64(json.dumps(part).encode()) for part in (header, payload))
-        signature = hmac.digest(self._jwt_secret.encode(), signed, "sha256")
-        return b".".join((signed, _base64(signature))).decode()
+        return self._sign(header, payload)
+
+    def expire(self, access_token: str) -> str:
+        """Return an OAuth access token as the PDS would see it a day later, when it has expired."""
+        header, claims = (json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in access_token.split(".")[:2])
+        day = int(timedelta(days=1).total_seconds())
+        return self._sign(header, claims | {"iat": claims["iat"] - day, "exp": claims["exp"] - day})
+
+    def know_client_host(self, name: str, port: int, certificate: str) -> None:
+        """Let the PDS find a host of OAuth clients on loopback, by its name and with a certificate of its own."""
+        host: dict[str, str | int] = {"name": name, "port": port, "certificate": certificate}
+        self._http.get(f"{self._harness}/client-host", params=host).raise_for_status()
+
+    def forget_client(self, url: str) -> None:
+        """Let the PDS read a client's document again, which it otherwise does after ten minutes."""
+        self._http.get(f"{self._harness}/forget-client", params={"url": url}).raise_for_status()
 
     def requests(self, nsid: str | None = None) -> list[Request]:
         """Return the requests that have ended by now, in that order, without the harness's own.
@@ -237,6 +250,11 @@ class RealPds:
     def _owner(self, account: Account) -> str:
         # Minted, not logged in: a login takes 0.35 s, and would depend on what the test did to the password.
         return "Bearer " + self.mint(account, expires_in=timedelta(minutes=5), scope="com.atproto.access")
+
+    def _sign(self, *parts: dict[str, Any]) -> str:
+        signed = b".".join(_base64(json.dumps(part).encode()) for part in parts)
+        signature = hmac.digest(self._jwt_secret.encode(), signed, "sha256")
+        return b".".join((signed, _base64(signature))).decode()
 
     def _get(self, nsid: str, **parameters: str | int) -> dict[str, Any]:
         return _answer(nsid, self._http.get(f"/xrpc/{nsid}", params=parameters))
