@@ -21,6 +21,9 @@ _PATIENCE = 120_000
 
 _WIDTH, _HEIGHT = 1200, 750
 
+_LOOPBACK = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"
+"""No other name is looked up, also where a redirect leads, which no route of Playwright sees."""
+
 _LOGO = "https://bsky.app/static/apple-touch-icon.png"
 _BUTTERFLY = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 32 32"><path fill="#1185fe" d="'
@@ -40,7 +43,7 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         expect.set_options(timeout=_PATIENCE)
         # Its sandbox does not start for root, as which CI runs; it opens no page but ours.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", _LOOPBACK])
         try:
             yield browser
         finally:
