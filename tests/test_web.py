@@ -26,7 +26,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefect_bluesky.errors import SourceUnavailable
-from prefect_bluesky.web.fetch import Fetched, _Deadline, _is_public, _PublicNetwork, _target, _Trouble, fetch
+from prefect_bluesky.web.fetch import Fetched, _target, fetch
+from prefect_bluesky.web.network import Deadline, PublicNetwork, Trouble, _is_public
 from tests.support import QuietHandler
 
 PUBLIC = "93.184.216.34"
@@ -246,7 +247,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(site: Site, status: int
 
 def test_unix_sockets_are_refused() -> None:
     with pytest.raises(NotImplementedError):
-        _PublicNetwork(_Deadline(1), allow_private=True).connect_unix_socket("/run/docker.sock")
+        PublicNetwork(Deadline(1), allow_private=True).connect_unix_socket("/run/docker.sock")
 
 
 def test_private_addresses_are_reached_if_that_is_allowed_one_after_the_other(site: Site) -> None:
@@ -272,7 +273,7 @@ def test_a_certificate_must_be_of_the_name_in_the_url(site: Site, tmp_path: Path
     site.answers["/"] = answer(b"confidential")
     site.names["other.test"] = [[PUBLIC]]
     assert "self-signed certificate" in refusal("https://public.test/").reason
-    with mock.patch("prefect_bluesky.web.fetch._tls", return_value=ssl.create_default_context(cafile=file)):
+    with mock.patch("prefect_bluesky.web.fetch.tls", return_value=ssl.create_default_context(cafile=file)):
         assert fetched("https://public.test/").data == b"confidential"
         refused = refusal("https://other.test/")
     assert "not valid for 'other.test'" in refused.reason
@@ -333,7 +334,7 @@ urls = st.tuples(st.sampled_from(["http://", "https://", "HTTP:", "//", "a:", ""
 def test_any_text_as_a_url_or_redirect_is_refused_in_one_way(url: str) -> None:
     with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror):
         refusal(url)
-    with suppress(_Trouble):
+    with suppress(Trouble):
         assert _target(url, httpx.URL("https://public.test/a")).scheme in {"http", "https"}
 
 
