@@ -181,7 +181,7 @@ class ServiceUnavailable(ServiceError):
     @property
     def was_sent(self) -> bool:
         """False if no connection was made, so that the server knows nothing of the request."""
-        return self.status is not None or self.message not in {"ConnectError", "ConnectTimeout"}
+        return self.status is not None or not (self.message or "").startswith(("ConnectError", "ConnectTimeout"))
 
     def __str__(self) -> str:
         if self.status is None:

@@ -105,13 +105,18 @@ def normal_service_url(url: str, field: str = "service_url", example: str = "htt
         raise InvalidInput(field, f"{host!r} is not a host name.", "Write it in ASCII (xn--… for a name with accents).")
     if parts.path.rstrip("/") not in {"", "/xrpc"} or parts.fragment:
         raise InvalidInput(field, f"{url!r} names a page, not a server.", remedy)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not _is_loopback_host(host):
         raise InvalidInput(field, f"{url!r} would send secrets unencrypted.", "Use https (http only for loopback).")
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Return whether a URL names this machine."""
+    return _is_loopback_host(urlsplit(url).hostname or "")
+
+
+def _is_loopback_host(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -50,7 +50,10 @@ def consent_in_browser(page: Page, url: str, account: Person) -> str:
     page.set_default_timeout(_PATIENCE)
     page.goto(url)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.get_by_label("Username or Email").fill(account.handle)
+    name = page.get_by_label("Username or Email")
+    # A client may have said whom it asks.
+    if name.is_editable():
+        name.fill(account.handle)
     page.locator("input[type=password]").focus()
     # Not `fill`, whose text would be in the message of an error.
     page.keyboard.insert_text(account.password)

@@ -1,9 +1,9 @@
-"""Speak AT Protocol without a session: XRPC calls, identities, references, record keys and CIDs.
+"""Speak AT Protocol without a session: XRPC calls, OAuth, identities, references, record keys and CIDs.
 
 Whatever needs a token is passed an `httpx.Auth` by its caller.
 """
 
-from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.protocol import oauth, xrpc
 from prefect_bluesky.protocol.identity import (
     did_document,
     did_of_server,
@@ -38,7 +38,7 @@ from prefect_bluesky.protocol.references import (
 __all__ = [
     "KINDS", "LIST_COLLECTION", "POSTGATE_COLLECTION", "POST_COLLECTION", "Record", "Reference", "STARTER_PACK",
     "StrongRef", "THREADGATE_COLLECTION", "TIMELESS_KEYS_END", "blob_reference", "cid", "did_document",
-    "did_of_server", "first_record_key", "handles_in", "image_items", "is_short_address", "parse_reference", "pds_in",
-    "record_keys", "resolve_handle", "signs_in_at", "xrpc",
+    "did_of_server", "first_record_key", "handles_in", "image_items", "is_short_address", "oauth", "parse_reference",
+    "pds_in", "record_keys", "resolve_handle", "signs_in_at", "xrpc",
 ]
 # fmt: on

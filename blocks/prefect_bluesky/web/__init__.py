@@ -3,12 +3,13 @@
 A URL can never reach into a private network unless a setting allows it.
 """
 
+from prefect_bluesky.web.endpoint import Answer, ask
 from prefect_bluesky.web.fetch import Fetched, fetch, redacted
 from prefect_bluesky.web.page import Page, read_page, text_of
 from prefect_bluesky.web.title import title_of
 
 # fmt: off
 __all__ = [
-    "Fetched", "Page", "fetch", "read_page", "redacted", "text_of", "title_of",
+    "Answer", "Fetched", "Page", "ask", "fetch", "read_page", "redacted", "text_of", "title_of",
 ]
 # fmt: on

@@ -1,0 +1,83 @@
+"""A session by OAuth on a real PDS, without the package's own keeping of sessions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from prefect_bluesky.protocol.oauth import AuthorizationServer, Client, SigningKey, Tokens, ask_for_grant, learn, proof
+from prefect_bluesky.protocol.oauth import refresh as refresh_tokens
+from prefect_bluesky.protocol.oauth import revoke as revoke_session
+
+from .client_host import ClientHost
+from .consent import consent
+from .server import Account, RealPds
+
+POST = "app.bsky.feed.post"
+
+
+def hosted(host: ClientHost, scope: str, *others: SigningKey) -> Client:
+    """Make a confidential client, and put its document on a host; `others` are keys that the document has too."""
+    client = Client.hosted(host.url, SigningKey.new())
+    publish(client, host, scope, *others)
+    return client
+
+
+def publish(client: Client, host: ClientHost, scope: str, *others: SigningKey) -> None:
+    """Put a client's document on a host, in place of an earlier one."""
+    host.files["/client-metadata.json"] = json.dumps(client.document(scope, others=others)).encode()
+
+
+@dataclass
+class Granted:
+    """A session that a person has granted.
+
+    Attributes:
+        tokens: the latest tokens.
+    """
+
+    pds: RealPds
+    account: Account
+    server: AuthorizationServer
+    client: Client
+    key: SigningKey
+    tokens: Tokens
+
+    @classmethod
+    def to(cls, client: Client, scope: str, pds: RealPds, account: Account) -> Granted:
+        """Ask for a grant, which the account's person gives."""
+        server = AuthorizationServer.of(pds.url)
+        asked = ask_for_grant(server, client, scope, did=account.did, handle=account.handle)
+        return cls(pds, account, server, client, asked.key, asked.take(consent(asked.link, account)))
+
+    def refresh(self) -> None:
+        """Trade the refresh token for new tokens."""
+        self.tokens = refresh_tokens(self.server, self.client, self.key, self.tokens.refresh_token)
+
+    def revoke(self) -> None:
+        """End the session."""
+        revoke_session(self.server, self.client, self.key, self.tokens.refresh_token)
+
+    def write(self, action: str, collection: str = POST, **others: Any) -> httpx.Response:
+        """Create, update or delete one record by applyWrites."""
+        write = {"$type": f"com.atproto.repo.applyWrites#{action}", "collection": collection, **others}
+        return self.call("com.atproto.repo.applyWrites", json={"repo": self.account.did, "writes": [write]})
+
+    def post(self, text: str) -> httpx.Response:
+        """Create one post."""
+        return self.write("create", value={"$type": POST, "text": text, "createdAt": "2026-01-01T00:00:00Z"})
+
+    def call(self, method: str, **how: Any) -> httpx.Response:
+        """Call a procedure with a proof; once more if the server asks for its nonce."""
+        url = f"{self.server.issuer}/xrpc/{method}"
+        more = how.pop("headers", {})
+        for _ in range(2):
+            access_token = self.tokens.access_token
+            signed = {"Authorization": f"DPoP {access_token}", "DPoP": proof(self.key, "POST", url, access_token)}
+            answer = httpx.post(url, headers=signed | more, trust_env=False, **how)
+            if not (learn(url, answer.headers) and answer.is_error and answer.json()["error"] == "use_dpop_nonce"):
+                break
+        return answer
