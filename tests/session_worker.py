@@ -12,6 +12,7 @@ from prefect_bluesky.errors import StoreConflict, StoreError
 from prefect_bluesky.sessions.app_password import from_block
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
+from prefect_bluesky.sessions.password_sign_in import PasswordSignIn
 from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
@@ -77,7 +78,6 @@ class Worker:
         """Return the account's authenticator in a process that has just started."""
         options: dict[str, Any] = {
             "account": self.account.handle,
-            "app_password": from_block(app_password or self.account.app_password),
             "service_url": self.pds.url,
             "store": self.store,
             "lock": nullcontext,
@@ -86,7 +86,10 @@ class Worker:
             "reporter": Reporter(uuid4() if self.has_saved_block else None),
             "now": lambda: self.time,
         }
-        return Authenticator(**{**options, **changes})
+        options |= changes
+        read = from_block(app_password or self.account.app_password)
+        sign_in = PasswordSignIn(self.account.handle, options["service_url"], read, self.pds.plc_url)
+        return Authenticator(sign_in=sign_in, **options)
 
     def passes(self, time: timedelta) -> None:
         """Let time pass, here and on the server."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from prefect_bluesky import BlueskyCredentials, sandbox
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from tests.support import REFRESH, block, counted, expired
 
 UPLOAD = "com.atproto.repo.uploadBlob"
@@ -24,7 +24,7 @@ def credentials(sandbox_pds: sandbox.Sandbox) -> BlueskyCredentials:
 
 def sent_with(credentials: BlueskyCredentials, request: httpx.Request) -> str | None:
     """The Authorization that a request leaves with."""
-    sent = next(BearerAuth(credentials._authenticator()).sync_auth_flow(request))
+    sent = next(SessionAuth(credentials._authenticator()).sync_auth_flow(request))
     return str(sent.headers["Authorization"]) if "Authorization" in sent.headers else None
 
 
@@ -66,7 +66,7 @@ def test_a_streamed_body_is_replayed_whole(
 ) -> None:
     _, credentials = expired(sandbox_pds)
     with counted(sandbox_pds) as requests:
-        answer = send(f"{sandbox_pds.url}/xrpc/{UPLOAD}", BearerAuth(credentials._authenticator()))
+        answer = send(f"{sandbox_pds.url}/xrpc/{UPLOAD}", SessionAuth(credentials._authenticator()))
     assert answer.json()["blob"]["size"] == len(PNG) + 4
     assert requests == {UPLOAD: 2, REFRESH: 1}
 
@@ -77,7 +77,7 @@ def test_a_replay_that_is_refused_too_is_not_recovered_again(
     method = "com.atproto.server.getSession"
     sandbox_pds.fail(method, status=400, error="InvalidToken", message="Token could not be verified", times=3)
     with counted(sandbox_pds) as requests:
-        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=BearerAuth(credentials._authenticator()))
+        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=SessionAuth(credentials._authenticator()))
     assert answer.status_code == 400
     assert requests == {method: 2, REFRESH: 1}
     httpx.get(f"{sandbox_pds.url}/xrpc/{method}")  # uses up the third fault
@@ -99,6 +99,6 @@ def test_a_refusal_that_no_new_token_fixes_is_not_recovered(
     method = "com.atproto.server.getSession"
     sandbox_pds.fail(method, status=status, error=error, message=message)
     with counted(sandbox_pds) as requests:
-        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=BearerAuth(credentials._authenticator()))
+        answer = httpx.get(f"{sandbox_pds.url}/xrpc/{method}", auth=SessionAuth(credentials._authenticator()))
     assert answer.status_code == status
     assert requests == {method: 1}

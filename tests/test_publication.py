@@ -14,7 +14,7 @@ from prefect_bluesky.protocol.records import cid
 from prefect_bluesky.publishing.commits import send
 from prefect_bluesky.publishing.materials import NoMaterials, UploadedMaterials
 from prefect_bluesky.publishing.publication import Publication
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from tests.support import WRITE, block, counted, picture, texts, web_page
 
 LOOK = "com.atproto.repo.getRecord"
@@ -98,7 +98,7 @@ def test_an_answer_that_makes_no_sense_is_looked_behind(pds: sandbox.Sandbox, an
             is_repeatable=True,
             look_first=False,
         )
-        (outcome,) = send([publication], elsewhere, BearerAuth(credentials._authenticator()))
+        (outcome,) = send([publication], elsewhere, SessionAuth(credentials._authenticator()))
         assert isinstance(outcome, ServiceUnavailable)
 
 
@@ -162,7 +162,7 @@ def test_another_image_under_the_same_path_is_not_taken_for_the_one_that_is_out(
     account = pds.create_account()
     credentials = block(pds, account)
     status = credentials.ensure_session()
-    auth = BearerAuth(credentials._authenticator())
+    auth = SessionAuth(credentials._authenticator())
     options: dict[str, Any] = {
         "key": "k",
         "planned_at": None,

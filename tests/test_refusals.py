@@ -9,8 +9,8 @@ import pytest
 
 from prefect_bluesky import AuthError, AuthProblem, sandbox
 from prefect_bluesky.errors import RequestRefused
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.policy import LoginPolicy
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from prefect_bluesky.sessions.stores.memory import MemorySessionStore
 from tests.session_worker import HOUR, MINUTE, Worker
 from tests.support import LOGIN, REFRESH, RESOLVE, STATUS, counted
@@ -24,7 +24,7 @@ def worker() -> Iterator[Worker]:
 
 def meets(worker: Worker, error: str, message: str) -> AuthProblem:
     """Make a correctly signed call that the server refuses. Return the problem."""
-    with pytest.raises(AuthError) as refusal, BearerAuth(worker.authenticator).problems():
+    with pytest.raises(AuthError) as refusal, SessionAuth(worker.authenticator).problems():
         raise RequestRefused(worker.pds.url, "com.atproto.repo.applyWrites", 401, error, message)
     return refusal.value.problem
 

@@ -270,11 +270,7 @@ class TestSession:
         assert place.load_block().keep_alive(timedelta()).action == "refreshed"
         after = place.document()
         assert after.session != before.session
-        assert (after.did, after.password_fingerprint, after.logins) == (
-            before.did,
-            before.password_fingerprint,
-            before.logins,
-        )
+        assert (after.did, after.made_with, after.logins) == (before.did, before.made_with, before.logins)
         assert known(after) == known(before)
 
     @only_those_that_remember_refusals

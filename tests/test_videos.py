@@ -17,8 +17,8 @@ from prefect_bluesky.errors import RateLimited, RequestRefused, ServiceError, Se
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.publishing import video_parts, video_service
 from prefect_bluesky.publishing.video_service import upload_video
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.session import SessionStatus
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from tests.support import REFRESH, block, counted, expired, web_page
 
 UPLOAD = "app.bsky.video.uploadVideo"
@@ -68,7 +68,7 @@ def service(sandbox_pds: sandbox.Sandbox) -> Iterator[sandbox.VideoService]:
 @pytest.fixture
 def uploader(sandbox_pds: sandbox.Sandbox, service: sandbox.VideoService) -> Uploader:
     credentials = block(sandbox_pds, sandbox_pds.create_account())
-    return Uploader(credentials.ensure_session(), BearerAuth(credentials._authenticator()), service)
+    return Uploader(credentials.ensure_session(), SessionAuth(credentials._authenticator()), service)
 
 
 class TestTheClient:
@@ -216,7 +216,7 @@ class TestTheClient:
         self, sandbox_pds: sandbox.Sandbox, service: sandbox.VideoService
     ) -> None:
         _, credentials = expired(sandbox_pds)
-        status, auth = credentials.ensure_session(), BearerAuth(credentials._authenticator())
+        status, auth = credentials.ensure_session(), SessionAuth(credentials._authenticator())
         with counted(sandbox_pds) as requests:
             Uploader(status, auth, service).upload()
         assert (requests[TOKEN], requests[REFRESH], requests[UPLOAD_BLOB]) == (3, 1, 1)
@@ -225,7 +225,7 @@ class TestTheClient:
         with sandbox.run() as pds, sandbox.run_video_service(pds.url) as service:
             pds.advance(timedelta(hours=3))
             credentials = block(pds, pds.create_account())
-            auth = BearerAuth(credentials._authenticator())
+            auth = SessionAuth(credentials._authenticator())
             assert Uploader(credentials.ensure_session(), auth, service).upload()["size"] == len(MP4)
 
 

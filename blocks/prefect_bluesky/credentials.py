@@ -41,6 +41,7 @@ from prefect_bluesky.sessions import (
     Examination,
     LoginPolicy,
     MemorySessionStore,
+    PasswordSignIn,
     PrefectSessionStore,
     SessionStatus,
     SessionStore,
@@ -428,7 +429,7 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
             )
         return Authenticator(
             account=self.handle,
-            app_password=self._app_password(),
+            sign_in=PasswordSignIn(self.handle, self.service_url, self._app_password(), settings.did_directory_url),
             service_url=self.service_url,
             store=self.session_store(),
             lock=partial(worker_lock, self._name, lease=settings.lock_lease),

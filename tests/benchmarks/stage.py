@@ -96,9 +96,9 @@ class Stage:
         """Lay a session into an account's store."""
         session = self.session(account, url=url)
         credentials = self.block(account, url=url)
-        password_fingerprint = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
+        made_with = Fingerprint.of(f"{credentials.service_url} {account.app_password}")
         store = credentials.session_store()
-        store.save(SessionDocument().with_session(session, password_fingerprint), store.load())
+        store.save(SessionDocument().with_session(session, made_with), store.load())
         forget_processes_memory()
         return session
 

@@ -13,7 +13,7 @@ from prefect_bluesky import BlueskyCredentials, Post
 from prefect_bluesky.errors import RequestRefused
 from prefect_bluesky.posts.richtext import count_graphemes
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from tests.support import WRITE, Pds, record_at
 
 # A PDS is asked for each example, and it is the same one for all of them.
@@ -62,7 +62,7 @@ def test_a_reader_sees_as_many_characters_as_the_server_counts(credentials: Blue
     account = credentials.ensure_session()
     record = {"$type": "app.bsky.feed.post", "text": too_long, "createdAt": "2026-11-22T00:00:00Z"}
     create = {"$type": f"{WRITE}#create", "collection": "app.bsky.feed.post", "value": record}
-    auth = BearerAuth(credentials._authenticator())
+    auth = SessionAuth(credentials._authenticator())
     with pytest.raises(RequestRefused) as refused:
         xrpc.procedure(account.pds_url, WRITE, {"repo": account.did, "writes": [create]}, auth=auth)
     counted = re.search(r"grapheme too big \(maximum 300, got (\d+)\)", str(refused.value))

@@ -15,8 +15,8 @@ from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.publishing import video_service
 from prefect_bluesky.publishing.video_service import upload_video
 from prefect_bluesky.sandbox.identifiers import blob_cid
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.session import SessionStatus
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from tests.support import WRITE, Pds, block, counted
 
 _MP4 = b"\x00\x00\x00\x18ftypmp42 and so on"
@@ -43,7 +43,7 @@ def account(pds: Pds) -> Any:
 @pytest.fixture
 def signed_in(pds: Pds, account: Any) -> tuple[SessionStatus, httpx.Auth]:
     credentials = block(pds, account)
-    return credentials.ensure_session(), BearerAuth(credentials._authenticator())
+    return credentials.ensure_session(), SessionAuth(credentials._authenticator())
 
 
 def test_a_video_is_processed_put_on_the_pds_and_posted(

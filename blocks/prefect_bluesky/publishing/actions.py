@@ -31,7 +31,7 @@ from prefect_bluesky.publishing.drafts import SavedDraft, save_draft
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
-from prefect_bluesky.sessions import Authenticator, BearerAuth, SessionStatus
+from prefect_bluesky.sessions import Authenticator, SessionAuth, SessionStatus
 from prefect_bluesky.validation import in_plain_words, nearest
 
 Publishable = Post | str | Sequence[ThreadPost | str]
@@ -63,7 +63,7 @@ def prepare_many(
     """Sign in, and make posts of one account ready to be sent. Nothing that they attach is loaded yet."""
     posts = [(_post(each), key, attempt) for each, key, attempt in given]
     account = authenticator.ensure()
-    auth = BearerAuth(authenticator)
+    auth = SessionAuth(authenticator)
     materials = UploadedMaterials(account, auth)
     publications: list[Publication] = []
     # A feed shows the posts in this order.
@@ -84,7 +84,7 @@ class PreparedPosts:
         points: what their writes cost; known once they are loaded.
     """
 
-    def __init__(self, account: SessionStatus, auth: BearerAuth, publications: Sequence[Publication]) -> None:
+    def __init__(self, account: SessionStatus, auth: SessionAuth, publications: Sequence[Publication]) -> None:
         self.account = account
         self._auth = auth
         self._publications = publications
@@ -164,7 +164,7 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
     account = authenticator.ensure()
     uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
     rkeys = [_own_post(uri, account) for uri in uris]
-    auth = BearerAuth(authenticator)
+    auth = SessionAuth(authenticator)
     # The first post is deleted last: as long as it is there, the same call can be repeated.
     method = "com.atproto.repo.deleteRecord"
     for rkey in reversed(rkeys):

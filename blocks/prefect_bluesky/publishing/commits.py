@@ -26,7 +26,7 @@ from prefect_bluesky.errors import (
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
-from prefect_bluesky.sessions import BearerAuth, SessionStatus
+from prefect_bluesky.sessions import SessionAuth, SessionStatus
 
 MAX_WRITES = 200
 """Writes in a commit at most (measured: a PDS answers `Too many writes` to more)."""
@@ -46,7 +46,7 @@ Outcome = PublishedPost | BlueskyError
 
 
 def send(
-    publications: Sequence[Publication], account: SessionStatus, auth: BearerAuth, purse: budget.Purse | None = None
+    publications: Sequence[Publication], account: SessionStatus, auth: SessionAuth, purse: budget.Purse | None = None
 ) -> list[Outcome]:
     """Publish posts of one account in order, unless they are published already; return the outcome of each.
 
@@ -62,7 +62,7 @@ def send(
 
 
 class _Sender:
-    def __init__(self, account: SessionStatus, auth: BearerAuth, purse: budget.Purse) -> None:
+    def __init__(self, account: SessionStatus, auth: SessionAuth, purse: budget.Purse) -> None:
         self._account = account
         self._auth = auth
         self._purse = purse

@@ -15,7 +15,7 @@ from prefect_bluesky.posts import Post, ThreadPost
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.publishing.materials import ResolvedMaterials
 from prefect_bluesky.publishing.post_records import gate_rules
-from prefect_bluesky.sessions import Authenticator, BearerAuth
+from prefect_bluesky.sessions import Authenticator, SessionAuth
 
 _CREATE, _LIST = "app.bsky.draft.createDraft", "app.bsky.draft.getDrafts"
 
@@ -44,7 +44,7 @@ def save_draft(post: Post, authenticator: Authenticator) -> SavedDraft:
         raise InvalidInput(field, f"a draft cannot hold it: {why}.", "Leave it out, and add it in the app.")
     account = authenticator.ensure()
     draft = _draft(post, ResolvedMaterials(account))
-    auth = BearerAuth(authenticator)
+    auth = SessionAuth(authenticator)
     with auth.problems():
         # An answer may have been lost, and drafts have no keys.
         known = xrpc.query(account.pds_url, _LIST, {"limit": _LOOK_BACK}, auth=auth).get("drafts")

@@ -35,7 +35,7 @@ from prefect_bluesky.protocol import (
     xrpc,
 )
 from prefect_bluesky.publishing.video_service import upload_video
-from prefect_bluesky.sessions import BearerAuth, SessionStatus
+from prefect_bluesky.sessions import SessionAuth, SessionStatus
 from prefect_bluesky.settings import current_settings
 from prefect_bluesky.web import Page, redacted
 
@@ -255,7 +255,7 @@ class ResolvedMaterials(LocalMaterials):
 class UploadedMaterials(ResolvedMaterials):
     """Resolved materials, uploaded to the account's PDS, which drops an upload that no record uses."""
 
-    def __init__(self, account: SessionStatus, auth: BearerAuth) -> None:
+    def __init__(self, account: SessionStatus, auth: SessionAuth) -> None:
         super().__init__(account)
         self._auth = auth
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect_bluesky.errors import RequestRefused, ServiceUnavailable
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.sessions import BOT, PROFILE, Authenticator, BearerAuth, labels_of
+from prefect_bluesky.sessions import BOT, PROFILE, Authenticator, SessionAuth, labels_of
 
 _GET, _PUT = "com.atproto.repo.getRecord", "com.atproto.repo.putRecord"
 
@@ -31,7 +31,7 @@ def label_as_bot(authenticator: Authenticator) -> bool:
     record = {**profile, "labels": {"$type": "com.atproto.label.defs#selfLabels", "values": values}}
     # Whoever has changed the profile meanwhile is not overwritten.
     body: dict[str, Any] = {**place, "record": record, "swapRecord": cid}
-    auth = BearerAuth(authenticator)
+    auth = SessionAuth(authenticator)
     with auth.problems():
         xrpc.procedure(account.pds_url, _PUT, body, auth=auth)
     return True

@@ -5,14 +5,15 @@ Everything that is known of an account's session, and where it is stored, is in 
 
 from prefect_bluesky.sessions.app_password import AppPassword, from_block, from_secret
 from prefect_bluesky.sessions.authenticator import Authenticator
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
 from prefect_bluesky.sessions.diagnosis import Diagnosis, Examination
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.lock import worker_lock
+from prefect_bluesky.sessions.password_sign_in import PasswordSignIn
 from prefect_bluesky.sessions.policy import LoginPolicy
 from prefect_bluesky.sessions.profile import BOT, PROFILE, labels_of
 from prefect_bluesky.sessions.sdk_client import async_sdk_client, sdk_client
 from prefect_bluesky.sessions.session import Session, SessionStatus
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from prefect_bluesky.sessions.stores.aws import AwsSessionStore
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
@@ -21,9 +22,9 @@ from prefect_bluesky.sessions.stores.prefect import PrefectSessionStore
 
 # fmt: off
 __all__ = [
-    "AppPassword", "Authenticator", "AwsSecret", "AwsSessionStore", "BOT", "BearerAuth", "Diagnosis", "Examination",
-    "LoginPolicy", "MemorySessionStore", "PROFILE", "PrefectSessionStore", "Saved", "Session", "SessionDocument",
-    "SessionStatus", "SessionStore", "async_sdk_client", "from_block", "from_secret", "labels_of", "sdk_client",
-    "worker_lock",
+    "AppPassword", "Authenticator", "AwsSecret", "AwsSessionStore", "BOT", "Diagnosis", "Examination",
+    "LoginPolicy", "MemorySessionStore", "PROFILE", "PasswordSignIn", "PrefectSessionStore", "Saved", "Session",
+    "SessionAuth", "SessionDocument", "SessionStatus", "SessionStore", "async_sdk_client", "from_block",
+    "from_secret", "labels_of", "sdk_client", "worker_lock",
 ]
 # fmt: on

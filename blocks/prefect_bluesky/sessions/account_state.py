@@ -1,4 +1,4 @@
-"""The state of one account in this process: its stored document, its session, its refusal and its app password."""
+"""The state of one account in this process: its stored document, its session, its refusal and its credential."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import datetime
 from prefect_bluesky.errors import AuthError, StoreError
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
-from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.document import Refusal, SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
 from prefect_bluesky.sessions.policy import NEVER
 from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.sign_in import SignIn
 from prefect_bluesky.sessions.stores.base import Saved, SessionStore
 
 
@@ -21,32 +21,32 @@ class AccountState:
     """The only owner of an account's state. `Authenticator` decides what to do about the state.
 
     Attributes:
-        session: the session in use, made with our app password.
+        session: the session in use, made with our credential.
         is_unsaved: True if the session in use is newer than the stored one.
         refresh_at: the time at which this process refreshes the session early.
         refusal: why the account cannot be used, or could not until now.
-        is_refused: True if the refusal is open and concerns our app password.
+        is_refused: True if the refusal is open and concerns our credential.
         handle: the account's handle in the last answer of the server.
-        password_fingerprint: the fingerprint of our app password; None until a login or the store gives it.
+        made_with: the fingerprint of our credential; None until a login or the store gives it.
     """
 
-    def __init__(self, account: str, service_url: str, store: SessionStore, app_password: AppPassword) -> None:
+    def __init__(self, account: str, service_url: str, store: SessionStore, sign_in: SignIn) -> None:
         self.account, self.service_url, self.handle = account, service_url, account
         self.session: Session | None = None
         self.is_unsaved = False
         self.refresh_at = NEVER
         self.refusal: Refusal | None = None
         self.is_refused = False
-        self.password_fingerprint: Fingerprint | None = None
+        self.made_with: Fingerprint | None = None
         self._did = account if account.startswith("did:") else None
         self._store = store
         self._saved: Saved | None = None
-        self._read_app_password = app_password
-        self._app_password: str | None = None
+        self._sign_in = sign_in
+        self._credential: str | None = None
 
     @property
     def document(self) -> SessionDocument:
-        """The stored document, for any app password."""
+        """The stored document, for any credential."""
         return self._saved.document if self._saved else SessionDocument()
 
     @property
@@ -55,7 +55,7 @@ class AccountState:
         return self._did or self.document.did
 
     def load(self) -> None:
-        """Read the store. Adopt the refusal, and the session if our app password made it. Raise as `check_did`."""
+        """Read the store. Adopt the refusal, and the session if our credential made it. Raise as `check_did`."""
         saved = self._store.load()
         if saved == self._saved:
             return
@@ -63,12 +63,12 @@ class AccountState:
             self.check_did(saved.document.did)
         self._saved = saved
         document = self.document
-        ours = next((each for each in document.open_refusals if self.matches_app_password(each.credential)), None)
+        ours = next((each for each in document.open_refusals if self.matches_credential(each.credential)), None)
         self.refusal, self.is_refused = ours or document.refusal, ours is not None
-        if document.password_fingerprint is None:
+        if document.made_with is None:
             return
-        if self.matches_app_password(document.password_fingerprint):
-            self.password_fingerprint = document.password_fingerprint
+        if self.matches_credential(document.made_with):
+            self.made_with = document.made_with
             if document.session is not None:
                 self.is_unsaved = False
                 self.use(document.session)
@@ -86,9 +86,9 @@ class AccountState:
 
     def save_session(self, session: Session) -> None:
         """Save a new session over the stale one, together with the refusal. Raises as `save`."""
-        if self.password_fingerprint is None:
-            self.password_fingerprint = Fingerprint.of(self.credential)
-        self.save(self.document.with_session(session, self.password_fingerprint).with_refusal(self.refusal))
+        if self.made_with is None:
+            self.made_with = Fingerprint.of(self.credential)
+        self.save(self.document.with_session(session, self.made_with).with_refusal(self.refusal))
 
     def use(self, session: Session) -> None:
         """Sign calls with this session from now on."""
@@ -99,13 +99,13 @@ class AccountState:
         self.refresh_at = session.expires_at - session.lifetime / 3 * random.random()
 
     def remember(self, refusal: Refusal, *, ends_session: bool) -> None:
-        """Store a refusal of our app password, so that no worker asks again; `ends_session` also drops our session."""
+        """Store a refusal of our credential, so that no worker asks again; `ends_session` also drops our session."""
         self.refusal, self.is_refused = refusal, True
         document = self.document
         if ends_session:
             self.session = None
-            # A session that another app password made is not ours to end.
-            if document.password_fingerprint and self.matches_app_password(document.password_fingerprint):
+            # A session that another credential made is not ours to end.
+            if document.made_with and self.matches_credential(document.made_with):
                 document = replace(document, session=None)
         self._save_refusal(document)
 
@@ -133,32 +133,27 @@ class AccountState:
             raise AuthError(AuthProblem.WRONG_ACCOUNT, self.account)
 
     @property
-    def app_password(self) -> str:
-        """The app password at the last reading."""
-        if self._app_password is None:
-            self.read_app_password()
-        return self._app_password or ""
-
-    def read_app_password(self) -> None:
-        """Read the app password again, as it may have been replaced. Raise `InvalidInput` or `StoreError`."""
-        app_password = self._read_app_password()
-        if app_password != self._app_password:
-            self._app_password, self.password_fingerprint = app_password, None
-
-    @property
     def credential(self) -> str:
-        """The app password together with its service."""
-        return f"{self.service_url} {self.app_password}"
+        """The credential at the last reading."""
+        if self._credential is None:
+            self.read_credential()
+        return self._credential or ""
+
+    def read_credential(self) -> None:
+        """Read the credential again, as it may have been replaced. Raise `InvalidInput` or `StoreError`."""
+        credential = self._sign_in.read_credential()
+        if credential != self._credential:
+            self._credential, self.made_with = credential, None
 
     @property
     def has_signed_in(self) -> bool:
-        """True if our app password has signed in at our service before."""
+        """True if our credential has signed in before."""
         return self.document.was_made_with(self.credential)
 
-    def matches_app_password(self, fingerprint: Fingerprint) -> bool:
-        """Return True if a fingerprint is that of our app password. Before answering False, read the password again."""
-        if fingerprint == self.password_fingerprint or fingerprint.matches(self.credential):
+    def matches_credential(self, fingerprint: Fingerprint) -> bool:
+        """Return True if a fingerprint is that of our credential. Before answering False, read the credential again."""
+        if fingerprint == self.made_with or fingerprint.matches(self.credential):
             return True
         before = self.credential
-        self.read_app_password()
+        self.read_credential()
         return self.credential != before and fingerprint.matches(self.credential)

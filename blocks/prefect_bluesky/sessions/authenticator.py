@@ -24,12 +24,11 @@ from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.account_state import AccountState
 from prefect_bluesky.sessions.alerting import Alerting
-from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.evidence import Evidence
-from prefect_bluesky.sessions.login import LoginResult, create_session, refresh_session
 from prefect_bluesky.sessions.policy import Cooldown, LoginPolicy
 from prefect_bluesky.sessions.refusals import ends, raise_if_recently_refused, refusal_of
 from prefect_bluesky.sessions.session import Session, SessionStatus
+from prefect_bluesky.sessions.sign_in import NewSession, SignIn
 from prefect_bluesky.sessions.stores.base import SessionStore
 
 Action = Literal["reused", "refreshed", "logged_in"]
@@ -46,7 +45,7 @@ class Authenticator:
         self,
         *,
         account: str,
-        app_password: AppPassword,
+        sign_in: SignIn,
         service_url: str,
         store: SessionStore,
         lock: Callable[[], AbstractContextManager[None]],
@@ -55,8 +54,8 @@ class Authenticator:
         directory_url: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.account = account
-        self.state = AccountState(account, service_url, store, app_password)
+        self.account, self.sign_in = account, sign_in
+        self.state = AccountState(account, service_url, store, sign_in)
         self._alerting = Alerting(self.state, reporter, now)
         self._policy, self._reporter, self._now = policy, reporter, now
         self._directory_url = directory_url
@@ -229,7 +228,7 @@ class Authenticator:
 
     def _refresh(self, session: Session) -> Session:
         try:
-            refreshed = refresh_session(session, self._directory_url, received_at=self._now())
+            refreshed = self.sign_in.refresh(session, self._now())
             self.state.check_did(refreshed.session.did)
         except AuthError as error:
             raise self._remember(error) from error
@@ -237,7 +236,7 @@ class Authenticator:
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
         """Count a login before sending it, as the worker may die. Return the session saved meanwhile, if any."""
-        self.state.read_app_password()  # without an app password this raises, and nothing is counted
+        self.state.read_credential()  # without an app password this raises, and nothing is counted
         for last in (False, False, True):
             known = self.state.document
             if len(known.logins_of_the_day(self._now())) >= self._policy.max_logins_per_day:
@@ -264,9 +263,7 @@ class Authenticator:
     def _log_in(self) -> Session:
         state = self.state
         try:
-            made = create_session(
-                state.service_url, self.account, state.app_password, self._directory_url, received_at=self._now()
-            )
+            made = self.sign_in.create(self._now())
             state.check_did(made.session.did)
         except AuthError as error:
             raise self._remember(error, ends_session=True) from error
@@ -293,7 +290,7 @@ class Authenticator:
         self._alerting.send()
         return error
 
-    def _save_and_use(self, renewed: LoginResult, event: str) -> Session:
+    def _save_and_use(self, renewed: NewSession, event: str) -> Session:
         """Save a new session, then return it, or the session of a worker that saved first."""
         session, state = renewed.session, self.state
         by_login = event == events.SESSION_CREATED

@@ -68,7 +68,7 @@ class SessionDocument:
 
     Args:
         did: the DID of the first login; never changes.
-        password_fingerprint: the fingerprint of the app password that made the last session. Only blocks with this app
+        made_with: the fingerprint of the app password that made the last session. Only blocks with this app
             password use the session. The fingerprint stays after the session has ended: it distinguishes a revoked app
             password from a mistyped one.
         logins: the times of recent login attempts, with any app password.
@@ -78,23 +78,23 @@ class SessionDocument:
 
     did: str | None = None
     session: Session | None = None
-    password_fingerprint: Fingerprint | None = None
+    made_with: Fingerprint | None = None
     logins: tuple[datetime, ...] = ()
     refusal: Refusal | None = None
     other_refusals: tuple[Refusal, ...] = ()
 
     def was_made_with(self, credential: str) -> bool:
         """Return whether an app password, together with its service, has signed in before."""
-        return self.password_fingerprint is not None and self.password_fingerprint.matches(credential)
+        return self.made_with is not None and self.made_with.matches(credential)
 
     @property
     def open_refusals(self) -> list[Refusal]:
         """All open refusals, newest first, for any app password."""
         return [each for each in (self.refusal, *self.other_refusals) if each and each.is_open]
 
-    def with_session(self, session: Session, password_fingerprint: Fingerprint) -> SessionDocument:
+    def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
         """Return the document with another session."""
-        return replace(self, did=session.did, session=session, password_fingerprint=password_fingerprint)
+        return replace(self, did=session.did, session=session, made_with=made_with)
 
     def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
         """Return the document with another refusal: an open one joins the others, an ended one replaces all."""
@@ -121,7 +121,7 @@ class SessionDocument:
             format=_FORMAT,
             version=_VERSION,
             did=self.did,
-            made_with=self.password_fingerprint and self.password_fingerprint.to_text(),
+            made_with=self.made_with and self.made_with.to_text(),
             session=self.session and _StoredSession.model_validate(self.session, from_attributes=True),
             logins=list(self.logins),
             refusal=self.refusal and _stored(self.refusal),
@@ -252,7 +252,7 @@ class _Stored(_Shape):
         return SessionDocument(
             did=self.did,
             session=None if self.session is None else Session(**self.session.model_dump()),
-            password_fingerprint=None if self.made_with is None else Fingerprint.from_text(self.made_with),
+            made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
             refusal=None if self.refusal is None else self.refusal.opened(),
             other_refusals=tuple(opened for each in self.other_refusals if (opened := each.opened())),

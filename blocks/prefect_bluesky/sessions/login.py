@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -14,20 +14,13 @@ from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, pr
 from prefect_bluesky.protocol import did_document, did_of_server, pds_in, signs_in_at, xrpc
 from prefect_bluesky.sessions.evidence import PATIENCE
 from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.sign_in import NewSession
 
 _REFRESH = "com.atproto.server.refreshSession"
 _LOGIN = "com.atproto.server.createSession"
 
 
-@dataclass(frozen=True)
-class LoginResult:
-    """A new session, and the problem that forbids its use, if any: a deactivated account can sign in."""
-
-    session: Session
-    problem: AuthProblem | None
-
-
-def refresh_session(session: Session, directory_url: str, *, received_at: datetime) -> LoginResult:
+def refresh_session(session: Session, directory_url: str, *, received_at: datetime) -> NewSession:
     """Trade a session's refresh token for a new session.
 
     Raises:
@@ -46,7 +39,7 @@ def refresh_session(session: Session, directory_url: str, *, received_at: dateti
             answered = (refused.status, refused.error, refused.message)
             raise ServiceUnavailable(refused.server_url, _REFRESH, *answered) from refused
         raise
-    renewed = _login_result(answer, session.pds_url, received_at, _REFRESH)
+    renewed = _new_session(answer, session.pds_url, received_at, _REFRESH)
     renewed, moved_to = _at_home(session.pds_url, renewed, directory_url)
     if moved_to:
         message = f"The account is at {moved_to} now."
@@ -56,7 +49,7 @@ def refresh_session(session: Session, directory_url: str, *, received_at: dateti
 
 def create_session(
     service_url: str, account: str, app_password: str, directory_url: str, *, received_at: datetime
-) -> LoginResult:
+) -> NewSession:
     """Sign in.
 
     Raises:
@@ -71,7 +64,7 @@ def create_session(
         if problem is None:
             raise
         raise AuthError(problem, account, answer=refused) from refused
-    made = _login_result(answer, service_url, received_at, _LOGIN)
+    made = _new_session(answer, service_url, received_at, _LOGIN)
     made, moved_to = _at_home(service_url, made, directory_url)
     if moved_to:
         found = f"the DID document names {moved_to}"
@@ -96,7 +89,7 @@ def _problem_of_login(refused: ServiceError) -> AuthProblem | None:
     return classify(error=refused.error, message=refused.message)
 
 
-def _at_home(server_url: str, made: LoginResult, directory_url: str) -> tuple[LoginResult, str | None]:
+def _at_home(server_url: str, made: NewSession, directory_url: str) -> tuple[NewSession, str | None]:
     """Return a result whose session is used where its token is good, and the PDS that the account has moved to.
 
     A server may sign in for others: its token is then not for itself. The DID document in an answer may be an hour old,
@@ -113,10 +106,10 @@ def _at_home(server_url: str, made: LoginResult, directory_url: str) -> tuple[Lo
     return made, home
 
 
-def _login_result(answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str) -> LoginResult:
+def _new_session(answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str) -> NewSession:
     session = session_from_answer(answer, server_url=server_url, received_at=received_at, method=method)
     is_inactive = answer.get("active") is False
-    return LoginResult(session, problem_of_status(str(answer.get("status"))) if is_inactive else None)
+    return NewSession(session, problem_of_status(str(answer.get("status"))) if is_inactive else None)
 
 
 def _ends_session(refused: RequestRefused) -> bool:

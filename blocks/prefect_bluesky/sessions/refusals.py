@@ -42,7 +42,7 @@ def raise_if_recently_refused(state: AccountState, policy: LoginPolicy, now: dat
     rest = policy.refusal_cool_down if refusal.spent_login else policy.probe_interval
     if not timedelta() <= now - refusal.last_seen < rest:
         return
-    state.read_app_password()
+    state.read_credential()
     if refusal.credential.matches(state.credential):
         raise AuthError(refusal.problem, state.account, found=refusal.found)
 

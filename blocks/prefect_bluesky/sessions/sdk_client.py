@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from prefect_bluesky.sessions.authenticator import Authenticator
-from prefect_bluesky.sessions.bearer_auth import BearerAuth
+from prefect_bluesky.sessions.session_auth import SessionAuth
 from prefect_bluesky.settings import current_settings
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sdk_client(authenticator: Authenticator) -> atproto.Client:
-    """Return a signed-in client of the SDK. All its calls go through `BearerAuth`."""
+    """Return a signed-in client of the SDK. All its calls go through `SessionAuth`."""
     from atproto import Client, Request
 
     status = authenticator.ensure()
@@ -34,7 +34,7 @@ async def async_sdk_client(authenticator: Authenticator) -> atproto.AsyncClient:
 
 
 def _options(authenticator: Authenticator) -> dict[str, Any]:
-    return {"auth": BearerAuth(authenticator), "timeout": current_settings().request_timeout}
+    return {"auth": SessionAuth(authenticator), "timeout": current_settings().request_timeout}
 
 
 def _profile(did: str, handle: str) -> atproto.models.AppBskyActorDefs.ProfileViewDetailed:

@@ -14,16 +14,13 @@ from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.session import Session
 
 
-class BearerAuth(httpx.Auth):
+class SessionAuth(httpx.Auth):
     """The signing of requests to the account's PDS, for sync and async clients.
 
     The token is for the PDS alone: a request to another server, or with its own `Authorization`, stays unchanged.
 
-    `uploadBlob` answers a bad token with 500 only if the token is no JWT, and `Session` accepts only JWTs. Therefore a
-    500 never counts as a refused token.
-
     Example:
-        >>> httpx.get(f"{pds.url}/xrpc/com.atproto.server.getSession", auth=BearerAuth(authenticator))
+        >>> httpx.get(f"{pds.url}/xrpc/com.atproto.server.getSession", auth=SessionAuth(authenticator))
         <Response [200 OK]>
     """
 
@@ -52,11 +49,11 @@ class BearerAuth(httpx.Auth):
             yield request
             return
         request.read()  # a streamed body cannot be replayed
-        response = yield _signed(request, session)
-        if _may_be_refusal(response):
+        response = yield self._signed(request, session)
+        if response.is_error:
             response.read()
-            if _is_refusal(response):
-                yield _signed(request, self._authenticator.recover(session))
+            if self._authenticator.sign_in.is_refused(response):
+                yield self._signed(request, self._authenticator.recover(session))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         session = await asyncio.to_thread(self._authenticator.session)
@@ -64,32 +61,18 @@ class BearerAuth(httpx.Auth):
             yield request
             return
         await request.aread()
-        response = yield _signed(request, session)
-        if _may_be_refusal(response):
+        response = yield self._signed(request, session)
+        if response.is_error:
             await response.aread()
-            if _is_refusal(response):
-                yield _signed(request, await asyncio.to_thread(self._authenticator.recover, session))
+            if self._authenticator.sign_in.is_refused(response):
+                yield self._signed(request, await asyncio.to_thread(self._authenticator.recover, session))
+
+    def _signed(self, request: httpx.Request, session: Session) -> httpx.Request:
+        self._authenticator.sign_in.sign(request, session)
+        return request
 
 
 def _is_ours(request: httpx.Request, session: Session) -> bool:
     pds, url = httpx.URL(session.pds_url), request.url
     same_server = (url.scheme, url.host, url.port) == (pds.scheme, pds.host, pds.port)
     return same_server and "Authorization" not in request.headers
-
-
-def _signed(request: httpx.Request, session: Session) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {session.access_token}"
-    return request
-
-
-def _may_be_refusal(response: httpx.Response) -> bool:
-    # A PDS refuses a token with 400; the specification and other servers, with 401.
-    return response.status_code in {400, 401}
-
-
-def _is_refusal(response: httpx.Response) -> bool:
-    try:
-        answer = response.json()
-    except ValueError:
-        return False
-    return isinstance(answer, dict) and is_token_refusal(error=answer.get("error"), message=answer.get("message"))

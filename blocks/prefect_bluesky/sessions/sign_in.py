@@ -1,0 +1,64 @@
+"""How an account signs in: what makes its sessions, refreshes them and signs with them.
+
+`Authenticator` decides when. Nothing outside an implementation knows which one it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+
+from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.sessions.session import Session
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A new session, and the problem that forbids its use, if any: a deactivated account can sign in."""
+
+    session: Session
+    problem: AuthProblem | None
+
+
+class SignIn(ABC):
+    """How one account signs in."""
+
+    @abstractmethod
+    def read_credential(self) -> str:
+        """Return what sessions are made with, read anew, as it may have been replaced. Only its fingerprint is stored.
+
+        Raises:
+            InvalidInput: there is none, or it cannot be used.
+            StoreError: the place where it is stored cannot be read.
+        """
+
+    @abstractmethod
+    def create(self, received_at: datetime) -> NewSession:
+        """Sign in with the credential of the last reading.
+
+        Raises:
+            AuthError: the server refuses the account, signs nobody in, or the account has left the server.
+            RequestRefused: the server refuses for a reason that does not concern the account.
+            ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
+        """
+
+    @abstractmethod
+    def refresh(self, session: Session, received_at: datetime) -> NewSession:
+        """Trade a session for a new one.
+
+        Raises:
+            RequestRefused: the server says that the session is over, or that the account has left this server.
+            AuthError: the account is taken down or deactivated.
+            ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
+        """
+
+    @abstractmethod
+    def sign(self, request: httpx.Request, session: Session) -> None:
+        """Sign one attempt of a request to the account's PDS."""
+
+    @abstractmethod
+    def is_refused(self, response: httpx.Response) -> bool:
+        """Return whether an answer, which was read, refuses the session's token: another token may be accepted."""
