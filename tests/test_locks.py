@@ -16,6 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
+from prefect_bluesky.errors import StoreUnavailable
 from prefect_bluesky.sessions import lock
 from prefect_bluesky.sessions.lock import worker_lock
 from tests.world import wait_for
@@ -172,3 +173,23 @@ def test_where_the_api_does_not_answer_each_goes_on_without(
     come = door.come(names(3, exist=False))
     assert all(visitor.holds.wait(60) for visitor in come)
     assert caplog.text.count("Going on without the lock") == 3
+
+
+@pytest.mark.parametrize("trouble", [httpx.Response(200, text="<html>"), httpx.ReadTimeout("no answer")])
+def test_a_required_lock_that_the_api_does_not_give_lets_nobody_in(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch, trouble: Any
+) -> None:
+    def answer(*_: Any) -> httpx.Response:
+        if isinstance(trouble, Exception):
+            raise trouble
+        response: httpx.Response = trouble
+        return response
+
+    monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", answer)
+    with pytest.raises(StoreUnavailable, match="Prefect does not give it"), worker_lock("x", lease=60, required=True):
+        pytest.fail("nobody may be in")
+
+
+def test_a_required_lock_needs_a_prefect_api(no_prefect_api: None) -> None:
+    with pytest.raises(StoreUnavailable, match="Prefect does not give it"), worker_lock("x", lease=60, required=True):
+        pytest.fail("nobody may be in")

@@ -10,7 +10,7 @@ import pytest
 from prefect_bluesky import AuthError, AuthProblem, SessionStatus
 from prefect_bluesky.errors import ServiceUnavailable
 from prefect_bluesky.sessions.login import session_from_answer
-from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.password_session import PasswordSession
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ def token(**claims: Any) -> str:
     )
 
 
-def session(**changes: Any) -> Session:
+def session(**changes: Any) -> PasswordSession:
     """A sound session with some fields changed."""
     fields: dict[str, Any] = {
         "did": DID,
@@ -34,7 +34,7 @@ def session(**changes: Any) -> Session:
         "refresh_token": token(jti="r"),
         "received_at": NOW,
     }
-    return Session(**{**fields, **changes})
+    return PasswordSession(**{**fields, **changes})
 
 
 def test_expiry_counts_from_receipt_and_the_tokens_own_lifetime() -> None:

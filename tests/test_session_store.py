@@ -163,7 +163,7 @@ DAMAGES = {
     "empty": ("", "not JSON"),
     "a list": ("[]", "format"),
     "somebody else's": ('{"username": "admin", "password": "hunter2"}', "format"),
-    "from the future": (damaged(version=3), "version"),
+    "from the future": (damaged(version=4), "version"),
     "of no version": (damaged(version="hunter2"), "version"),
     "without a DID": (damaged(did=None), "session.did"),
     "with a number for a handle": (damaged(handle=7), "session.handle"),

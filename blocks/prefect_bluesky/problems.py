@@ -103,6 +103,21 @@ class AuthProblem(StrEnum):
         "A refresh token was sent in place of the access token, or the other way round.",
         "Delete the stored session. The next run signs in again.",
     )
+    GRANT_MISSING = (
+        "grant_missing",
+        "No person has granted access to this account, or each grant has ended: revoked, expired or lost.",
+        "Let the account's owner grant access again.",
+    )
+    CLIENT_REFUSED = (
+        "client_refused",
+        "The account's server does not accept this OAuth client: its key is not in the client's document.",
+        "Put the key that the session was granted to back into the client's document. The session waits for it.",
+    )
+    CLIENT_UNREADABLE = (
+        "client_unreadable",
+        "The account's server cannot read the document of the OAuth client.",
+        "Make the client's document readable at its URL again. The session waits for it.",
+    )
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
         "The session does not have the permission for this action.",
@@ -200,7 +215,8 @@ _BY_DEPTH = [
     AuthProblem.WRONG_ACCOUNT, AuthProblem.ACCOUNT_MOVED, AuthProblem.ACCOUNT_TAKEN_DOWN,
     AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_DELETED, AuthProblem.HANDLE_NOT_FOUND,
     AuthProblem.SERVICE_UNAVAILABLE, AuthProblem.LOGIN_LIMIT_REACHED, AuthProblem.SIGN_IN_CODE_REQUIRED,
-    AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.MALFORMED_TOKEN,
+    AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.CLIENT_UNREADABLE,
+    AuthProblem.CLIENT_REFUSED, AuthProblem.GRANT_MISSING, AuthProblem.MALFORMED_TOKEN,
     AuthProblem.INSUFFICIENT_SCOPE, AuthProblem.SESSION_REVOKED, AuthProblem.REFRESH_TOKEN_EXPIRED,
     AuthProblem.ACCESS_TOKEN_EXPIRED, AuthProblem.MAIN_PASSWORD_USED, AuthProblem.CLOCK_DRIFT,
 ]

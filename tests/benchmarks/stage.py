@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
-from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.password_session import PasswordSession
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
 from tests import aws
 from tests.pds.server import Account, RealPds
@@ -81,9 +81,9 @@ class Stage:
                 client.create_block_document(BlockDocumentCreate(**document.model_dump(include=fields)))
         return names
 
-    def session(self, account: Account, *, url: str | None = None) -> Session:
+    def session(self, account: Account, *, url: str | None = None) -> PasswordSession:
         """A valid session: as good as one of a login, whose refresh token is dead."""
-        return Session(
+        return PasswordSession(
             did=account.did,
             handle=account.handle,
             pds_url=url or self.pds.url,
@@ -92,7 +92,7 @@ class Stage:
             received_at=datetime.now(UTC),
         )
 
-    def sign_in(self, account: Account, *, url: str | None = None) -> Session:
+    def sign_in(self, account: Account, *, url: str | None = None) -> PasswordSession:
         """Lay a session into an account's store."""
         session = self.session(account, url=url)
         credentials = self.block(account, url=url)

@@ -144,7 +144,7 @@ appView.server.on("request", async (request, response) => {
 // "close" and not "finish": it comes once for every request, also when the client went away before the answer.
 front.server.on("request", (request, response) => {
   const { method, url } = request;
-  const nsid = url.match(/^\/xrpc\/([^/?]+)/)?.[1];
+  const [, nsid] = url.match(/^\/xrpc\/([^/?]+)/) ?? url.match(/^\/(oauth\/[a-z]+)/) ?? [];
   // What the harness itself asks shall neither be counted nor limited: one header does both.
   const ours = request.headers["x-ratelimit-bypass"] === harnessKey;
   const fence = ours && url.match(/[?&]fence=(\w+)/)?.[1];

@@ -51,7 +51,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Request:
-    """One request that the PDS has done with; its status is None if the client went away before there was an answer."""
+    """One request that the PDS has done with, of XRPC or of OAuth (such as `oauth/token`).
+
+    Its status is None if the client went away before there was an answer.
+    """
 
     nsid: str
     method: str

@@ -90,6 +90,25 @@ class AccountState:
             self.made_with = Fingerprint.of(self.credential)
         self.save(self.document.with_session(session, self.made_with).with_refusal(self.refusal))
 
+    def begin_refresh(self, now: datetime) -> bool:
+        """Note in the store that a refresh begins. Return whether an earlier one may have been carried out.
+
+        Raises:
+            StoreError: nothing must be sent, as the next worker would send the same refresh token once more.
+        """
+        before = self.document.begun_at
+        self.save(replace(self.document, begun_at=now))
+        return before is not None
+
+    def use_spare(self) -> Session | None:
+        """Put the spare session, if there is one, into the place of the one that has ended. Raises as `save`."""
+        document = self.document.with_spare_in_use()
+        if document.session is None:
+            return None
+        self.save(document)
+        self.use(document.session)
+        return document.session
+
     def use(self, session: Session) -> None:
         """Sign calls with this session from now on."""
         self.session = session

@@ -74,6 +74,8 @@ class Authenticator:
             StoreError: the stored session cannot be read, so a login may not be needed.
         """
         wanted = self._policy.min_validity if min_validity is None else min_validity
+        if self.sign_in.refresh_is_final:
+            max_age = None  # a refresh that is not due is a risk for nothing
 
         def suffices(session: Session) -> bool:
             age = self._now() - session.received_at
@@ -209,12 +211,16 @@ class Authenticator:
 
     def _refresh_or_log_in(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         session = self.state.session
-        if session is not None:
+        while session is not None:
             try:
                 return self._refresh(session), "refreshed"
             except RequestRefused as ended:
-                logger().info("%s: the session has ended (%s), signing in again", self.account, ended)
-            except (ServiceUnavailable, RateLimited) as trouble:
+                session = self.state.use_spare()
+                instead = "using the spare session" if session else "signing in again"
+                logger().info("%s: the session has ended (%s), %s", self.account, ended, instead)
+                if session is not None:
+                    events.emit(events.SPARE_USED, session, reason=str(ended), block_id=self._reporter.block_id)
+            except (ServiceUnavailable, RateLimited, StoreError) as trouble:
                 # An early refresh can wait. A refresh after a refusal or after the expiry cannot.
                 self._refresh_cooldown.begin()
                 if suffices(session) and not self.state.is_refused:
@@ -227,8 +233,9 @@ class Authenticator:
         return self._log_in(), "logged_in"
 
     def _refresh(self, session: Session) -> Session:
+        again = self.sign_in.refresh_is_final and self.state.begin_refresh(self._now())
         try:
-            refreshed = self.sign_in.refresh(session, self._now())
+            refreshed = self.sign_in.refresh(session, self._now(), again=again)
             self.state.check_did(refreshed.session.did)
         except AuthError as error:
             raise self._remember(error) from error
@@ -237,6 +244,8 @@ class Authenticator:
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
         """Count a login before sending it, as the worker may die. Return the session saved meanwhile, if any."""
         self.state.read_credential()  # without an app password this raises, and nothing is counted
+        if not self.sign_in.logs_in:
+            return None
         for last in (False, False, True):
             known = self.state.document
             if len(known.logins_of_the_day(self._now())) >= self._policy.max_logins_per_day:

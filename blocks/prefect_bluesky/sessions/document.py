@@ -6,19 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_bluesky.errors import AuthError, InvalidInput, StoreDamaged
 from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions.fingerprint import Fingerprint
+from prefect_bluesky.sessions.granted_session import GrantedSession
+from prefect_bluesky.sessions.password_session import PasswordSession
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.validation import normal_service_url
 
 _MAX_OTHERS = 4
 _FORMAT = "prefect-bluesky/session"
-_VERSION = 2
+_VERSION = 3
+"""2 is written if there is no session by a grant, so that an older release can read what it understands."""
 _REMEDY = "Nothing was changed. Choose another store, or delete the stored text. The next run signs in again."
 
 
@@ -73,6 +77,8 @@ class SessionDocument:
             password from a mistyped one.
         logins: the times of recent login attempts, with any app password.
         refusal: why the account cannot be used, or could not until a moment ago.
+        spare: a session by a second grant, for the end of the first one.
+        begun_at: when a refresh of the session began whose end is not known.
         other_refusals: refusals of other app passwords: two blocks of one account may have different app passwords.
     """
 
@@ -82,6 +88,8 @@ class SessionDocument:
     logins: tuple[datetime, ...] = ()
     refusal: Refusal | None = None
     other_refusals: tuple[Refusal, ...] = ()
+    spare: Session | None = None
+    begun_at: datetime | None = None
 
     def was_made_with(self, credential: str) -> bool:
         """Return whether an app password, together with its service, has signed in before."""
@@ -94,7 +102,11 @@ class SessionDocument:
 
     def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
         """Return the document with another session."""
-        return replace(self, did=session.did, session=session, made_with=made_with)
+        return replace(self, did=session.did, session=session, made_with=made_with, begun_at=None)
+
+    def with_spare_in_use(self) -> SessionDocument:
+        """Return the document with the spare session in the place of the one that has ended."""
+        return replace(self, session=self.spare, spare=None, begun_at=None)
 
     def with_refusal(self, refusal: Refusal | None) -> SessionDocument:
         """Return the document with another refusal: an open one joins the others, an ended one replaces all."""
@@ -119,10 +131,13 @@ class SessionDocument:
         """Return the JSON to store. The JSON contains the tokens."""
         return _Stored(
             format=_FORMAT,
-            version=_VERSION,
+            version=_VERSION if isinstance(self.session or self.spare, GrantedSession) else _VERSION - 1,
             did=self.did,
             made_with=self.made_with and self.made_with.to_text(),
-            session=self.session and _StoredSession.model_validate(self.session, from_attributes=True),
+            session=_StoredSession.of(self.session),
+            granted=_StoredGrantedSession.of(self.session),
+            spare=_StoredGrantedSession.of(self.spare),
+            begun_at=self.begun_at,
             logins=list(self.logins),
             refusal=self.refusal and _stored(self.refusal),
             other_refusals=[_stored(each) for each in self.other_refusals],
@@ -181,6 +196,14 @@ def _is_server(url: str) -> str:
         raise ValueError("the value is not a server to which a token may be sent") from None
 
 
+def _is_key(text: str) -> str:
+    try:
+        oauth.SigningKey.from_text(text)
+    except InvalidInput:
+        raise ValueError("the value is no key") from None
+    return text
+
+
 def _is_of_our_time(moment: datetime) -> datetime:
     if not 2020 < moment.year < 2200:
         raise ValueError("the value is not a time at which a session was received")
@@ -203,6 +226,32 @@ class _StoredSession(_Shape):
     access_token: _Text
     refresh_token: _Text
     received_at: Annotated[AwareDatetime, AfterValidator(_is_of_our_time)]
+
+    @classmethod
+    def of(cls, session: Session | None) -> Self | None:
+        return cls.model_validate(session, from_attributes=True) if isinstance(session, PasswordSession) else None
+
+    def opened(self) -> Session:
+        return PasswordSession(**self.model_dump())
+
+
+class _StoredGrantedSession(_StoredSession):
+    issuer: Annotated[str, AfterValidator(_is_server)]
+    client_id: _Text
+    client_key: str
+    key: Annotated[str, AfterValidator(_is_key)]
+    granted_scope: str
+    valid_for: timedelta
+    granted_at: AwareDatetime
+
+    @classmethod
+    def of(cls, session: Session | None) -> Self | None:
+        if not isinstance(session, GrantedSession):
+            return None
+        return cls.model_validate({**vars(session), "key": session.key.to_text()})
+
+    def opened(self) -> Session:
+        return GrantedSession(**{**self.model_dump(), "key": oauth.SigningKey.from_text(self.key)})
 
 
 class _StoredRefusal(_Shape):
@@ -240,10 +289,13 @@ def _stored(refusal: Refusal) -> _StoredRefusal:
 
 class _Stored(_Shape):
     format: Literal["prefect-bluesky/session"]
-    version: Literal[2]
+    version: Literal[2, 3]
     did: str | None = None
     made_with: _FingerprintText | None = None
     session: _StoredSession | None = None
+    granted: _StoredGrantedSession | None = None
+    spare: _StoredGrantedSession | None = None
+    begun_at: AwareDatetime | None = None
     logins: list[AwareDatetime] = []
     refusal: _StoredRefusal | None = None
     other_refusals: list[_StoredRefusal] = []
@@ -251,7 +303,9 @@ class _Stored(_Shape):
     def opened(self) -> SessionDocument:
         return SessionDocument(
             did=self.did,
-            session=None if self.session is None else Session(**self.session.model_dump()),
+            session=stored.opened() if (stored := self.granted or self.session) else None,
+            spare=self.spare.opened() if self.spare else None,
+            begun_at=self.begun_at,
             made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
             refusal=None if self.refusal is None else self.refusal.opened(),

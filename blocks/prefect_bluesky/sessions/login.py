@@ -13,6 +13,7 @@ from prefect_bluesky.errors import AuthError, RequestRefused, ServiceError, Serv
 from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, problem_of_status
 from prefect_bluesky.protocol import did_document, did_of_server, pds_in, signs_in_at, xrpc
 from prefect_bluesky.sessions.evidence import PATIENCE
+from prefect_bluesky.sessions.password_session import PasswordSession
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.sign_in import NewSession
 
@@ -39,12 +40,12 @@ def refresh_session(session: Session, directory_url: str, *, received_at: dateti
             answered = (refused.status, refused.error, refused.message)
             raise ServiceUnavailable(refused.server_url, _REFRESH, *answered) from refused
         raise
-    renewed = _new_session(answer, session.pds_url, received_at, _REFRESH)
+    renewed, problem = _read_session(answer, session.pds_url, received_at, _REFRESH)
     renewed, moved_to = _at_home(session.pds_url, renewed, directory_url)
     if moved_to:
         message = f"The account is at {moved_to} now."
         raise RequestRefused(session.pds_url, _REFRESH, HTTPStatus.OK, message=message)
-    return renewed
+    return NewSession(renewed, problem)
 
 
 def create_session(
@@ -64,12 +65,12 @@ def create_session(
         if problem is None:
             raise
         raise AuthError(problem, account, answer=refused) from refused
-    made = _new_session(answer, service_url, received_at, _LOGIN)
+    made, problem = _read_session(answer, service_url, received_at, _LOGIN)
     made, moved_to = _at_home(service_url, made, directory_url)
     if moved_to:
         found = f"the DID document names {moved_to}"
-        raise AuthError(AuthProblem.ACCOUNT_MOVED, made.session.handle, found=found)
-    return made
+        raise AuthError(AuthProblem.ACCOUNT_MOVED, made.handle, found=found)
+    return NewSession(made, problem)
 
 
 def is_unknown_method(answer: ServiceError) -> bool:
@@ -89,27 +90,29 @@ def _problem_of_login(refused: ServiceError) -> AuthProblem | None:
     return classify(error=refused.error, message=refused.message)
 
 
-def _at_home(server_url: str, made: NewSession, directory_url: str) -> tuple[NewSession, str | None]:
-    """Return a result whose session is used where its token is good, and the PDS that the account has moved to.
+def _at_home(server_url: str, session: PasswordSession, directory_url: str) -> tuple[PasswordSession, str | None]:
+    """Return a session that is used where its token is good, and the PDS that the account has moved to.
 
     A server may sign in for others: its token is then not for itself. The DID document in an answer may be an hour old,
     as a PDS keeps the documents that it has read. So the directory has the last word.
     """
-    session = made.session
     if signs_in_at(server_url, session.pds_url) or session.audience != did_of_server(server_url):
-        return made, None
+        return session, None
     home = session.pds_url
     with suppress(ServiceError):
         home = pds_in(did_document(session.did, directory_url, timeout=PATIENCE)) or home
     if signs_in_at(server_url, home):
-        return replace(made, session=replace(session, pds_url=server_url)), None
-    return made, home
+        return replace(session, pds_url=server_url), None
+    return session, home
 
 
-def _new_session(answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str) -> NewSession:
+def _read_session(
+    answer: Mapping[str, Any], server_url: str, received_at: datetime, method: str
+) -> tuple[PasswordSession, AuthProblem | None]:
+    """Return the session in an answer, and the problem that forbids its use."""
     session = session_from_answer(answer, server_url=server_url, received_at=received_at, method=method)
     is_inactive = answer.get("active") is False
-    return NewSession(session, problem_of_status(str(answer.get("status"))) if is_inactive else None)
+    return session, problem_of_status(str(answer.get("status"))) if is_inactive else None
 
 
 def _ends_session(refused: RequestRefused) -> bool:
@@ -122,15 +125,15 @@ def _ends_session(refused: RequestRefused) -> bool:
 
 def session_from_answer(
     answer: Mapping[str, Any], *, server_url: str, received_at: datetime, method: str = _LOGIN
-) -> Session:
+) -> PasswordSession:
     """Return the session in an answer of `createSession` or `refreshSession`.
 
     Raises:
         ServiceUnavailable: there is no session in the answer, which is that of something before the server.
-        AuthError: as `Session`.
+        AuthError: as `PasswordSession`.
     """
     try:
-        return Session(
+        return PasswordSession(
             did=str(answer["did"]),
             handle=str(answer["handle"]),
             pds_url=pds_in(answer.get("didDoc")) or server_url,

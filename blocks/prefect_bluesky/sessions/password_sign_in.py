@@ -38,7 +38,7 @@ class PasswordSignIn(SignIn):
             self._service_url, self._account, app_password, self._directory_url, received_at=received_at
         )
 
-    def refresh(self, session: Session, received_at: datetime) -> NewSession:
+    def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
         return refresh_session(session, self._directory_url, received_at=received_at)
 
     def sign(self, request: httpx.Request, session: Session) -> None:

@@ -49,11 +49,16 @@ class SessionAuth(httpx.Auth):
             yield request
             return
         request.read()  # a streamed body cannot be replayed
+        sign_in = self._authenticator.sign_in
         response = yield self._signed(request, session)
         if response.is_error:
             response.read()
-            if self._authenticator.sign_in.is_refused(response):
-                yield self._signed(request, self._authenticator.recover(session))
+        if sign_in.learns(response):
+            response = yield self._signed(request, session)
+            response.read()
+            sign_in.learns(response)
+        if sign_in.is_refused(response):
+            yield self._signed(request, self._authenticator.recover(session))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         session = await asyncio.to_thread(self._authenticator.session)
@@ -61,11 +66,16 @@ class SessionAuth(httpx.Auth):
             yield request
             return
         await request.aread()
+        sign_in = self._authenticator.sign_in
         response = yield self._signed(request, session)
         if response.is_error:
             await response.aread()
-            if self._authenticator.sign_in.is_refused(response):
-                yield self._signed(request, await asyncio.to_thread(self._authenticator.recover, session))
+        if sign_in.learns(response):
+            response = yield self._signed(request, session)
+            await response.aread()
+            sign_in.learns(response)
+        if sign_in.is_refused(response):
+            yield self._signed(request, await asyncio.to_thread(self._authenticator.recover, session))
 
     def _signed(self, request: httpx.Request, session: Session) -> httpx.Request:
         self._authenticator.sign_in.sign(request, session)

@@ -26,6 +26,13 @@ class NewSession:
 class SignIn(ABC):
     """How one account signs in."""
 
+    refresh_is_final = False
+    """Whether a session ends if its refresh token is sent twice. Then the account's lock is a must, a refresh is noted
+    before it is sent, and none is made before it is due."""
+
+    logs_in = True
+    """Whether `create` is a login, of which each account has few."""
+
     @abstractmethod
     def read_credential(self) -> str:
         """Return what sessions are made with, read anew, as it may have been replaced. Only its fingerprint is stored.
@@ -46,14 +53,18 @@ class SignIn(ABC):
         """
 
     @abstractmethod
-    def refresh(self, session: Session, received_at: datetime) -> NewSession:
-        """Trade a session for a new one.
+    def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
+        """Trade a session for a new one. `again` says that an earlier attempt may have been carried out.
 
         Raises:
             RequestRefused: the server says that the session is over, or that the account has left this server.
             AuthError: the account is taken down or deactivated.
             ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
         """
+
+    def learns(self, response: httpx.Response) -> bool:
+        """Learn from an answer, which was read. Return whether the same session may be accepted at another attempt."""
+        return False
 
     @abstractmethod
     def sign(self, request: httpx.Request, session: Session) -> None:

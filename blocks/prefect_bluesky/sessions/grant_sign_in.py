@@ -1,0 +1,155 @@
+"""Sign in by a grant: a person has consented in a browser, and each call proves that its token is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from http import HTTPStatus
+from typing import NoReturn
+
+import httpx
+
+from prefect_bluesky.errors import AuthError, RequestRefused, ServiceError, ServiceUnavailable
+from prefect_bluesky.problems import AuthProblem
+from prefect_bluesky.protocol import did_document, handles_in, oauth, pds_in, xrpc
+from prefect_bluesky.sessions.evidence import PATIENCE
+from prefect_bluesky.sessions.granted_session import GrantedSession
+from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.sign_in import NewSession, SignIn
+
+Clients = Callable[[], Mapping[str, oauth.Client]]
+"""Returns the client of the account with each of its keys, by the key's thumbprint, the latest key last."""
+
+_ALIVE = ("private_key_jwt jti reused", "Invalid request payload", '"refresh_token" grant type')
+"""How the server's words begin if a refusal as `invalid_grant` ends no session (measured on @atproto/pds 0.5.35)."""
+
+_OF_CLIENT = {
+    "invalid_client": AuthProblem.CLIENT_REFUSED,
+    "invalid_request": AuthProblem.CLIENT_REFUSED,
+    "unauthorized_client": AuthProblem.CLIENT_REFUSED,
+    "invalid_client_metadata": AuthProblem.CLIENT_UNREADABLE,
+    "invalid_client_id": AuthProblem.CLIENT_UNREADABLE,
+    "invalid_redirect_uri": AuthProblem.CLIENT_UNREADABLE,
+}
+
+
+class GrantSignIn(SignIn):
+    """An account whose sessions are granted by a person.
+
+    Args:
+        account: the account's handle or DID.
+        clients: reads the client and its keys.
+        directory_url: the directory of did:plc accounts.
+    """
+
+    refresh_is_final = True
+    logs_in = False
+
+    def __init__(self, account: str, clients: Clients, directory_url: str) -> None:
+        self._account, self._clients, self._directory_url = account, clients, directory_url
+
+    def read_credential(self) -> str:
+        latest = list(self._clients().values())[-1]
+        return f"oauth {latest.client_id}"
+
+    def create(self, received_at: datetime) -> NoReturn:
+        raise AuthError(AuthProblem.GRANT_MISSING, self._account)
+
+    def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
+        granted = _granted(session)
+        handle = self._handle_at_home(granted)
+        server = oauth.AuthorizationServer.of(granted.pds_url)
+        if server.issuer != granted.issuer:
+            raise AuthError(AuthProblem.ACCOUNT_MOVED, handle, found=f"{granted.pds_url} names {server.issuer}")
+        client = self._clients().get(granted.client_key)
+        if client is None or client.client_id != granted.client_id:
+            # A server ends a session that is refreshed with another key, or for another client.
+            raise AuthError(AuthProblem.CLIENT_REFUSED, handle, found=f"the key of {granted.client_id} is not given")
+        if again and self._is_spent(granted, received_at):
+            lost = "the tokens of an earlier refresh are lost"
+            raise RequestRefused(server.issuer, "oauth/token", HTTPStatus.OK, message=lost)
+        try:
+            tokens = oauth.refresh(server, client, granted.key, granted.refresh_token)
+        except RequestRefused as refused:
+            raise self._problem_of(refused, handle) from refused
+        return NewSession(granted.renewed(tokens, received_at), None)
+
+    def sign(self, request: httpx.Request, session: Session) -> None:
+        token = session.access_token
+        request.headers["Authorization"] = f"DPoP {token}"
+        request.headers["DPoP"] = oauth.proof(_granted(session).key, request.method, str(request.url), token)
+
+    def learns(self, response: httpx.Response) -> bool:
+        is_news = oauth.learn(str(response.request.url), response.headers)
+        return is_news and _error_in(response) in {"use_dpop_nonce", "invalid_dpop_proof"}
+
+    def is_refused(self, response: httpx.Response) -> bool:
+        return _error_in(response) == "invalid_token"
+
+    def _handle_at_home(self, session: GrantedSession) -> str:
+        """Return the account's handle today. Raise `AuthError` if the account has left its PDS."""
+        with suppress(ServiceError):  # then as it was known
+            document = did_document(session.did, self._directory_url, timeout=PATIENCE)
+            home = pds_in(document)
+            if home is not None and home != session.pds_url:
+                found = f"the DID document names {home}"
+                raise AuthError(AuthProblem.ACCOUNT_MOVED, session.handle, found=found)
+            return next(iter(handles_in(document)), session.handle)
+        return session.handle
+
+    def _is_spent(self, session: GrantedSession, now: datetime) -> bool:
+        """Return whether the session was refreshed, so that its refresh token must not be sent again.
+
+        The old access token is dead from the moment of a refresh. If it has expired anyway, nothing tells.
+        """
+        if now >= session.expires_at:
+            return False
+        try:
+            xrpc.query(session.pds_url, "com.atproto.server.getSession", {}, auth=_Signed(self, session))
+        except RequestRefused as refused:
+            return refused.error == "invalid_token"
+        return False
+
+    @staticmethod
+    def _problem_of(refused: RequestRefused, handle: str) -> Exception:
+        """Return what a refused refresh means."""
+        if refused.error == "invalid_grant" and not (refused.message or "").startswith(_ALIVE):
+            return refused
+        if problem := _OF_CLIENT.get(refused.error or ""):
+            return AuthError(problem, handle, answer=refused)
+        # Only the server's explicit refusal ends a session.
+        said = (refused.status, refused.error, refused.message)
+        return ServiceUnavailable(refused.server_url, refused.method, *said)
+
+
+class _Signed(httpx.Auth):
+    """The signing of a call with one session, whatever becomes of it."""
+
+    requires_response_body = True
+
+    def __init__(self, sign_in: SignIn, session: Session) -> None:
+        self._sign_in, self._session = sign_in, session
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._sign_in.sign(request, self._session)
+        response = yield request
+        if self._sign_in.learns(response):
+            self._sign_in.sign(request, self._session)
+            yield request
+
+
+def _granted(session: Session) -> GrantedSession:
+    if not isinstance(session, GrantedSession):
+        raise TypeError("A session that was made with an app password is not used with a grant.")
+    return session
+
+
+def _error_in(response: httpx.Response) -> str | None:
+    if response.status_code not in {400, 401}:
+        return None
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    return str(answer.get("error")) if isinstance(answer, dict) else None
