@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import count as counting
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from prefect import pause_flow_run
 from prefect.input import RunInput
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from rich.console import Group
@@ -20,13 +18,10 @@ from rich.text import Text
 from prefect_bluesky.channels import Channel, Draft
 from prefect_bluesky.compose.plan import PLANNED_VARIANTS, PlannedVariant, Timing
 from prefect_bluesky.errors import DoesNotFit
-from prefect_bluesky.planning import Decision, tell_review
+from prefect_bluesky.planning import Decision, ask_person
 from prefect_bluesky.posts import Time
-from prefect_bluesky.prefect_api import as_form, literal_markdown, load_note, logger, pause_answer, run_id, save_note
+from prefect_bluesky.prefect_api import as_form, literal_markdown, load_note, logger, pause_answer
 from prefect_bluesky.validation import explain_validation_error
-
-_POLL = 2
-"""Seconds between two checks for an answer."""
 
 
 class Answer(BaseModel):
@@ -165,8 +160,9 @@ def ask_for_review(
             variants = list(undecided.values())
             times = timing.times(variants)
             drafts = [shown(each, channels[each.channel], at) for each, at in zip(variants, times, strict=True)]
-            tell_review(drafts, patience)
-            asked = _ask(number, variants, form(variants, channels, times, note), patience)
+            composed = PLANNED_VARIANTS.dump_python(variants, mode="json")
+            questions = form(variants, channels, times, note)
+            asked = ask_person(f"asked-{number}", drafts, questions, patience, composed=composed)
         given = pause_answer(UUID(asked["run"]), asked["key"])
         if given is None:
             continue
@@ -182,18 +178,6 @@ def ask_for_review(
             note = f"Not published yet. Your texts are below. {reasons}"
             logger().warning("The reviewed posts cannot be published yet: %s", reasons)
     return [decided[each.key] for each in planned]
-
-
-def _ask(number: int, planned: list[PlannedVariant], wanted: Any, patience: timedelta) -> Any:
-    """Ask, wait for an answer, and return the note about the question."""
-    key = f"review-{uuid4().hex[:12]}"
-    variants = PLANNED_VARIANTS.dump_python(planned, mode="json")
-    save_note(f"asked-{number}", {"run": str(run_id()), "key": key, "composed": variants})
-    seconds = max(1, int(patience.total_seconds()))
-    # The caller reports the faults of an answer, field by field.
-    with suppress(ValidationError):
-        pause_flow_run(wait_for_input=wanted, timeout=seconds, poll_interval=_POLL, key=key)
-    return load_note(f"asked-{number}")
 
 
 def _name(number: int) -> str:

@@ -3,7 +3,7 @@
 Accounts are named by their saved blocks here.
 """
 
-from prefect_bluesky.planning.approval import Decision, as_page, not_approved, tell_review
+from prefect_bluesky.planning.approval import Decision, as_page, ask_person, not_approved
 from prefect_bluesky.planning.batch import Preview, preview_batch, run_batch
 from prefect_bluesky.planning.batch_input import Batch, Options, read_entries
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
@@ -37,11 +37,11 @@ from prefect_bluesky.planning.upkeep import plan_ahead
 # fmt: off
 __all__ = [
     "Batch", "Calendar", "Decision", "EXPIRED", "HEARTBEAT", "HELD", "LOST_AND_ENDED", "LOST_AND_HELD", "Options",
-    "PlanLine", "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable", "account_of",
-    "as_page", "change", "channel_tag", "deployment_id", "describe", "drop", "drop_plan", "end_lost_runs", "expire",
-    "final_state", "find_held_run", "find_plan", "has_failed", "hold", "load_many", "move", "next_slots",
-    "not_approved", "plan_ahead", "plan_lines", "plan_page", "preview_batch", "publish_due", "queue_lock",
-    "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch", "saved_names", "schedule_run",
-    "send_held", "service_of", "show_calendar", "tell_review", "zone_of",
+    "PlanLine", "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable",
+    "account_of", "as_page", "ask_person", "change", "channel_tag", "deployment_id", "describe", "drop",
+    "drop_plan", "end_lost_runs", "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold",
+    "load_many", "move", "next_slots", "not_approved", "plan_ahead", "plan_lines", "plan_page", "preview_batch",
+    "publish_due", "queue_lock", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch",
+    "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

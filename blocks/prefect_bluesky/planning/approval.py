@@ -60,11 +60,8 @@ def not_approved(pages: Sequence[str], patience: timedelta = PATIENCE) -> State[
     for number in counting(1):
         asked = load_note(f"{_NOTE}-{number}")
         if asked is None:
-            tell_review(pages, patience)
-            asked = {"run": str(run_id()), "key": f"{_NOTE}-{uuid4().hex[:12]}"}
-            save_note(f"{_NOTE}-{number}", asked)
             try:
-                _pause(asked["key"], patience)
+                asked = ask_person(f"{_NOTE}-{number}", pages, _Approval, patience)
             except FlowPauseTimeout:
                 return Cancelled(message=f"Nobody has approved this within {patience}. Run it again to ask once more.")
         # None if the worker died before a person answered, or the run was resumed without an answer: ask again.
@@ -75,11 +72,31 @@ def not_approved(pages: Sequence[str], patience: timedelta = PATIENCE) -> State[
     return None
 
 
-def _pause(key: str, patience: timedelta) -> None:
+def ask_person(
+    note: str, pages: Sequence[str], form: type[RunInput], patience: timedelta, **about: Any
+) -> dict[str, Any]:
+    """Pause the run until a person answers a form, and return the note about the question, which a retry finds.
+
+    `pause_answer` reads the answer by the note's `run` and `key`.
+
+    Args:
+        note: the note's name.
+        pages: what the person reads, as Markdown.
+        form: the form.
+        patience: how long to wait.
+        about: what the note has beside.
+
+    Raises:
+        FlowPauseTimeout: nobody has answered.
+    """
+    _tell(pages, patience)
+    asked = {"run": str(run_id()), "key": f"{note}-{uuid4().hex[:12]}", **about}
+    save_note(note, asked)
     # The answer is read by its key, whatever it is.
     with suppress(ValidationError):
         seconds = max(1, int(patience.total_seconds()))
-        pause_flow_run(wait_for_input=_Approval, timeout=seconds, poll_interval=_POLL, key=key)
+        pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=_POLL, key=asked["key"])
+    return asked
 
 
 def as_page(post: Post, account: str) -> str:
@@ -93,7 +110,7 @@ def as_page(post: Post, account: str) -> str:
     return "\n\n".join([f"#### {account}", *texts])
 
 
-def tell_review(pages: Sequence[str], patience: timedelta) -> None:
+def _tell(pages: Sequence[str], patience: timedelta) -> None:
     """Show what waits for a person among the run's artifacts, and send the event of which people are told."""
     what = "Waits for a person: resume the run to answer."
     with ignoring_api_trouble("The drafts could not be shown"):
