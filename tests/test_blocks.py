@@ -11,12 +11,21 @@ from prefect_bluesky import (
     AppriseService,
     BlueskyCredentials,
     BlueskyNotification,
+    BlueskyOAuthClient,
     MastodonCredentials,
     PostingSchedule,
 )
 
 WITHOUT_SECRETS: set[Any] = {BlueskyNotification, PostingSchedule}
-BLOCKS = [AIGenerator, AppriseService, BlueskyCredentials, MastodonCredentials, BlueskyNotification, PostingSchedule]
+BLOCKS = [
+    AIGenerator,
+    AppriseService,
+    BlueskyCredentials,
+    BlueskyOAuthClient,
+    MastodonCredentials,
+    BlueskyNotification,
+    PostingSchedule,
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)

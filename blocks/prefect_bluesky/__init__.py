@@ -24,7 +24,7 @@ from prefect_bluesky.planning import PlannedPost, PostingSchedule, hold
 from prefect_bluesky.posts import Captions, Image, LinkCard, Post, Preview, ThreadPost, Video
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.publishing import PublishedPost
-from prefect_bluesky.sessions import Diagnosis, SessionStatus
+from prefect_bluesky.sessions import BlueskyOAuthClient, Diagnosis, SessionStatus
 from prefect_bluesky.tasks import aensure_session, apublish_post, ensure_session, publish_post
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "BlueskyCredentials",
     "BlueskyError",
     "BlueskyNotification",
+    "BlueskyOAuthClient",
     "Captions",
     "Delivery",
     "Diagnosis",

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
@@ -37,14 +38,18 @@ from prefect_bluesky.sessions import (
     Authenticator,
     AwsSecret,
     AwsSessionStore,
+    BlueskyOAuthClient,
     Diagnosis,
     Examination,
+    GrantSignIn,
     LoginPolicy,
     MemorySessionStore,
     PasswordSignIn,
     PrefectSessionStore,
     SessionStatus,
     SessionStore,
+    SignIn,
+    Visit,
     async_sdk_client,
     from_block,
     from_secret,
@@ -112,6 +117,11 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         title="Service URL",
         description="The URL at which the account signs in: https://bsky.social, or the account's own PDS.",
     )
+    oauth_client: BlueskyOAuthClient | None = Field(
+        default=None,
+        title="OAuth client",
+        description="Signs in by a grant of the account's owner, in place of an app password.",
+    )
     aws_credentials: AwsCredentials | None = Field(
         default=None,
         title="AWS credentials",
@@ -139,8 +149,8 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         return SecretStr(normal_app_password(written)) if written else None
 
     @model_validator(mode="after")
-    def _has_an_app_password(self) -> Self:
-        if self.app_password is None and self.aws_credentials is None:
+    def _can_sign_in(self) -> Self:
+        if self.app_password is None and self.aws_credentials is None and self.oauth_client is None:
             raise InvalidInput(
                 "app_password",
                 "the app password is missing, and without AWS credentials it cannot be read from Secrets Manager.",
@@ -199,6 +209,19 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
     async def akeep_alive(self, max_age: timedelta = timedelta(minutes=30)) -> SessionStatus:
         """Refresh an old session, from async code; see `keep_alive`."""
         return await asyncio.to_thread(self.keep_alive, max_age)
+
+    def visit(self) -> Visit:
+        """Begin a visit of the account's owner, who grants access in a browser. The block needs an `oauth_client`.
+
+        Raises:
+            InvalidInput: the block has no OAuth client, or there is no such account.
+            ServiceError: the account's server has no OAuth, or cannot be asked now.
+        """
+        if self.oauth_client is None:
+            remedy = "Save a Bluesky OAuth Client, and pick it in the account's block."
+            raise InvalidInput("oauth_client", "it is missing.", remedy)
+        directory_url = current_settings().did_directory_url
+        return Visit(self._authenticator(), self.service_url, self.oauth_client, directory_url)
 
     @property
     def did(self) -> str | None:
@@ -403,8 +426,11 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         password = self.app_password.get_secret_value() if self.app_password else None
         digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
-        own = self._own_digest() if type(self) is not BlueskyCredentials else None
-        identity = (type(self), place, self.service_url, self.handle, digest, own, self._block_document_id)
+        # The fields that a derived block adds, such as the place of its store.
+        is_derived = type(self) is not BlueskyCredentials
+        own = self._digest(self, set(BlueskyCredentials.model_fields)) if is_derived else None
+        client = self.oauth_client and self._digest(self.oauth_client, set())
+        identity = (type(self), place, self.service_url, self.handle, digest, client, own, self._block_document_id)
         with self._authenticators_lock:
             known = self._authenticators.get(identity)
         if known is None:
@@ -414,10 +440,11 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
                 known = self._authenticators.setdefault(identity, made)
         return known
 
-    def _own_digest(self) -> bytes:
-        """Return a digest of the fields that a derived block adds, such as the place of its store."""
-        own = self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
-        return hmac.digest(self._digest_key, own.encode(), "sha256")
+    @classmethod
+    def _digest(cls, block: Block, exclude: set[str]) -> bytes:
+        """Return a digest of a block's fields."""
+        text = block.model_dump_json(exclude=exclude, context={"include_secrets": True})
+        return hmac.digest(cls._digest_key, text.encode(), "sha256")
 
     def _new_authenticator(self, password: str | None) -> Authenticator:
         settings = current_settings()
@@ -429,10 +456,10 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
             )
         return Authenticator(
             account=self.handle,
-            sign_in=PasswordSignIn(self.handle, self.service_url, self._app_password(), settings.did_directory_url),
+            sign_in=self._sign_in(settings.did_directory_url),
             service_url=self.service_url,
             store=self.session_store(),
-            lock=partial(worker_lock, self._name, lease=settings.lock_lease),
+            lock=partial(worker_lock, self._name, lease=settings.lock_lease, required=self.oauth_client is not None),
             reporter=self.reporter(),
             directory_url=settings.did_directory_url,
             policy=LoginPolicy(
@@ -441,6 +468,11 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
                 refusal_cool_down=settings.refusal_cool_down,
             ),
         )
+
+    def _sign_in(self, directory_url: str) -> SignIn:
+        if self.oauth_client is not None:
+            return GrantSignIn(self.handle, self.oauth_client.clients, directory_url)
+        return PasswordSignIn(self.handle, self.service_url, self._app_password(), directory_url)
 
     def _app_password(self) -> AppPassword:
         if self.app_password is None and self.aws_credentials is not None:

@@ -121,7 +121,7 @@ class AuthProblem(StrEnum):
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
         "The session does not have the permission for this action.",
-        "Use an app password with this permission, or let a person do it in the app.",
+        "Use an app password or a grant with this permission, or let a person do it in the app.",
     )
     ACCOUNT_DEACTIVATED = ("account_deactivated", "The account is deactivated.", "Reactivate it in the Bluesky app.")
     ACCOUNT_TAKEN_DOWN = (
@@ -240,6 +240,7 @@ _BY_ERROR: dict[str | None, AuthProblem] = {
     "AccountDeactivated": AuthProblem.ACCOUNT_DEACTIVATED,
     "AccountTakedown": AuthProblem.ACCOUNT_TAKEN_DOWN,
     "AccountNotFound": AuthProblem.ACCOUNT_DELETED,
+    "ScopeMissingError": AuthProblem.INSUFFICIENT_SCOPE,
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Literal, TypeVar
@@ -19,6 +20,7 @@ from prefect_bluesky.errors import (
     ServiceUnavailable,
     StoreConflict,
     StoreError,
+    StoreUnavailable,
 )
 from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
@@ -115,6 +117,27 @@ class Authenticator:
     def note(self, error: AuthError) -> AuthError:
         """Store and report that the server refused the account in a correctly signed call. Return what to raise."""
         return self._run_to_completion(self._note_now, error)
+
+    def adopt(self, session: Session, *, is_spare: bool = False) -> None:
+        """Store a session that was made elsewhere, such as by a grant, to be used at once or as the spare one.
+
+        Raises:
+            AuthError: the session is another account's.
+            StoreError: the session is not stored.
+        """
+        self._run_to_completion(self._adopt_now, session, is_spare)
+
+    def _adopt_now(self, session: Session, is_spare: bool) -> None:
+        with self._thread_lock, self._worker_lock():
+            self._read_again()
+            self.state.check_did(session.did)
+            self.state.read_credential()
+            if is_spare:
+                self.state.save(replace(self.state.document, spare=session))
+                return
+            self._save_and_use(NewSession(session, None), events.SESSION_CREATED)
+            if self.state.is_unsaved:
+                raise StoreUnavailable("the session", "it could not be stored. Look at the log, and try again.")
 
     def _note_now(self, error: AuthError) -> AuthError:
         with self._thread_lock, self._worker_lock():

@@ -41,7 +41,11 @@ class SessionAuth(httpx.Auth):
             problem = classify(error=refused.error, message=refused.message)
             if problem is None:
                 raise
-            raise self._authenticator.note(AuthError(problem, account, answer=refused)) from refused
+            error = AuthError(problem, account, answer=refused)
+            if refused.error == "ScopeMissingError":
+                # A grant allows some calls and not others. The account can go on with those that it allows.
+                raise error.explained(problem, refused.message or "") from refused
+            raise self._authenticator.note(error) from refused
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         session = self._authenticator.session()

@@ -25,13 +25,22 @@ from prefect_bluesky.compose import AIGenerator
 from prefect_bluesky.credentials import BlueskyCredentials
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.planning import PostingSchedule
+from prefect_bluesky.sessions import BlueskyOAuthClient
 from prefect_bluesky.setup.automations import FORMER, Parts, automations
 from prefect_bluesky.setup.declared import declared_deployments, full_name
 from prefect_bluesky.setup.differences import deployment_differences, differing
 from prefect_bluesky.setup.forms import form_of
 from prefect_bluesky.worker import BlueskyWorker
 
-BLOCKS = (BlueskyCredentials, BlueskyNotification, MastodonCredentials, AppriseService, AIGenerator, PostingSchedule)
+BLOCKS = (
+    BlueskyCredentials,
+    BlueskyOAuthClient,
+    BlueskyNotification,
+    MastodonCredentials,
+    AppriseService,
+    AIGenerator,
+    PostingSchedule,
+)
 
 _PAGE = 200
 _NO_NOTIFICATION = "Nobody is notified if an account cannot sign in. Pass --notify, such as slack-webhook/alerts."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,19 @@ from prefect_bluesky.protocol.oauth.proofs import signed_time
 _LOOPBACK = "http://127.0.0.1/callback"
 _DOCUMENT, _CALLBACK = "client-metadata.json", "callback.html"
 _BY_KEY = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<title>Access granted</title>
+<h1>One more step</h1>
+<p>Copy this address, and paste it where you got the link. It is good once, for five minutes.</p>
+<textarea rows="6" cols="80" readonly onclick="this.select()"></textarea>
+<script>document.querySelector("textarea").value = location.href</script>
+</html>
+"""
+"""What a person sees after the consent. The page sends nothing."""
 
 _SECONDS = 60
 """The life of an assertion. A PDS refuses one that is older (measured on @atproto/pds 0.5.35)."""
@@ -85,6 +99,11 @@ class Client:
             "token_endpoint_auth_signing_alg": "ES256",
             "jwks": {"keys": [{**key.public, "kid": key.thumbprint, "use": "sig", "alg": "ES256"} for key in keys]},
         }
+
+    def files(self, scope: str, *, others: Sequence[SigningKey] = ()) -> dict[str, str]:
+        """Return the files of a confidential client by their names: the document, and the page after the consent."""
+        document = json.dumps(self.document(scope, others=others), indent=2)
+        return {_DOCUMENT: f"{document}\n", _CALLBACK: _PAGE}
 
     def authentication(self, issuer: str, url: str) -> dict[str, str]:
         """Return what shows an authorization server in one attempt of a request that the client is the client."""

@@ -1,0 +1,101 @@
+"""A visit of an account's owner, who consents in a browser: once for a session, and once more for a spare one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from prefect_bluesky.errors import BlueskyError, InvalidInput, StoreError
+from prefect_bluesky.protocol import did_document, handles_in, oauth, pds_in, resolve_handle
+from prefect_bluesky.sessions.authenticator import Authenticator
+from prefect_bluesky.sessions.granted_session import GrantedSession
+from prefect_bluesky.sessions.oauth_client import BlueskyOAuthClient
+
+_AGAIN = "Ask for a new link."
+
+
+class Visit:
+    """A visit: links for a person, and the addresses at which the person's browser ends.
+
+    Args:
+        authenticator: keeps the account's sessions.
+        service_url: a server that knows the account's handle.
+        client: who asks.
+        directory_url: the directory of did:plc accounts.
+
+    Raises:
+        InvalidInput: there is no such account.
+        RequestRefused: the account's PDS has no OAuth.
+        ServiceUnavailable, RateLimited: a server cannot be asked now.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, service_url: str, client: BlueskyOAuthClient, directory_url: str
+    ) -> None:
+        self._authenticator, self._client, self._directory_url = authenticator, client, directory_url
+        account = authenticator.account
+        did = account if account.startswith("did:") else resolve_handle(service_url, account)
+        if did is None:
+            raise InvalidInput("handle", f"nobody has the handle {account}.", "Copy it from the account's profile.")
+        self.did = did
+        self.handle, self.pds_url, self._server = self._identity()
+        self._asked: oauth.AskedGrant | None = None
+
+    def link(self) -> str:
+        """Ask for a grant. Return the link for the person, which is good for five minutes. Raises as the class."""
+        *_, latest = self._client.clients().values()
+        hint = "" if self.handle.startswith("did:") else self.handle
+        self._asked = oauth.ask_for_grant(self._server, latest, self._client.scope, did=self.did, handle=hint)
+        return self._asked.link
+
+    def take(self, address: str, *, is_spare: bool = False) -> GrantedSession:
+        """Take the address at which the person's browser ended, and store the session.
+
+        Args:
+            address: the address, as it was copied.
+            is_spare: whether the session waits for the end of the one that is in use.
+
+        Raises:
+            InvalidInput: this is not that address, or the person did not consent.
+            StoreError: the session could not be stored, and was ended again.
+            RequestRefused, ServiceUnavailable, RateLimited: as the class.
+        """
+        if self._asked is None:
+            raise InvalidInput("address", "no link was asked for.", _AGAIN)
+        asked = self._asked
+        tokens = asked.take(address)
+        # What the names say may have changed since the link was made (https://atproto.com/specs/oauth).
+        if self._identity()[1:] != (self.pds_url, self._server):
+            raise InvalidInput("address", "the account has moved to another server meanwhile.", _AGAIN)
+        now = datetime.now(UTC)
+        session = GrantedSession(
+            did=tokens.did,
+            handle=self.handle,
+            pds_url=self.pds_url,
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token,
+            received_at=now,
+            issuer=self._server.issuer,
+            client_id=asked.client.client_id,
+            client_key=asked.client.key.thumbprint if asked.client.key else "",
+            key=asked.key,
+            granted_scope=tokens.scope,
+            valid_for=tokens.lifetime,
+            granted_at=now,
+        )
+        try:
+            self._authenticator.adopt(session, is_spare=is_spare)
+        except StoreError:
+            with suppress(BlueskyError):  # nobody has its tokens
+                oauth.revoke(self._server, asked.client, asked.key, tokens.refresh_token)
+            raise
+        return session
+
+    def _identity(self) -> tuple[str, str, oauth.AuthorizationServer]:
+        """Return the account's handle, its PDS and the authorization server of that, as they are today."""
+        document = did_document(self.did, self._directory_url)
+        pds_url = pds_in(document)
+        if pds_url is None:
+            raise InvalidInput("handle", f"the DID document of {self.did} names no PDS.", "Check the account.")
+        handle = next(iter(handles_in(document)), self._authenticator.account)
+        return handle, pds_url, oauth.AuthorizationServer.of(pds_url)
