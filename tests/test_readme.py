@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect_aws import AwsCredentials, S3Bucket
 
-from prefect_bluesky import AIGenerator, AppriseService, AuthError, MastodonCredentials, sandbox
+from prefect_bluesky import AIGenerator, AppriseService, AuthError, BlueskyOAuthClient, MastodonCredentials, sandbox
 from prefect_bluesky.channels import Draft, channel_of
 from prefect_bluesky.sandbox import Account, Sandbox
 from tests import pages
@@ -122,6 +122,13 @@ class TestBlock:
     def test_the_page_on_accounts_saves_it(self, example: Example) -> None:
         example("docs/accounts.md", "Save a block")
         assert _handle() == "alice.bsky.social"
+
+    def test_the_page_on_oauth_saves_it_with_a_client(self, example: Example) -> None:
+        BlueskyOAuthClient().save("bot")
+        example("docs/oauth.md", "Set it up")
+        saved: Any = Block.load("bluesky-credentials/alice")
+        assert saved.app_password is None
+        assert saved.oauth_client == BlueskyOAuthClient.load("bot")
 
 
 def _handle() -> str:

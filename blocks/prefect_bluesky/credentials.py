@@ -279,7 +279,6 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         return Examination(
             account=self.handle,
             service_url=self.service_url,
-            read_app_password=self._app_password(),
             store=self.session_store(),
             authenticator=self._authenticator(),
             directory_url=settings.did_directory_url,

@@ -195,7 +195,7 @@ def classify(*, error: str | None, message: str | None) -> AuthProblem | None:
 
 def is_token_refusal(*, error: str | None, message: str | None) -> bool:
     """Return whether a refusal is about the token itself, so that another token may be accepted."""
-    return error in {"ExpiredToken", "InvalidToken"} and message != "Bad token scope"
+    return error in {"ExpiredToken", "InvalidToken", "invalid_token"} and message != "Bad token scope"
 
 
 def problem_of_status(status: str) -> AuthProblem:
@@ -241,6 +241,7 @@ _BY_ERROR: dict[str | None, AuthProblem] = {
     "AccountTakedown": AuthProblem.ACCOUNT_TAKEN_DOWN,
     "AccountNotFound": AuthProblem.ACCOUNT_DELETED,
     "ScopeMissingError": AuthProblem.INSUFFICIENT_SCOPE,
+    "invalid_token": AuthProblem.ACCESS_TOKEN_EXPIRED,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from prefect_bluesky import AuthError, BlueskyCredentials, BlueskyOAuthClient, Image, Post
+from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, BlueskyOAuthClient, Image, Post
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.prefect_api import given_block
 from tests.pds.client_host import ClientHost
@@ -101,6 +101,8 @@ def test_an_owner_grants_access_and_posts_go_out(
     with pytest.raises(AuthError, match="insufficient_scope"):
         credentials.delete_post(thread)
     credentials.publish("after a refusal")
+    diagnosis = credentials.diagnose(log_in=True)
+    assert diagnosis.problem is None, diagnosis.to_markdown()
 
 
 def test_a_block_without_a_client_is_told_what_to_do(command: Command, account: Account, real_pds: RealPds) -> None:
@@ -114,6 +116,7 @@ def test_an_account_without_a_grant_says_so(account: Account, real_pds: RealPds)
     credentials = save(account, real_pds, BlueskyOAuthClient())
     with pytest.raises(AuthError, match="grant_missing"):
         credentials.publish("never seen")
+    assert credentials.diagnose().problem is AuthProblem.GRANT_MISSING
 
 
 @pytest.mark.usefixtures("owner")

@@ -15,6 +15,7 @@ import pytest
 
 from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import AuthError, ServiceUnavailable, StoreUnavailable
+from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions import Authenticator, LoginPolicy, MemorySessionStore, SessionAuth, SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
@@ -22,7 +23,7 @@ from prefect_bluesky.sessions.grant_sign_in import GrantSignIn
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.stores.base import Saved
 from tests.pds.client_host import ClientHost
-from tests.pds.granted import Granted, hosted
+from tests.pds.granted import Granted, hosted, publish
 from tests.pds.server import RealPds
 from tests.support import texts
 
@@ -36,7 +37,7 @@ class Account:
     """An account whose person has granted a session and a spare one, and workers that share its store."""
 
     def __init__(self, pds: RealPds, host: ClientHost) -> None:
-        self.pds, self.account = pds, pds.create_account()
+        self.pds, self.host, self.account = pds, host, pds.create_account()
         self.client = hosted(host, SCOPE)
         self.store = Store(uuid4().hex)
         self.granted = [Granted.to(self.client, SCOPE, pds, self.account) for _ in range(2)]
@@ -153,11 +154,14 @@ def test_an_expired_token_is_refreshed_and_the_call_replayed_once(account: Accou
     assert account.texts == ["replayed"]
 
 
-def test_no_refresh_is_made_before_it_is_due(account: Account) -> None:
-    account.now += timedelta(minutes=20)
+def test_without_a_post_there_is_one_refresh_a_day(account: Account) -> None:
     before = account.token_requests()
-    assert account.worker.ensure(max_age=timedelta()).action == "reused"
-    assert account.token_requests() == before
+    actions = []
+    for _ in range(26):
+        actions.append(account.worker.ensure(max_age=timedelta(minutes=30)).action)
+        account.now += timedelta(hours=1)
+    assert actions.count("refreshed") == 1
+    assert account.token_requests() - before == 1
 
 
 def test_threads_that_meet_at_the_expiry_refresh_once(account: Account) -> None:
@@ -178,25 +182,70 @@ class TestEnds:
         assert account.texts == ["by the spare"]
         assert account.stored.spare is None
 
-    def test_without_a_spare_the_problem_is_named_and_costs_no_login(self, account: Account) -> None:
-        for granted in account.granted:
-            granted.revoke()
-        with pytest.raises(AuthError) as refused:
+    def test_without_a_spare_no_login_is_counted(self, account: Account) -> None:
+        _revoke_all(account)
+        with pytest.raises(AuthError, match="grant_missing"):
             account.post("never seen")
-        assert refused.value.problem.value == "grant_missing"
         assert account.stored.logins == ()
-        before = account.token_requests()
-        with pytest.raises(AuthError):
-            account.new_worker().ensure()
-        assert account.token_requests() == before
 
     def test_another_visit_of_the_person_heals_it(self, account: Account) -> None:
-        for granted in account.granted:
-            granted.revoke()
+        _revoke_all(account)
         with pytest.raises(AuthError):
             account.post("never seen")
         account.keep(account.session_of(Granted.to(account.client, SCOPE, account.pds, account.account)))
         account.post("healed", account.new_worker()).raise_for_status()
+
+
+def _revoke_all(account: Account) -> None:
+    for granted in account.granted:
+        granted.revoke()
+
+
+def _replace_the_key(account: Account) -> None:
+    hosted(account.host, SCOPE)
+    account.pds.forget_client(account.client.client_id)
+
+
+def _stop_the_host(account: Account) -> None:
+    account.host.stop()
+    account.pds.forget_client(account.client.client_id)
+
+
+OF_GRANTS: dict[AuthProblem, Callable[[Account], None]] = {
+    AuthProblem.GRANT_MISSING: _revoke_all,
+    AuthProblem.CLIENT_REFUSED: _replace_the_key,
+    AuthProblem.CLIENT_UNREADABLE: _stop_the_host,
+}
+"""The problems that only a grant has, and their causes."""
+
+
+@pytest.mark.parametrize("problem", OF_GRANTS, ids=str)
+def test_a_problem_of_a_grant_is_named_and_remembered(account: Account, problem: AuthProblem) -> None:
+    account.now += timedelta(minutes=59, seconds=59)
+    OF_GRANTS[problem](account)
+    with pytest.raises(AuthError) as refused:
+        account.worker.ensure()
+    assert refused.value.problem is problem
+    before = account.token_requests()
+    with pytest.raises(AuthError) as again:
+        account.new_worker().ensure()
+    assert again.value.problem is problem
+    assert account.token_requests() == before
+
+
+@pytest.mark.parametrize("problem", [AuthProblem.CLIENT_REFUSED, AuthProblem.CLIENT_UNREADABLE], ids=str)
+def test_a_session_waits_for_its_client(account: Account, problem: AuthProblem) -> None:
+    account.now += timedelta(minutes=59, seconds=59)
+    OF_GRANTS[problem](account)
+    with pytest.raises(AuthError):
+        account.worker.ensure()
+    if problem is AuthProblem.CLIENT_UNREADABLE:
+        account.host.start()
+    publish(account.client, account.host, SCOPE)
+    account.pds.forget_client(account.client.client_id)
+    account.now += LoginPolicy().probe_interval
+    assert account.worker.ensure().action == "refreshed"
+    assert account.stored.spare is not None
 
 
 class Dies(BaseException):

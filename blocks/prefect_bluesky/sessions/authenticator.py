@@ -36,6 +36,9 @@ from prefect_bluesky.sessions.stores.base import SessionStore
 Action = Literal["reused", "refreshed", "logged_in"]
 Result = TypeVar("Result")
 
+_RARELY = timedelta(hours=20)
+"""Within the day after which Prefect tells that nothing was heard of an account."""
+
 _AMBIGUOUS = {AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.ACCOUNT_DEACTIVATED}
 """What a server says for several causes. An account that has moved is deactivated at its old PDS."""
 
@@ -76,11 +79,12 @@ class Authenticator:
             StoreError: the stored session cannot be read, so a login may not be needed.
         """
         wanted = self._policy.min_validity if min_validity is None else min_validity
-        if self.sign_in.refresh_is_final:
-            max_age = None  # a refresh that is not due is a risk for nothing
 
         def suffices(session: Session) -> bool:
             age = self._now() - session.received_at
+            if self.sign_in.refresh_is_final and max_age is not None:
+                # Each refresh is a risk. Without a post to publish, one a day shows that the session lives.
+                return timedelta() <= age <= max(max_age, _RARELY)
             return not self._is_due(session, wanted) and (max_age is None or timedelta() <= age <= max_age)
 
         session = self.state.session

@@ -17,15 +17,14 @@ from prefect_bluesky.errors import BlueskyError, RequestRefused, ServiceError, S
 from prefect_bluesky.prefect_api import table_cell
 from prefect_bluesky.problems import AuthProblem, classify, root_cause
 from prefect_bluesky.protocol import xrpc
-from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.evidence import Check, Evidence
 from prefect_bluesky.sessions.login import is_unknown_method
 from prefect_bluesky.sessions.profile import BOT, PROFILE, labels_of
 from prefect_bluesky.sessions.session import Session
+from prefect_bluesky.sessions.sign_in import Signed, SignIn
 from prefect_bluesky.sessions.stores.base import SessionStore
-from prefect_bluesky.validation import looks_like_app_password
 
 _DRIFT = timedelta(minutes=5)
 # A commit that differs from the account's: the server first checks everything else, then refuses the commit.
@@ -69,13 +68,17 @@ class Examination:
 
     account: str
     service_url: str
-    read_app_password: AppPassword
     store: SessionStore
     authenticator: Authenticator
     directory_url: str
     max_logins_per_day: int
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     known: SessionDocument = field(default=SessionDocument(), init=False)
+
+    @property
+    def sign_in(self) -> SignIn:
+        """How the account signs in."""
+        return self.authenticator.sign_in
 
     def run(self, *, log_in: bool, is_bot: bool = False) -> Diagnosis:
         """Make all checks; see `BlueskyCredentials.diagnose`."""
@@ -93,11 +96,11 @@ class Examination:
             return
         yield self.clock()
         yield from self.evidence.checks()
-        yield self.app_password()
+        yield self.credential()
         yield self.logins()
         if self.known.session is not None and self.evidence.has_signed_in:
             yield from self.tokens(self.known.session)
-        if log_in:
+        if log_in and self.sign_in.logs_in:
             yield self.login()
 
     def stored_session(self) -> Check:
@@ -109,7 +112,10 @@ class Examination:
         self.known = saved.document if saved else self.known
         session = saved.document.session if saved else None
         if session is None:
-            return Check(name=name, found=f"none in {self.store.place}; the next publish signs in")
+            found = f"none in {self.store.place}"
+            if not self.sign_in.logs_in:
+                return Check(name=name, found=found, problem=AuthProblem.GRANT_MISSING)
+            return Check(name=name, found=f"{found}; the next publish signs in")
         hours = (self.now() - session.received_at) / timedelta(hours=1)
         found = f"of {session.handle} ({session.did}), {hours:.1f} h old, in {self.store.place}"
         if not self.evidence.has_signed_in:
@@ -144,19 +150,16 @@ class Examination:
     def evidence(self) -> Evidence:
         """What can be found out about the account without a login, in view of the stored session."""
         try:
-            has_signed_in = self.known.was_made_with(self._credential())
+            has_signed_in = self.known.was_made_with(self.sign_in.read_credential())
         except BlueskyError:
-            has_signed_in = False  # as far as the app password can be read
+            has_signed_in = False  # as far as the credential can be read
         return Evidence(self.account, self.service_url, self.directory_url, self.known, has_signed_in)
 
-    def app_password(self) -> Check:
-        name = "App password"
+    def credential(self) -> Check:
         try:
-            password = self.read_app_password()
+            return Check(name=self.sign_in.kind, found=self.sign_in.describe())
         except BlueskyError as trouble:
-            return Check(name=name, found=str(trouble), problem=trouble.problem)
-        looks = "looks" if looks_like_app_password(password) else "does not look"
-        return Check(name=name, found=f"{looks} like an app password")
+            return Check(name=self.sign_in.kind, found=str(trouble), problem=trouble.problem)
 
     def logins(self) -> Check:
         """Count the logins of the last 24 hours, and look for an open refusal."""
@@ -164,7 +167,7 @@ class Examination:
         count = len(self.known.logins_of_the_day(self.now()))
         found = f"{count} of {self.max_logins_per_day} in the last 24 hours"
         refusal = self.known.refusal
-        if refusal is not None and refusal.is_open and refusal.credential.matches(self._credential()):
+        if refusal is not None and refusal.is_open and refusal.credential.matches(self.sign_in.read_credential()):
             since = f"{refusal.first_seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             problem = self.evidence.in_view_of_history(refusal.problem)
             return Check(name=name, found=f"{found}; refused since {since}", problem=problem)
@@ -175,7 +178,7 @@ class Examination:
         """Check the session's scope, and that the server accepts its tokens."""
         main = AuthProblem.MAIN_PASSWORD_USED if session.scope == "com.atproto.access" else None
         yield Check(name="Scope", found=session.scope, problem=main)
-        auth = xrpc.BearerToken(session.access_token)
+        auth = Signed(self.sign_in, session)
         write = {
             "repo": session.did,
             "collection": "app.bsky.feed.post",
@@ -209,6 +212,8 @@ class Examination:
 
     def refresh(self) -> Check:
         name = "Refresh"
+        if self.sign_in.refresh_is_final:
+            return Check(name=name, found="not tried: a refresh that is not due puts the session at risk")
         try:
             status = self.authenticator.refresh()
         except RequestRefused as ended:
@@ -229,6 +234,3 @@ class Examination:
             problem = AuthProblem.LOGIN_LIMIT_REACHED if limited else trouble.problem
             return Check(name=name, found=str(trouble), problem=problem)
         return Check(name=name, found=str(status))
-
-    def _credential(self) -> str:
-        return f"{self.service_url} {self.read_app_password()}"

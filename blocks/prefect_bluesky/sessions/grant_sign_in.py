@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from prefect_bluesky.protocol import did_document, handles_in, oauth, pds_in, xr
 from prefect_bluesky.sessions.evidence import PATIENCE
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.session import Session
-from prefect_bluesky.sessions.sign_in import NewSession, SignIn
+from prefect_bluesky.sessions.sign_in import NewSession, Signed, SignIn
 
 Clients = Callable[[], Mapping[str, oauth.Client]]
 """Returns the client of the account with each of its keys, by the key's thumbprint, the latest key last."""
@@ -43,6 +43,7 @@ class GrantSignIn(SignIn):
         directory_url: the directory of did:plc accounts.
     """
 
+    kind = "Grant"
     refresh_is_final = True
     logs_in = False
 
@@ -52,6 +53,11 @@ class GrantSignIn(SignIn):
     def read_credential(self) -> str:
         latest = list(self._clients().values())[-1]
         return f"oauth {latest.client_id}"
+
+    def describe(self) -> str:
+        latest = list(self._clients().values())[-1]
+        lasts = "two years" if latest.key else "two weeks"
+        return f"to the client {latest.client_id}; lasts {lasts} from the owner's visit"
 
     def create(self, received_at: datetime) -> NoReturn:
         raise AuthError(AuthProblem.GRANT_MISSING, self._account)
@@ -106,7 +112,7 @@ class GrantSignIn(SignIn):
         if now >= session.expires_at:
             return False
         try:
-            xrpc.query(session.pds_url, "com.atproto.server.getSession", {}, auth=_Signed(self, session))
+            xrpc.query(session.pds_url, "com.atproto.server.getSession", {}, auth=Signed(self, session))
         except RequestRefused as refused:
             return refused.error == "invalid_token"
         return False
@@ -121,22 +127,6 @@ class GrantSignIn(SignIn):
         # Only the server's explicit refusal ends a session.
         said = (refused.status, refused.error, refused.message)
         return ServiceUnavailable(refused.server_url, refused.method, *said)
-
-
-class _Signed(httpx.Auth):
-    """The signing of a call with one session, whatever becomes of it."""
-
-    requires_response_body = True
-
-    def __init__(self, sign_in: SignIn, session: Session) -> None:
-        self._sign_in, self._session = sign_in, session
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._sign_in.sign(request, self._session)
-        response = yield request
-        if self._sign_in.learns(response):
-            self._sign_in.sign(request, self._session)
-            yield request
 
 
 def _granted(session: Session) -> GrantedSession:

@@ -24,12 +24,13 @@ class BlueskyOAuthClient(OneValue, Block):
         InvalidInput: a field cannot be used; the message names the field and the remedy.
 
     Example:
-        Save a client with a new key:
+        Load a stored client, and save an account with it:
         ```python
         from prefect_bluesky import BlueskyOAuthClient
+        from prefect_bluesky import BlueskyCredentials
 
-        client = BlueskyOAuthClient(url="https://example.org/bot", key=BlueskyOAuthClient.new_key())
-        client.save("BLOCK_NAME")
+        client = BlueskyOAuthClient.load("BLOCK_NAME")
+        BlueskyCredentials(handle="alice.bsky.social", oauth_client=client).save("alice")
         ```
     """
 

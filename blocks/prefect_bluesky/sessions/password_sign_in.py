@@ -11,6 +11,7 @@ from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.login import create_session, refresh_session
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.sign_in import NewSession, SignIn
+from prefect_bluesky.validation import looks_like_app_password
 
 
 class PasswordSignIn(SignIn):
@@ -31,6 +32,10 @@ class PasswordSignIn(SignIn):
     def read_credential(self) -> str:
         self._app_password = self._read()
         return f"{self._service_url} {self._app_password}"
+
+    def describe(self) -> str:
+        looks = "looks" if looks_like_app_password(self._read()) else "does not look"
+        return f"{looks} like an app password"
 
     def create(self, received_at: datetime) -> NewSession:
         app_password = self._app_password or self._read()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +27,9 @@ class NewSession:
 class SignIn(ABC):
     """How one account signs in."""
 
+    kind = "App password"
+    """What the account signs in with."""
+
     refresh_is_final = False
     """Whether a session ends if its refresh token is sent twice. Then the account's lock is a must, a refresh is noted
     before it is sent, and none is made before it is due."""
@@ -41,6 +45,10 @@ class SignIn(ABC):
             InvalidInput: there is none, or it cannot be used.
             StoreError: the place where it is stored cannot be read.
         """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what the credential looks like, for a diagnosis. Raises as `read_credential`."""
 
     @abstractmethod
     def create(self, received_at: datetime) -> NewSession:
@@ -73,3 +81,19 @@ class SignIn(ABC):
     @abstractmethod
     def is_refused(self, response: httpx.Response) -> bool:
         """Return whether an answer, which was read, refuses the session's token: another token may be accepted."""
+
+
+class Signed(httpx.Auth):
+    """The signing of a call with one session, whatever becomes of it."""
+
+    requires_response_body = True
+
+    def __init__(self, sign_in: SignIn, session: Session) -> None:
+        self._sign_in, self._session = sign_in, session
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._sign_in.sign(request, self._session)
+        response = yield request
+        if self._sign_in.learns(response):
+            self._sign_in.sign(request, self._session)
+            yield request

@@ -59,6 +59,11 @@ _EXPIRED = """{{ event.payload['run'] }} was not sent.
 
 {{ event.payload['link'] }}"""
 
+_SPARE = f"""{_WHO} goes on with its spare session, as the first one has ended: {{{{ event.payload['reason'] }}}}.
+
+What to do: let the account's owner grant access again: prefect-bluesky authorize. Nothing takes over if the spare
+session ends, too."""
+
 _UNUSABLE = """The saved block {{ event.payload['block'] }} cannot be used. {{ event.payload['reason'] }}
 
 What to do: open the block in Prefect's UI, correct it and save it, or delete it. Its posts are held until then."""
@@ -136,6 +141,12 @@ def automations(parts: Parts) -> list[AutomationCore]:
                 within=_A_DAY,
             ),
             actions=_message(parts, "Bluesky: the block {{ event.payload['block'] }} cannot be used", _UNUSABLE),
+        ),
+        AutomationCore(
+            name="bluesky: tell when a spare session is in use",
+            description="An account whose owner has granted access needs another visit of the owner.",
+            trigger=EventTrigger(expect={events.SPARE_USED}, match=_ACCOUNTS),
+            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} needs its owner again", _SPARE),
         ),
         AutomationCore(
             name="bluesky: tell when drafts wait for a review",
