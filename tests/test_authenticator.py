@@ -159,21 +159,23 @@ class TestStore:
             worker.authenticator.recover(refused)
         assert requests == {REFRESH: 1}
 
-    def test_two_app_passwords_of_one_account_are_warned_about(
-        self, worker: Worker, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        other = worker.restarted(worker.pds.create_app_password(worker.account, "other"))
-        other.ensure()
-        assert "should share one" in caplog.text
+    def test_each_app_password_of_an_account_keeps_a_session(self, worker: Worker) -> None:
+        other = worker.pds.create_app_password(worker.account, "other")
+        actions = [worker.gate(worker.restarted(each)) for _ in range(3) for each in (None, other)]
+        assert actions == ["reused", "logged_in", *["reused"] * 4]
 
-    def test_an_app_password_that_replaces_a_refused_one_is_not_warned_about(
-        self, worker: Worker, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_each_app_password_refreshes_its_own_session(self, worker: Worker) -> None:
+        other = worker.pds.create_app_password(worker.account, "other")
+        for each in (None, other):
+            worker.gate(worker.restarted(each))
+        worker.passes(timedelta(hours=3))
+        actions = [worker.gate(worker.restarted(each)) for _ in range(2) for each in (None, other)]
+        assert actions == ["refreshed", "refreshed", "reused", "reused"]
+
+    def test_a_refused_app_password_leaves_the_session_of_the_other(self, worker: Worker) -> None:
         worker.gate()
         assert worker.gate(worker.restarted("aaaa-bbbb-cccc-dddd")) == "app_password_rejected"
-        caplog.clear()
-        assert worker.gate(worker.restarted(worker.pds.create_app_password(worker.account, "new"))) == "logged_in"
-        assert "should share one" not in caplog.text
+        assert worker.gate(worker.restarted()) == "reused"
 
     def test_once_read_the_store_is_not_asked_again(self, worker: Worker) -> None:
         other = worker.restarted()

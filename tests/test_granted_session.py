@@ -40,12 +40,14 @@ def granted(name: str = "first") -> GrantedSession:
     )
 
 
-DOCUMENT = replace(SessionDocument().with_session(granted(), MADE_WITH), spare=granted("spare"), begun_at=NOW)
+BEFORE = SessionDocument().with_session(session(), Fingerprint.of("https://bsky.social abcd-efgh-2345-6723"))
+DOCUMENT = replace(BEFORE.with_session(granted(), MADE_WITH), spare=granted("spare"), begun_at=NOW)
 
 
 def test_what_is_stored_is_read_again() -> None:
     read = SessionDocument.from_json(DOCUMENT.to_json(), place="here")
     assert read == DOCUMENT
+    assert [each.session for each in read.others] == [session()]
     assert isinstance(read.spare, GrantedSession)
     assert isinstance(DOCUMENT.spare, GrantedSession)
     assert read.spare.key.to_text() == DOCUMENT.spare.key.to_text()
@@ -53,7 +55,7 @@ def test_what_is_stored_is_read_again() -> None:
 
 def test_an_older_release_reads_all_but_grants() -> None:
     assert json.loads(DOCUMENT.to_json())["version"] == 3
-    assert json.loads(SessionDocument().with_session(session(), MADE_WITH).to_json())["version"] == 2
+    assert json.loads(BEFORE.to_json())["version"] == 2
 
 
 @pytest.mark.parametrize("show", [repr, str])

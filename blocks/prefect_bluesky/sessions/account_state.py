@@ -41,13 +41,14 @@ class AccountState:
         self._did = account if account.startswith("did:") else None
         self._store = store
         self._saved: Saved | None = None
+        self._document = SessionDocument()
         self._sign_in = sign_in
         self._credential: str | None = None
 
     @property
     def document(self) -> SessionDocument:
-        """The stored document, for any credential."""
-        return self._saved.document if self._saved else SessionDocument()
+        """The stored document, with the session of our credential in the first place, if there is one."""
+        return self._document
 
     @property
     def did(self) -> str | None:
@@ -61,28 +62,20 @@ class AccountState:
             return
         if saved is not None:
             self.check_did(saved.document.did)
-        self._saved = saved
-        document = self.document
+        document = saved.document.as_seen_by(self.matches_credential) if saved else SessionDocument()
+        self._saved, self._document = saved, document
         ours = next((each for each in document.open_refusals if self.matches_credential(each.credential)), None)
         self.refusal, self.is_refused = ours or document.refusal, ours is not None
-        if document.made_with is None:
+        if document.made_with is None or not self.matches_credential(document.made_with):
             return
-        if self.matches_credential(document.made_with):
-            self.made_with = document.made_with
-            if document.session is not None:
-                self.is_unsaved = False
-                self.use(document.session)
-        elif document.session is not None and not document.open_refusals:
-            # An app password that was refused has been replaced on purpose.
-            logger().warning(
-                "%s: the stored session was made with another app password. All blocks of one account should share one"
-                " app password. Otherwise each block replaces the session of the other.",
-                self.account,
-            )
+        self.made_with = document.made_with
+        if document.session is not None:
+            self.is_unsaved = False
+            self.use(document.session)
 
     def save(self, document: SessionDocument) -> None:
         """Replace the stored document. Raise `StoreConflict` if another worker saved first, or another `StoreError`."""
-        self._saved = self._store.save(document, self._saved)
+        self._saved, self._document = self._store.save(document, self._saved), document
 
     def save_session(self, session: Session) -> None:
         """Save a new session over the stale one, together with the refusal. Raises as `save`."""

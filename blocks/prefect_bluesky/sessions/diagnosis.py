@@ -7,7 +7,8 @@ session, the clock, the tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -109,8 +110,12 @@ class Examination:
             saved = self.store.load()
         except StoreError as trouble:
             return Check(name=name, found=str(trouble), problem=trouble.problem)
-        self.known = saved.document if saved else self.known
-        session = saved.document.session if saved else None
+        if saved:
+            with suppress(BlueskyError):  # without a credential, as it is stored
+                ours = self.sign_in.read_credential()
+                saved = replace(saved, document=saved.document.as_seen_by(lambda each: each.matches(ours)))
+            self.known = saved.document
+        session = self.known.session
         if session is None:
             found = f"none in {self.store.place}"
             if not self.sign_in.logs_in:

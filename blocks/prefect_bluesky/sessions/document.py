@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -67,6 +67,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The session of another credential of the account, and that credential's fingerprint."""
+
+    session: Session | None
+    made_with: Fingerprint
+
+
+@dataclass(frozen=True)
 class SessionDocument:
     """The stored state of one account. Neither `repr` nor `str` shows a token.
 
@@ -80,6 +88,7 @@ class SessionDocument:
         spare: a session by a second grant, for the end of the first one.
         begun_at: when a refresh of the session began whose end is not known.
         other_refusals: refusals of other app passwords: two blocks of one account may have different app passwords.
+        others: the sessions of those. If each replaced the session of the other, they would use up the day's logins.
     """
 
     did: str | None = None
@@ -90,6 +99,22 @@ class SessionDocument:
     other_refusals: tuple[Refusal, ...] = ()
     spare: Session | None = None
     begun_at: datetime | None = None
+    others: tuple[Kept, ...] = ()
+
+    def as_seen_by(self, is_ours: Callable[[Fingerprint], bool]) -> SessionDocument:
+        """Return the document with the session of our credential in the first place, if there is one."""
+        if self.made_with is None or is_ours(self.made_with):
+            return self
+        for ours in self.others:
+            if is_ours(ours.made_with):
+                return self._with(ours.session, ours.made_with)
+        return self
+
+    def _with(self, session: Session | None, made_with: Fingerprint) -> SessionDocument:
+        """Return the document with a session in the first place, and the one that was there among the others."""
+        before = (Kept(self.session, self.made_with),) if self.made_with else ()
+        others = tuple(each for each in (*before, *self.others) if each.made_with != made_with)
+        return replace(self, session=session, made_with=made_with, others=others[:_MAX_OTHERS])
 
     def was_made_with(self, credential: str) -> bool:
         """Return whether an app password, together with its service, has signed in before."""
@@ -102,7 +127,7 @@ class SessionDocument:
 
     def with_session(self, session: Session, made_with: Fingerprint) -> SessionDocument:
         """Return the document with another session."""
-        return replace(self, did=session.did, session=session, made_with=made_with, begun_at=None)
+        return replace(self._with(session, made_with), did=session.did, begun_at=None)
 
     def with_spare_in_use(self) -> SessionDocument:
         """Return the document with the spare session in the place of the one that has ended."""
@@ -138,6 +163,7 @@ class SessionDocument:
             granted=_StoredGrantedSession.of(self.session),
             spare=_StoredGrantedSession.of(self.spare),
             begun_at=self.begun_at,
+            others=[_StoredKept.of(each) for each in self.others],
             logins=list(self.logins),
             refusal=self.refusal and _stored(self.refusal),
             other_refusals=[_stored(each) for each in self.other_refusals],
@@ -254,6 +280,24 @@ class _StoredGrantedSession(_StoredSession):
         return GrantedSession(**{**self.model_dump(), "key": oauth.SigningKey.from_text(self.key)})
 
 
+class _StoredKept(_Shape):
+    session: _StoredSession | None = None
+    granted: _StoredGrantedSession | None = None
+    made_with: _FingerprintText
+
+    @classmethod
+    def of(cls, kept: Kept) -> Self:
+        return cls(
+            session=_StoredSession.of(kept.session),
+            granted=_StoredGrantedSession.of(kept.session),
+            made_with=kept.made_with.to_text(),
+        )
+
+    def opened(self) -> Kept:
+        stored = self.granted or self.session
+        return Kept(stored.opened() if stored else None, Fingerprint.from_text(self.made_with))
+
+
 class _StoredRefusal(_Shape):
     problem: str
     fingerprint: _FingerprintText
@@ -296,6 +340,7 @@ class _Stored(_Shape):
     granted: _StoredGrantedSession | None = None
     spare: _StoredGrantedSession | None = None
     begun_at: AwareDatetime | None = None
+    others: list[_StoredKept] = []
     logins: list[AwareDatetime] = []
     refusal: _StoredRefusal | None = None
     other_refusals: list[_StoredRefusal] = []
@@ -305,6 +350,7 @@ class _Stored(_Shape):
             did=self.did,
             session=stored.opened() if (stored := self.granted or self.session) else None,
             spare=self.spare.opened() if self.spare else None,
+            others=tuple(each.opened() for each in self.others),
             begun_at=self.begun_at,
             made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
