@@ -55,6 +55,7 @@ def test_what_is_stored_is_read_again() -> None:
 
 def test_an_older_release_reads_all_but_grants() -> None:
     assert json.loads(DOCUMENT.to_json())["version"] == 3
+    assert json.loads(DOCUMENT.as_seen_by(lambda made_with: made_with != MADE_WITH).to_json())["version"] == 3
     assert json.loads(BEFORE.to_json())["version"] == 2
 
 

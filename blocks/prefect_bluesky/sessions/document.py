@@ -152,11 +152,16 @@ class SessionDocument:
         """Return the logins of the last 24 hours, including future ones, written by a clock that was ahead."""
         return tuple(login for login in self.logins if login > now - timedelta(days=1))
 
+    @property
+    def _has_grant(self) -> bool:
+        sessions = (self.session, self.spare, *(each.session for each in self.others))
+        return any(isinstance(session, GrantedSession) for session in sessions)
+
     def to_json(self) -> str:
         """Return the JSON to store. The JSON contains the tokens."""
         return _Stored(
             format=_FORMAT,
-            version=_VERSION if isinstance(self.session or self.spare, GrantedSession) else _VERSION - 1,
+            version=_VERSION if self._has_grant else _VERSION - 1,
             did=self.did,
             made_with=self.made_with and self.made_with.to_text(),
             session=_StoredSession.of(self.session),
