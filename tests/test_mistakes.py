@@ -270,14 +270,16 @@ class TestOnAServer:
             code, *_ = command("planned", "list")
         assert str(code).startswith(f"PREFECT_API_URL: the server at {url} answers 4")
 
-    def test_a_preview_of_an_account_that_is_not_saved_proposes_the_nearest_and_fails(
-        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
+    @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "run"])
+    def test_an_account_that_is_not_saved_is_told_the_nearest_one_and_its_posts_fail(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path, dry_run: bool
     ) -> None:
         name = SavedAccount(pds).name
         (folder / f"{folder.name}.yaml").write_text(f"posts: [{{account: {name}x, at: 2030-01-01 08:00, text: Hi}}]")
-        code, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", *["--dry-run"] * dry_run)
         wrong = f"{name}x, post 1: no block {name}x is saved. Did you mean {name}?"
-        assert (code, said.splitlines()[-2:]) == (1, [wrong, "1 failed"])
+        last = [wrong, "1 failed"] if dry_run else [f"1 failed. {wrong}"]
+        assert (code, said.splitlines()[-len(last) :]) == (1, last)
 
     def test_an_entry_whose_account_is_unknown_is_named_by_its_place(
         self, command: Command, prefect_api: str, folder: Path

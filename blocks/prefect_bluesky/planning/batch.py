@@ -152,18 +152,17 @@ class _Batch(Delivery[Account]):
         for row in self.rows:
             name = row.planned.account if row.planned else names.get(row.run.account if row.run else "", "")
             self._sort(self._accounts.setdefault(name, Account(name)), row)
+        self._complain_of_unknown(parameters)
         # To remove a post takes no account.
         waiting = [each.name for each in self.waiting if each.due or any(row.planned for row in each.later)]
         loaded = {} if options.dry_run else load_many(waiting)
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
             self._accounts[name].stop(f"the block {name} cannot be used: {loaded[name]}")
-        if options.dry_run:
-            self._complain_of_unknown(parameters)
         self._progress = Progress(PROGRESS, self._waiting)
 
     def _complain_of_unknown(self, known: Mapping[str, object]) -> None:
-        """Give up the accounts without a saved block, as a run would when it loads the blocks."""
+        """Give up the accounts without a saved block."""
         for account in self.waiting:
             if account.name not in known:
                 near = nearest(account.name, known)
