@@ -29,6 +29,8 @@ FILES: dict[str, str | bytes] = {
     "beside.yaml": "timezones: UTC\nposts: []\n",
     "broken.json": '{"posts": [}',
     "braces.yaml": "posts:\n  - {account: alice, text: Hello #world}\n",
+    "later.yaml": "posts: [{account: alice, at: 2100-01-01 08:00, text: Hello}]",
+    "queued.yaml": "slots: daily 09:00\nposts: [{account: alice, text: Hello}]",
     "late.csv": "account,at,text,text\nalice,2027-01-01 08:00,Hello,again\n",
 }
 
@@ -138,6 +140,14 @@ NO_SERVER = "Start a server with `prefect server start`, and set it to http://12
         (
             ["planned", "drop", "x"],
             f"PREFECT_API_URL: it is not set, so there is no server that has planned posts. {NO_SERVER}",
+        ),
+        *(
+            (
+                ["publish-batch", calendar],
+                "PREFECT_API_URL: it is not set, so there is no server that publishes the posts for later."
+                f" {NO_SERVER}",
+            )
+            for calendar in ("later.yaml", "queued.yaml")
         ),
         (["held", "list"], f"PREFECT_API_URL: it is not set, so there is no server that holds posts. {NO_SERVER}"),
     ],
