@@ -31,6 +31,7 @@ FILES: dict[str, str | bytes] = {
     "braces.yaml": "posts:\n  - {account: alice, text: Hello #world}\n",
     "later.yaml": "posts: [{account: alice, at: 2100-01-01 08:00, text: Hello}]",
     "queued.yaml": "slots: daily 09:00\nposts: [{account: alice, text: Hello}]",
+    "comma.yaml": "posts:\n  - {account: alice, text: Good, morning!}\n",
     "late.csv": "account,at,text,text\nalice,2027-01-01 08:00,Hello,again\n",
 }
 
@@ -103,6 +104,10 @@ NO_SERVER = "Start a server with `prefect server start`, and set it to http://12
         (
             ["publish-batch", "braces.yaml", "--dry-run"],
             "calendar: line 2: YAML drops “#world}” as a comment. Put the text in quotes.",
+        ),
+        (
+            ["publish-batch", "comma.yaml", "--dry-run"],
+            "calendar: line 2: the comma before “morning!” ends the text. Put the text in quotes.",
         ),
         (["publish-batch", "bytes.yaml", "--dry-run"], "calendar: line 1 is not UTF-8. Save the file as UTF-8."),
         (["publish-batch", "column.csv", "--dry-run"], "calendar: there is no column 'acount'. Did you mean account?"),
