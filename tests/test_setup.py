@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import Automation, AutomationCore
 from prefect.exceptions import PrefectHTTPStatusError
@@ -129,6 +129,21 @@ def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World) 
         assert not [line for line in found if "publish/planned" in line]
         assert "Set up." in server.set_up()
         assert [pool.type for pool in client.read_work_pools()] == ["bluesky"]
+    assert differences() == []
+
+
+def test_a_pool_that_an_early_worker_made_is_named_with_the_remedy(server: World) -> None:
+    said = (
+        "the work pool bluesky is of type process, not bluesky."
+        " Stop its workers, run `prefect work-pool delete bluesky`, and run `prefect-bluesky setup`."
+    )
+    with get_client(sync_client=True) as client:
+        client.delete_work_pool("bluesky")
+        client.create_work_pool(WorkPoolCreate(name="bluesky", type="process"))
+        assert said in server.set_up().splitlines()
+        assert differences() == [said]
+        client.delete_work_pool("bluesky")
+    server.set_up()
     assert differences() == []
 
 
