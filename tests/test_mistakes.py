@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
-from prefect_bluesky import PlannedPost, sandbox
+from prefect_bluesky import BlueskyCredentials, PlannedPost, sandbox
 from prefect_bluesky.validation import explain_validation_error
 from tests.support import Command, SavedAccount
 
@@ -269,6 +270,15 @@ class TestOnAServer:
         code, *_ = command(*typed, wrong)
         near = f"Did you mean bluesky-credentials/{name}?"
         assert code == f"account: there is no block bluesky-credentials/{wrong}. {near}"
+
+    def test_a_report_of_a_handle_that_nobody_has_names_the_handle_and_the_remedy(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox
+    ) -> None:
+        name = f"account-{uuid4().hex[:8]}"
+        wrong = BlueskyCredentials(handle="bobb.test", app_password="aaaa-bbbb-cccc-dddd", service_url=pds.url)
+        wrong.save(name)
+        said = f"handle: {pds.url} knows no account bobb.test. Correct the handle in the account's block."
+        assert command("report", name)[0] == f"{name}: {said}"
 
     def test_a_run_that_nobody_knows_is_told_how_to_list_them(self, command: Command, prefect_api: str) -> None:
         assert command("planned", "show", "nothing")[0] == (
