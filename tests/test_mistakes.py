@@ -306,6 +306,22 @@ class TestOnAServer:
         last = [wrong, "1 failed"] if dry_run else [f"1 failed. {wrong}"]
         assert (code, said.splitlines()[-len(last) :]) == (1, last)
 
+    def test_a_preview_shows_no_post_as_added_that_would_not_go_out(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
+    ) -> None:
+        name = SavedAccount(pds).name
+        posts = [
+            f"{{account: {name}, at: 2020-11-01 08:00, text: Too late}}",
+            f"{{account: {name}x, at: 2100-01-01 08:00, text: Lost}}",
+            f"{{account: {name}, at: 2100-01-01 08:00, text: Later}}",
+        ]
+        (folder / f"{folder.name}.yaml").write_text(f"posts: [{', '.join(posts)}]")
+        _, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        lines = [" ".join(line.split()) for line in said.splitlines()]
+        assert f"! Sun 2020-11-01 08:00 UTC {name} Too late post 1" in lines
+        assert [line for line in lines if line[:1] == "+"] == [f"+ Fri 2100-01-01 08:00 UTC {name} Later post 3"]
+        assert lines[-1].startswith("1 failed, 1 too late")
+
     def test_an_entry_whose_account_is_unknown_is_named_by_its_place(
         self, command: Command, prefect_api: str, folder: Path
     ) -> None:
