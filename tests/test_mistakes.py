@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 from uuid import uuid4
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from prefect_bluesky import BlueskyCredentials, PlannedPost, sandbox
+from prefect_bluesky import BlueskyCredentials, PlannedPost, Post, sandbox
+from prefect_bluesky.posts import OF_A_FORM
 from prefect_bluesky.validation import explain_validation_error
 from tests.support import Command, SavedAccount
 
@@ -215,6 +217,14 @@ def test_a_mistake_in_a_calendar_is_named_by_its_field(entry: dict[str, object],
     assert explained.startswith(said)
     assert len(explained) < _MOST
     assert "\n" not in explained
+
+
+def test_a_long_text_in_a_form_is_told_which_form_can_split_it() -> None:
+    read = TypeAdapter(Annotated[Post, OF_A_FORM]).validate_python({"text": "x" * 310})
+    assert str(read) == (
+        "text: it has 310 characters, 10 over the limit of 300."
+        " Shorten it, or tick Split a long text (in publish-advanced) to make a thread of it."
+    )
 
 
 def test_a_url_that_is_no_servers_is_named(command: Command) -> None:
