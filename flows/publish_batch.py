@@ -139,7 +139,7 @@ def main() -> None:
     batch = read_entries((), arguments.calendar, "", **given)
     if arguments.dry_run:
         preview = preview_batch(batch, options)
-        _print(list(plan_lines(preview.rows)), Console(highlight=False))
+        _print(list(plan_lines(preview.rows, "--{}")), Console(highlight=False))
         for problem in preview.problems:
             place = ", ".join(filter(None, (problem["account"], problem["post"])))
             print(f"{place}: {problem['what']}")
