@@ -28,6 +28,7 @@ from prefect_bluesky.planning import (
     plan_lines,
     plan_page,
     preview_batch,
+    problem_lines,
     read_entries,
     require_server_for_later,
     run_batch,
@@ -140,10 +141,7 @@ def main() -> None:
     if arguments.dry_run:
         preview = preview_batch(batch, options)
         _print(list(plan_lines(preview.rows, "--{}")), Console(highlight=False))
-        for problem in preview.problems:
-            place = ", ".join(filter(None, (problem["account"], problem["post"])))
-            print(f"{place}: {problem['what']}")
-        print(preview.summary)
+        print("\n".join([*problem_lines(preview.problems), preview.summary]))
         if any(problem["state"] == "failed" for problem in preview.problems):
             sys.exit(1)
         return

@@ -316,6 +316,21 @@ class TestOnAServer:
         last = [wrong, "1 failed"] if dry_run else [f"1 failed. {wrong}"]
         assert (code, said.splitlines()[-len(last) :]) == (1, last)
 
+    @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "run"])
+    def test_a_wrong_time_zone_of_a_calendar_is_named_once(
+        self, command: Command, prefect_api: str, folder: Path, dry_run: bool
+    ) -> None:
+        posts = [f"{{account: {name}, at: 2100-01-01 08:00, text: Hi}}" for name in ("ann", "ann", "ben", "ben", "ben")]
+        content = f"timezone: Europa/Berlin\nposts: [{', '.join(posts)}]"
+        (folder / f"{folder.name}.yaml").write_text(content)
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", *["--dry-run"] * dry_run)
+        wrong = (
+            "ann, ben, post 1, post 2, post 3 and 2 more: timezone: there is no time zone 'Europa/Berlin'."
+            " Did you mean Europe/Berlin?"
+        )
+        last = [wrong, "5 failed"] if dry_run else [f"5 failed. {wrong}"]
+        assert (code, said.splitlines()[-len(last) :]) == (1, last)
+
     def test_a_preview_shows_no_post_as_added_that_would_not_go_out(
         self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
     ) -> None:

@@ -45,16 +45,18 @@ def show_preview(preview: Preview) -> State[Any]:
 
 
 def problem_lines(problems: Iterable[dict[str, str]]) -> Iterator[str]:
-    """Yield a line for each reason why posts of an account are not published, with the places of these posts."""
-    places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    """Yield a line for each reason why posts are not published, with their accounts and places.
+
+    One reason can stop many posts, such as a wrong time zone.
+    """
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for each in problems:
-        places[each["account"], each["what"]].append(each["post"])
-    for (account, what), posts in places.items():
-        yield f"{_place(account, _some(posts))}: {what}"
-
-
-def _place(account: str, posts: str) -> str:
-    return ", ".join(filter(None, (account, posts)))  # of an entry that cannot be read the account is unknown
+        found[each["what"]].append((each["account"], each["post"]))
+    for what, places in found.items():
+        # The account of an entry that cannot be read is unknown.
+        accounts = [account for account in dict.fromkeys(account for account, _ in places) if account]
+        posts = [post for _, post in places if post]
+        yield f"{', '.join(_some(each) for each in (accounts, posts) if each)}: {what}"
 
 
 def _some(places: list[str]) -> str:
