@@ -112,7 +112,9 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
         f"the automation “{former}” is of an earlier version",
     ]
     assert server.set_up("--check").splitlines() == found
-    assert "Set up." in server.set_up()
+    done = server.set_up().splitlines()
+    assert "changed the automation “bluesky: tell when an account cannot sign in”" in done
+    assert done[-1].startswith("Set up.")
     assert differences() == []
 
 

@@ -204,12 +204,12 @@ class Setup:
         if not present:
             self._client.create_automation(wanted)
             yield f"created the automation “{wanted.name}”"
-        elif changes := differing(wanted, present[0]):
+        elif differing(wanted, present[0]):
             # The client sends only fields that were set, and without this not even the types of actions. The server
             # refuses `owner_resource` (Prefect 3.8.8 to 3.9.1).
             complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
             self._client.update_automation(present[0].id, complete)
-            yield f"changed the automation “{wanted.name}”: {', '.join(changes)}"
+            yield f"changed the automation “{wanted.name}”"
         for duplicate in present[1:]:
             self._client.delete_automation(duplicate.id)
             yield f"deleted a copy of the automation “{wanted.name}”"
