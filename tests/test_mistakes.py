@@ -281,6 +281,12 @@ class TestOnAServer:
         near = f"Did you mean bluesky-credentials/{name}?"
         assert code == f"account: there is no block bluesky-credentials/{wrong}. {near}"
 
+    def test_a_report_of_an_account_that_is_not_saved_names_the_nearest_one(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox
+    ) -> None:
+        name = SavedAccount(pds).name
+        assert command("report", f"{name}x")[0] == f"{name}x: no block {name}x is saved. Did you mean {name}?"
+
     def test_a_report_of_a_handle_that_nobody_has_names_the_handle_and_the_remedy(
         self, command: Command, prefect_api: str, pds: sandbox.Sandbox
     ) -> None:

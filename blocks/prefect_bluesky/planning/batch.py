@@ -34,13 +34,12 @@ from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.planned_run import PlannedRun, read_planned_of, read_planned_runs
 from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.queue import Queue
-from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
+from prefect_bluesky.planning.saved_accounts import load_many, not_saved, saved_parameters
 from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, failed, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.validation import nearest
 
 ACCOUNTS = "bluesky-batch"
 PROGRESS = "bluesky-batch-progress"
@@ -150,8 +149,7 @@ class _Batch(Delivery[Account]):
         """Give up the accounts without a saved block."""
         for account in self.waiting:
             if account.name not in known:
-                near = nearest(account.name, known)
-                account.stop(f"no block {account.name} is saved. {f'Did you mean {near}?' if near else 'Save it.'}")
+                account.stop(not_saved(account.name, known))
 
     def _queue(
         self, schedule: PostingSchedule | None, usable: Sequence[Placed], runs: Sequence[PlannedRun]
