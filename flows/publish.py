@@ -82,13 +82,14 @@ def publish(
         return expire(error, credentials)
     except BlueskyError as error:
         return final_state(error) if dry_run or not error.is_temporary else hold(error, credentials)
-    logger.info("%s %s. %s", "Published" if published.is_new else "Already out:", published.uri, session)
+    done = "Published" if published.is_new else "Already out:"
+    logger.info("%s %s. %s", done, published.uri, session)
     with ignoring_api_trouble("The artifact with the link could not be made"):
         others = "".join(f"\n\n{each.url}" for each in published.posts[1:])
         description = f"Published as {session.handle}.\n\n{literal_markdown(post.text)}{others}"
         create_link_artifact(published.url, link_text="See the post", description=description)
     # A Python caller gets the post.
-    return Completed(message=f"Published {published.url}", data=published)
+    return Completed(message=f"{done} {published.url}", data=published)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,7 +28,9 @@ from prefect_bluesky.planning import (
     plan_lines,
     plan_page,
     preview_batch,
+    problem_lines,
     read_entries,
+    require_server_for_later,
     run_batch,
     zone_of,
 )
@@ -134,28 +136,18 @@ def main() -> None:
     arguments = parser().parse_args()
     zone_of(arguments.timezone)  # before a server is asked, or started
     options = Options(dry_run=arguments.dry_run, overwrite=arguments.overwrite, prune=arguments.prune)
+    given = {name: getattr(arguments, name) for name in ("timezone", "name", "schedule", "account", "dates")}
+    batch = read_entries((), arguments.calendar, "", **given)
     if arguments.dry_run:
-        given = (arguments.timezone, arguments.name, arguments.schedule, arguments.account, arguments.dates)
-        preview = preview_batch(read_entries((), arguments.calendar, "", *given), options)
-        _print(list(plan_lines(preview.rows)), Console(highlight=False))
-        for problem in preview.problems:
-            place = ", ".join(filter(None, (problem["account"], problem["post"])))
-            print(f"{place}: {problem['what']}")
-        print(preview.summary)
+        preview = preview_batch(batch, options)
+        _print(list(plan_lines(preview.rows, "--{}")), Console(highlight=False))
+        print("\n".join([*problem_lines(preview.problems), preview.summary]))
         if any(problem["state"] == "failed" for problem in preview.problems):
             sys.exit(1)
         return
-    state = publish_batch(
-        calendar=arguments.calendar,
-        timezone=arguments.timezone,
-        name=arguments.name,
-        overwrite=arguments.overwrite,
-        prune=arguments.prune,
-        schedule=arguments.schedule,
-        account=arguments.account,
-        dates=arguments.dates,
-        return_state=True,
-    )
+    require_server_for_later(batch)
+    switches = {"overwrite": arguments.overwrite, "prune": arguments.prune}
+    state = publish_batch(calendar=arguments.calendar, **given, **switches, return_state=True)
     print(state.message)
     sys.exit(not state.is_completed())
 

@@ -77,6 +77,12 @@ class TestPublish:
         assert {task.name for task in tasks} == {f"session of {account.handle}", f"post as {account.handle}"}
         assert published.url in str(artifact_of(state).data)
 
+    def test_a_run_whose_post_was_out_before_says_so(self, publish: Any, pds: sandbox.Sandbox) -> None:
+        credentials = block(pds, pds.create_account())
+        first, second = (publish(credentials, Post(text="Hello"), key="one", return_state=True) for _ in range(2))
+        url = first.result().url
+        assert (first.message, second.message) == (f"Published {url}", f"Already out: {url}")
+
     def test_a_caller_gets_the_post_and_the_artifact_shows_the_whole_thread(
         self, publish: Any, pds: sandbox.Sandbox
     ) -> None:

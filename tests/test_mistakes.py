@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from prefect_bluesky import PlannedPost, sandbox
+from prefect_bluesky import BlueskyCredentials, PlannedPost, Post, sandbox
+from prefect_bluesky.posts import OF_A_FORM
 from prefect_bluesky.validation import explain_validation_error
 from tests.support import Command, SavedAccount
 
@@ -29,6 +32,9 @@ FILES: dict[str, str | bytes] = {
     "beside.yaml": "timezones: UTC\nposts: []\n",
     "broken.json": '{"posts": [}',
     "braces.yaml": "posts:\n  - {account: alice, text: Hello #world}\n",
+    "later.yaml": "posts: [{account: alice, at: 2100-01-01 08:00, text: Hello}]",
+    "queued.yaml": "slots: daily 09:00\nposts: [{account: alice, text: Hello}]",
+    "comma.yaml": "posts:\n  - {account: alice, text: Good, morning!}\n",
     "late.csv": "account,at,text,text\nalice,2027-01-01 08:00,Hello,again\n",
 }
 
@@ -102,6 +108,10 @@ NO_SERVER = "Start a server with `prefect server start`, and set it to http://12
             ["publish-batch", "braces.yaml", "--dry-run"],
             "calendar: line 2: YAML drops “#world}” as a comment. Put the text in quotes.",
         ),
+        (
+            ["publish-batch", "comma.yaml", "--dry-run"],
+            "calendar: line 2: the comma before “morning!” ends the text. Put the text in quotes.",
+        ),
         (["publish-batch", "bytes.yaml", "--dry-run"], "calendar: line 1 is not UTF-8. Save the file as UTF-8."),
         (["publish-batch", "column.csv", "--dry-run"], "calendar: there is no column 'acount'. Did you mean account?"),
         (
@@ -138,6 +148,14 @@ NO_SERVER = "Start a server with `prefect server start`, and set it to http://12
         (
             ["planned", "drop", "x"],
             f"PREFECT_API_URL: it is not set, so there is no server that has planned posts. {NO_SERVER}",
+        ),
+        *(
+            (
+                ["publish-batch", calendar],
+                "PREFECT_API_URL: it is not set, so there is no server that publishes the posts for later."
+                f" {NO_SERVER}",
+            )
+            for calendar in ("later.yaml", "queued.yaml")
         ),
         (["held", "list"], f"PREFECT_API_URL: it is not set, so there is no server that holds posts. {NO_SERVER}"),
     ],
@@ -201,6 +219,14 @@ def test_a_mistake_in_a_calendar_is_named_by_its_field(entry: dict[str, object],
     assert "\n" not in explained
 
 
+def test_a_long_text_in_a_form_is_told_which_form_can_split_it() -> None:
+    read = TypeAdapter(Annotated[Post, OF_A_FORM]).validate_python({"text": "x" * 310})
+    assert str(read) == (
+        "text: it has 310 characters, 10 over the limit of 300."
+        " Shorten it, or tick Split a long text (in publish-advanced) to make a thread of it."
+    )
+
+
 def test_a_url_that_is_no_servers_is_named(command: Command) -> None:
     with temporary_settings({PREFECT_API_URL: "localhost"}):
         code, *_ = command("planned", "list")
@@ -255,6 +281,21 @@ class TestOnAServer:
         near = f"Did you mean bluesky-credentials/{name}?"
         assert code == f"account: there is no block bluesky-credentials/{wrong}. {near}"
 
+    def test_a_report_of_an_account_that_is_not_saved_names_the_nearest_one(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox
+    ) -> None:
+        name = SavedAccount(pds).name
+        assert command("report", f"{name}x")[0] == f"{name}x: no block {name}x is saved. Did you mean {name}?"
+
+    def test_a_report_of_a_handle_that_nobody_has_names_the_handle_and_the_remedy(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox
+    ) -> None:
+        name = f"account-{uuid4().hex[:8]}"
+        wrong = BlueskyCredentials(handle="bobb.test", app_password="aaaa-bbbb-cccc-dddd", service_url=pds.url)
+        wrong.save(name)
+        said = f"handle: {pds.url} knows no account bobb.test. Correct the handle in the account's block."
+        assert command("report", name)[0] == f"{name}: {said}"
+
     def test_a_run_that_nobody_knows_is_told_how_to_list_them(self, command: Command, prefect_api: str) -> None:
         assert command("planned", "show", "nothing")[0] == (
             "run: 'nothing': no post that is still planned has such an id or key. List the planned posts:"
@@ -270,14 +311,47 @@ class TestOnAServer:
             code, *_ = command("planned", "list")
         assert str(code).startswith(f"PREFECT_API_URL: the server at {url} answers 4")
 
-    def test_a_preview_of_an_account_that_is_not_saved_proposes_the_nearest_and_fails(
-        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
+    @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "run"])
+    def test_an_account_that_is_not_saved_is_told_the_nearest_one_and_its_posts_fail(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path, dry_run: bool
     ) -> None:
         name = SavedAccount(pds).name
         (folder / f"{folder.name}.yaml").write_text(f"posts: [{{account: {name}x, at: 2030-01-01 08:00, text: Hi}}]")
-        code, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", *["--dry-run"] * dry_run)
         wrong = f"{name}x, post 1: no block {name}x is saved. Did you mean {name}?"
-        assert (code, said.splitlines()[-2:]) == (1, [wrong, "1 failed"])
+        last = [wrong, "1 failed"] if dry_run else [f"1 failed. {wrong}"]
+        assert (code, said.splitlines()[-len(last) :]) == (1, last)
+
+    @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "run"])
+    def test_a_wrong_time_zone_of_a_calendar_is_named_once(
+        self, command: Command, prefect_api: str, folder: Path, dry_run: bool
+    ) -> None:
+        posts = [f"{{account: {name}, at: 2100-01-01 08:00, text: Hi}}" for name in ("ann", "ann", "ben", "ben", "ben")]
+        content = f"timezone: Europa/Berlin\nposts: [{', '.join(posts)}]"
+        (folder / f"{folder.name}.yaml").write_text(content)
+        code, said, _ = command("publish-batch", f"{folder.name}.yaml", *["--dry-run"] * dry_run)
+        wrong = (
+            "ann, ben, post 1, post 2, post 3 and 2 more: timezone: there is no time zone 'Europa/Berlin'."
+            " Did you mean Europe/Berlin?"
+        )
+        last = [wrong, "5 failed"] if dry_run else [f"5 failed. {wrong}"]
+        assert (code, said.splitlines()[-len(last) :]) == (1, last)
+
+    def test_a_preview_shows_no_post_as_added_that_would_not_go_out(
+        self, command: Command, prefect_api: str, pds: sandbox.Sandbox, folder: Path
+    ) -> None:
+        name = SavedAccount(pds).name
+        posts = [
+            f"{{account: {name}, at: 2020-11-01 08:00, text: Too late}}",
+            f"{{account: {name}x, at: 2100-01-01 08:00, text: Lost}}",
+            f"{{account: {name}, at: 2100-01-01 08:00, text: Later}}",
+        ]
+        (folder / f"{folder.name}.yaml").write_text(f"posts: [{', '.join(posts)}]")
+        _, said, _ = command("publish-batch", f"{folder.name}.yaml", "--dry-run")
+        lines = [" ".join(line.split()) for line in said.splitlines()]
+        assert f"! Sun 2020-11-01 08:00 UTC {name} Too late post 1" in lines
+        assert [line for line in lines if line[:1] == "+"] == [f"+ Fri 2100-01-01 08:00 UTC {name} Later post 3"]
+        assert lines[-1].startswith("1 failed, 1 too late")
 
     def test_an_entry_whose_account_is_unknown_is_named_by_its_place(
         self, command: Command, prefect_api: str, folder: Path

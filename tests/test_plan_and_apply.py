@@ -252,6 +252,7 @@ def test_a_dry_run_in_a_terminal_prints_a_line_for_each_post(
     assert "text (was “Post number 1”)" in lines
     assert f"+ {FIRST + timedelta(hours=3):%a %Y-%m-%d %H:%M} UTC {alice.name} A new one post 2" in lines
     assert any(line.startswith("! ") and "Post number 2" in line for line in lines)
+    assert "the calendar no longer has it, and it still goes out; --prune removes it" in " ".join(lines)
     assert f"{alice.name}, post 3: post: text: it has 301 characters" in printed
     assert lines[-1] == "1 failed, 1 no longer in the calendar, 1 due later, 1 to change"
     assert find_plan(str(calendar.runs[0].id)).name.endswith("Post number 1")

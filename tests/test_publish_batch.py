@@ -124,7 +124,7 @@ class TestTrouble:
         state = run_to_state(publish_batch, items=[{"account": "nobody", "text": "lost?"}, alice.item("out")])
         assert alice.texts == ["out"]
         assert state.message is not None
-        assert "nobody, items[0]: the block nobody cannot be used" in state.message
+        assert "nobody, items[0]: no block nobody is saved. Save it." in state.message
 
     def test_a_post_that_cannot_go_out_stops_none_of_the_others(
         self, alice: SavedAccount, publish_batch: Flow[Any, Any]

@@ -72,7 +72,11 @@ def test_a_published_run_shows_the_address_as_its_message(prefect: World, pds: s
     ("deployment", "parameters", "said"),
     [
         ("publish/publish", {"post": {"text": "x", "images": [{"source": "/nowhere.png"}]}}, "/nowhere.png"),
-        ("publish/publish", {"post": {"text": "x" * 310}}, "Shorten it, or tick Split a long text to make a thread"),
+        (
+            "publish/publish",
+            {"post": {"text": "x" * 310}},
+            "Shorten it, or tick Split a long text (in publish-advanced)",
+        ),
         (
             "publish-batch/publish-batch",
             {"items": [{"account": "a", "post": {"text": "x" * 310}}]},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import Automation, AutomationCore
 from prefect.exceptions import PrefectHTTPStatusError
@@ -112,7 +112,9 @@ def test_after_changes_by_hand_it_says_what_differs_and_puts_it_back(server: Wor
         f"the automation “{former}” is of an earlier version",
     ]
     assert server.set_up("--check").splitlines() == found
-    assert "Set up." in server.set_up()
+    done = server.set_up().splitlines()
+    assert "changed the automation “bluesky: tell when an account cannot sign in”" in done
+    assert done[-1].startswith("Set up.")
     assert differences() == []
 
 
@@ -129,6 +131,21 @@ def test_a_removed_pool_and_another_queue_are_named_and_put_back(server: World) 
         assert not [line for line in found if "publish/planned" in line]
         assert "Set up." in server.set_up()
         assert [pool.type for pool in client.read_work_pools()] == ["bluesky"]
+    assert differences() == []
+
+
+def test_a_pool_that_an_early_worker_made_is_named_with_the_remedy(server: World) -> None:
+    said = (
+        "the work pool bluesky is of type process, not bluesky."
+        " Stop its workers, run `prefect work-pool delete bluesky`, and run `prefect-bluesky setup`."
+    )
+    with get_client(sync_client=True) as client:
+        client.delete_work_pool("bluesky")
+        client.create_work_pool(WorkPoolCreate(name="bluesky", type="process"))
+        assert said in server.set_up().splitlines()
+        assert differences() == [said]
+        client.delete_work_pool("bluesky")
+    server.set_up()
     assert differences() == []
 
 

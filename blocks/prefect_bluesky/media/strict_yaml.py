@@ -89,6 +89,7 @@ def _content(text: str) -> Any:
         _check_comment(each, text)
         _check_quotes(each, text)
         _check_names(each.node)
+        _check_commas(each.node, text)
     return loader.construct_document(node)
 
 
@@ -204,3 +205,13 @@ def _check_names(node: yaml.Node) -> None:
             reason = f"{name!r} is there a second time, after line {first[name]}."
             raise _Unclear(line, reason, "Begin each post with a dash, or remove one of the two.")
         first[name] = line
+
+
+def _check_commas(node: yaml.Node, text: str) -> None:
+    """Refuse a name without a colon, in braces: a comma in a text without quotes has ended the text."""
+    if not isinstance(node, yaml.MappingNode) or not node.flow_style:
+        return
+    for key, value in node.value[1:]:
+        if ":" not in text[key.end_mark.index : value.start_mark.index] and value.start_mark == value.end_mark:
+            words = text[key.start_mark.index : key.end_mark.index][:40]
+            raise _Unclear(key.start_mark.line + 1, f"the comma before “{words}” ends the text.", _QUOTE_IT)

@@ -4,8 +4,9 @@ Accounts are named by their saved blocks here.
 """
 
 from prefect_bluesky.planning.approval import Decision, as_page, ask_person, not_approved
-from prefect_bluesky.planning.batch import Preview, preview_batch, run_batch
-from prefect_bluesky.planning.batch_input import Batch, Options, read_entries
+from prefect_bluesky.planning.batch import preview_batch, run_batch
+from prefect_bluesky.planning.batch_input import Batch, Options, read_entries, require_server_for_later
+from prefect_bluesky.planning.batch_preview import Preview, problem_lines
 from prefect_bluesky.planning.calendar import Calendar, Unusable, read_calendar
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.due_run import publish_due
@@ -40,8 +41,9 @@ __all__ = [
     "PlanLine", "PlannedPost", "PlannedRuns", "PostingSchedule", "Preview", "ScriptHolder", "Unusable",
     "account_of", "as_page", "ask_person", "change", "channel_tag", "deployment_id", "describe", "drop",
     "drop_plan", "end_lost_runs", "expire", "final_state", "find_held_run", "find_plan", "has_failed", "hold",
-    "load_many", "move", "next_slots", "not_approved", "plan_ahead", "plan_lines", "plan_page", "preview_batch",
-    "publish_due", "queue_lock", "read_calendar", "read_entries", "read_held_runs", "read_plans", "run_batch",
-    "saved_names", "schedule_run", "send_held", "service_of", "show_calendar", "zone_of",
+    "load_many", "move", "next_slots", "not_approved", "plan_ahead", "plan_lines", "plan_page",
+    "preview_batch", "problem_lines", "publish_due", "queue_lock", "read_calendar", "read_entries",
+    "read_held_runs", "read_plans", "require_server_for_later", "run_batch", "saved_names", "schedule_run",
+    "send_held", "service_of", "show_calendar", "zone_of",
 ]
 # fmt: on

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
@@ -22,6 +22,7 @@ from prefect_bluesky.media import missing_files
 from prefect_bluesky.planning.apply import bring_in_line
 from prefect_bluesky.planning.batch_account import Account, Placed, in_words
 from prefect_bluesky.planning.batch_input import Batch, Entries, Options
+from prefect_bluesky.planning.batch_preview import PROBLEMS, Preview, problem_lines, show_preview
 from prefect_bluesky.planning.calendar import Unusable
 from prefect_bluesky.planning.calendar_artifact import show_calendar
 from prefect_bluesky.planning.calendar_tags import calendar_tag, only_planner
@@ -29,21 +30,19 @@ from prefect_bluesky.planning.comparison import Row, Terms, compare
 from prefect_bluesky.planning.delivery import Delivery
 from prefect_bluesky.planning.held_runs import HELD, tag, tell_expired
 from prefect_bluesky.planning.next_slots import queue_lock
-from prefect_bluesky.planning.plan_page import plan_page
 from prefect_bluesky.planning.planned_post import PlannedPost
 from prefect_bluesky.planning.planned_run import PlannedRun, read_planned_of, read_planned_runs
 from prefect_bluesky.planning.progress import Progress
 from prefect_bluesky.planning.queue import Queue
-from prefect_bluesky.planning.saved_accounts import load_many, saved_parameters
+from prefect_bluesky.planning.saved_accounts import load_many, not_saved, saved_parameters
 from prefect_bluesky.planning.scheduled_runs import Plan, PlannedRuns, run_key
 from prefect_bluesky.planning.slots import PostingSchedule
 from prefect_bluesky.prefect_api import API_TROUBLE, current_flow_run, failed, ignoring_api_trouble, logger
 from prefect_bluesky.publishing import PublishedPost
 from prefect_bluesky.settings import current_settings
-from prefect_bluesky.validation import nearest
 
-ACCOUNTS, PROBLEMS = "bluesky-batch", "bluesky-batch-problems"
-PREVIEW, PROGRESS = "bluesky-batch-preview", "bluesky-batch-progress"
+ACCOUNTS = "bluesky-batch"
+PROGRESS = "bluesky-batch-progress"
 
 _NOT_KEPT = "The post could not be kept for later:"
 
@@ -68,7 +67,7 @@ def run_batch(batch: Batch, options: Options) -> State[Any]:
         InvalidInput: what is to be removed may be another calendar's. Nothing is published.
     """
     if options.dry_run:
-        return _shown(preview_batch(batch, options))
+        return show_preview(preview_batch(batch, options))
     with ExitStack() as stack, ThreadPoolExecutor(1, "bluesky-plan") as thread:
         lock = stack.enter_context(ExitStack())
         # Another reading of the calendar would change the same runs, or give its posts the same slots.
@@ -86,21 +85,6 @@ def run_batch(batch: Batch, options: Options) -> State[Any]:
         planned = thread.submit(copy_context().run, plan)
         work.work(work.waiting, options.at_once)
     return work.close(planned.result())
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The outcome that a batch would have.
-
-    Attributes:
-        rows: what would become of each post.
-        problems: the posts that cannot be published or are held, each with `account`, `post`, `state` and `what`.
-        summary: the numbers of posts, such as `2 due later, 1 to change`.
-    """
-
-    rows: list[Row]
-    problems: list[dict[str, str]]
-    summary: str
 
 
 def preview_batch(batch: Batch, options: Options) -> Preview:
@@ -152,22 +136,20 @@ class _Batch(Delivery[Account]):
         for row in self.rows:
             name = row.planned.account if row.planned else names.get(row.run.account if row.run else "", "")
             self._sort(self._accounts.setdefault(name, Account(name)), row)
+        self._complain_of_unknown(parameters)
         # To remove a post takes no account.
         waiting = [each.name for each in self.waiting if each.due or any(row.planned for row in each.later)]
         loaded = {} if options.dry_run else load_many(waiting)
         self._blocks = {name: block for name, block in loaded.items() if isinstance(block, BlueskyCredentials)}
         for name in loaded.keys() - self._blocks.keys():
             self._accounts[name].stop(f"the block {name} cannot be used: {loaded[name]}")
-        if options.dry_run:
-            self._complain_of_unknown(parameters)
         self._progress = Progress(PROGRESS, self._waiting)
 
     def _complain_of_unknown(self, known: Mapping[str, object]) -> None:
-        """Give up the accounts without a saved block, as a run would when it loads the blocks."""
+        """Give up the accounts without a saved block."""
         for account in self.waiting:
             if account.name not in known:
-                near = nearest(account.name, known)
-                account.stop(f"no block {account.name} is saved. {f'Did you mean {near}?' if near else 'Save it.'}")
+                account.stop(not_saved(account.name, known))
 
     def _queue(
         self, schedule: PostingSchedule | None, usable: Sequence[Placed], runs: Sequence[PlannedRun]
@@ -291,11 +273,7 @@ class _Batch(Delivery[Account]):
         if not counts["held"] and not counts["failed"]:
             notes = "; ".join(f"{note['post']}: {note['what']}" for note in self._notes[:_NAMED])
             return Completed(message=f"{summary}. {notes}" if notes else summary)
-        # One reason can stop many posts of an account: name the reason once.
-        places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for each in problems:
-            places[each["account"], each["what"]].append(each["post"])
-        which = [f"{_place(account, _some(posts))}: {what}" for (account, what), posts in places.items()]
+        which = list(problem_lines(problems))
         more = [f"and more: see {PROBLEMS}"] if len(which) > _NAMED else []
         return failed(f"{summary}. {'; '.join(which[:_NAMED] + more)}")
 
@@ -306,7 +284,13 @@ class _Batch(Delivery[Account]):
             account.counts.update({"due": len(account.due) - late, "too late": late})
             account.counts.update(_TO_DO[row.fate] for row in account.later if row.fate in _TO_DO)
         counts, problems = self._totals()
-        return Preview(self.rows, [*problems, *self._notes], self._summary(counts))
+        failed = {each["post"] for each in problems if each["state"] == "failed"}
+        rows = [
+            replace(row, fate="too late") if row.place in self._late else row
+            for row in self.rows
+            if row.place not in failed
+        ]
+        return Preview(rows, [*problems, *self._notes], self._summary(counts))
 
     def _totals(self) -> tuple[Counter[str], list[dict[str, str]]]:
         """Return the numbers and the problems of all accounts."""
@@ -379,26 +363,6 @@ class _Batch(Delivery[Account]):
         return self._runs
 
 
-def _shown(preview: Preview) -> State[Any]:
-    """Create the artifacts of a preview, and return the final state of the run."""
-    page = plan_page(preview.rows, preview.summary)
-    with ignoring_api_trouble("The artifacts could not be made"):
-        create_markdown_artifact(page, key=PREVIEW, description=f"Nothing was sent: {preview.summary}.")
-        if preview.problems:
-            what = "The posts that cannot be published, and why."
-            create_table_artifact(preview.problems, key=PROBLEMS, description=what)
-    return Completed(message=preview.summary)
-
-
 def _span(length: timedelta) -> str:
     hours = length.total_seconds() / 3600
     return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
-
-
-def _place(account: str, posts: str) -> str:
-    return ", ".join(filter(None, (account, posts)))  # of an entry that cannot be read the account is unknown
-
-
-def _some(places: list[str]) -> str:
-    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return f"{', '.join(places[:3])}{more}"

@@ -14,7 +14,7 @@ from prefect_bluesky.planning.calendar import Unusable, read_calendar
 from prefect_bluesky.planning.planned_post import AHEAD, PlannedPost
 from prefect_bluesky.planning.slots import PostingSchedule, find_schedule
 from prefect_bluesky.planning.times import clock_change, zone_of
-from prefect_bluesky.prefect_api import file_name
+from prefect_bluesky.prefect_api import file_name, require_server
 from prefect_bluesky.publishing import current_attempt
 
 Entries = list[tuple[str, PlannedPost | Unusable]]
@@ -111,6 +111,18 @@ def read_entries(
         if each and str(each) not in named
     ]
     return Batch(fixed, (name or file_name(calendar)) if calendar else "", slots, tuple(notes), is_named=bool(name))
+
+
+def require_server_for_later(batch: Batch) -> None:
+    """Refuse posts for later if no server is there that sends them.
+
+    Raises:
+        InvalidInput: PREFECT_API_URL is not set.
+    """
+    now = datetime.now(UTC)
+    posts = [entry for _, entry in batch.entries if isinstance(entry, PlannedPost)]
+    if any(post.at > now if post.at else batch.schedule for post in posts):
+        require_server("that publishes the posts for later")
 
 
 def _in_turn(

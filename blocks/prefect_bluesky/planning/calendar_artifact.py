@@ -38,7 +38,7 @@ KEY = "bluesky-calendar"
 _FLOWS = FlowFilter(name=FlowFilterName(any_=["publish", "publish-variant"]))
 _MOST = 1000
 
-_PUBLISHED = re.compile(r"Published (?P<link>https?://[^\s,]+)(?:,? (?P<remark>.+))?")
+_PUBLISHED = re.compile(r"(?:Published|Already out:) (?P<link>https?://[^\s,]+)(?:,? (?P<remark>.+))?")
 _CUT_ADDRESS = re.compile(r"\S*://\S*…$")
 
 

@@ -23,8 +23,8 @@ _WORDS = {"+": "to add", "~": "to change", "-": "to remove", "!": "left alone"}
 _UNBROKEN = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
 
 _NOTES: dict[Fate, str] = {
-    "edited": "a person has changed it; `overwrite` brings it in line",
-    "cancelled": "a person has cancelled it; `overwrite` plans it again",
+    "edited": "a person has changed it; {overwrite} brings it in line",
+    "cancelled": "a person has cancelled it; {overwrite} plans it again",
     "expired": "it has expired",
     "too late": "its time has passed long ago; correct the time",
 }
@@ -51,10 +51,15 @@ class PlanLine:
     note: str
 
 
-def plan_lines(rows: Iterable[Row]) -> Iterator[PlanLine]:
-    """Yield a line for each post that is added, changed, removed, or left alone for a reason."""
+def plan_lines(rows: Iterable[Row], switch: str = "`{}`") -> Iterator[PlanLine]:
+    """Yield a line for each post that is added, changed, removed, or left alone for a reason.
+
+    Args:
+        rows: what would become of each post.
+        switch: how an option is written where the lines are read, such as `--{}` in a shell.
+    """
     for row in rows:
-        note = _note(row)
+        note = _note(row, switch)
         sign = _SIGNS.get(row.fate)
         if sign is None and not note:
             continue
@@ -104,22 +109,23 @@ def shown_time(at: datetime) -> str:
     return f"{at:%a %Y-%m-%d %H:%M} {at.tzname() or 'UTC'}"
 
 
-def _note(row: Row) -> str:
+def _note(row: Row, switch: str) -> str:
+    overwrite = switch.format("overwrite")
     changes = ", ".join(row.changes)
     match row.fate:
         case "change" if row.run and row.planned:
             return ", ".join(_what_changed(row.run, row.planned, row.changes))
         case "edited" if row.run:
             what = changes.replace("text", f"text: “{shorten(row.run.text)}”")
-            return f"{_NOTES['edited']} ({what})"
+            return f"{_NOTES['edited'].format(overwrite=overwrite)} ({what})"
         case "out" if row.changes:
             return f"it is out; the change comes too late ({changes})"
         case "held":
             return f"held: {row.run.message if row.run else ''}" + (f" To change: {changes}." if changes else "")
         case "left":
-            return "the calendar no longer has it, and it still goes out; `prune` removes it"
+            return f"the calendar no longer has it, and it still goes out; {switch.format('prune')} removes it"
         case fate:
-            return _NOTES.get(fate, "")
+            return _NOTES.get(fate, "").format(overwrite=overwrite)
 
 
 def _what_changed(run: PlannedRun, planned: PlannedPost, names: Iterable[str]) -> Iterator[str]:

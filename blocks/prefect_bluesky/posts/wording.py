@@ -25,7 +25,7 @@ def _read(given: Any, read: Callable[[Any], T]) -> T | InvalidInput:
     try:
         return read(given)
     except ValidationError as unusable:
-        why = explain_validation_error(unusable).replace(_REMEDY, "tick Split a long text")
+        why = explain_validation_error(unusable).replace(_REMEDY, "tick Split a long text (in publish-advanced)")
         field, _, reason = why.partition(": ")
         return InvalidInput(field, reason, "")
 

@@ -20,7 +20,7 @@ from prefect_bluesky.prefect_api.own_server import in_thread
 from prefect_bluesky.prefect_api.run_names import file_name, run_name, shorten
 from prefect_bluesky.prefect_api.run_notes import can_keep_notes, load_note, load_notes, pause_answer, run_id, save_note
 from prefect_bluesky.prefect_api.runs import read_run_rows, read_runs
-from prefect_bluesky.prefect_api.scripts import as_script
+from prefect_bluesky.prefect_api.scripts import as_script, require_server
 
 # fmt: off
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "block_name", "can_keep_notes", "current_flow_run", "ended", "escape_markdown", "failed", "file_name",
     "given_block", "ignoring_api_trouble", "in_run", "in_server", "in_thread", "literal_markdown", "load_block",
     "load_note", "load_notes", "logger", "markdown_paragraph", "name_with_type", "pause_answer",
-    "read_block_documents", "read_run_rows", "read_runs", "run_id", "run_name", "save_note", "shorten",
-    "standard_time", "table_cell", "until_answered",
+    "read_block_documents", "read_run_rows", "read_runs", "require_server", "run_id", "run_name", "save_note",
+    "shorten", "standard_time", "table_cell", "until_answered",
 ]
 # fmt: on

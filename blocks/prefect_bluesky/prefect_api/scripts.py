@@ -35,10 +35,9 @@ def as_script(server_for: str = "") -> Iterator[None]:
         ...     flow()
     """
     url = PREFECT_API_URL.value()
-    if server_for and not url:
-        remedy = f"{_START}, and set it to http://127.0.0.1:4200/api."
-        sys.exit(str(InvalidInput("PREFECT_API_URL", f"it is not set, so there is no server {server_for}.", remedy)))
     try:
+        if server_for:
+            require_server(server_for)
         with temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
             yield
     except BlueskyError as problem:
@@ -51,6 +50,17 @@ def as_script(server_for: str = "") -> Iterator[None]:
         sys.exit(str(_away(url)))
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell has it for Ctrl-C
+
+
+def require_server(server_for: str) -> None:
+    """Refuse the server that Prefect would start for a script: it ends with the script.
+
+    Raises:
+        InvalidInput: PREFECT_API_URL is not set.
+    """
+    if not PREFECT_API_URL.value():
+        remedy = f"{_START}, and set it to http://127.0.0.1:4200/api."
+        raise InvalidInput("PREFECT_API_URL", f"it is not set, so there is no server {server_for}.", remedy)
 
 
 def _away(url: str | None) -> InvalidInput:

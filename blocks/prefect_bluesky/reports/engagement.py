@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect_bluesky.credentials import BlueskyCredentials
-from prefect_bluesky.errors import ServiceUnavailable
+from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.protocol import (
     POST_COLLECTION,
     TIMELESS_KEYS_END,
@@ -78,7 +78,8 @@ def read_counts(credentials: BlueskyCredentials, since: datetime, until: datetim
         until: its end.
 
     Raises:
-        ServiceError: the account's server or the AppView does not answer, or nobody has the handle.
+        ServiceError: the account's server or the AppView does not answer.
+        InvalidInput: nobody has the handle.
     """
     did, pds_url = _home(credentials)
     records = [record for record in _records(pds_url, did, since) if since <= _stated(record) <= until]
@@ -95,7 +96,8 @@ def _home(credentials: BlueskyCredentials) -> tuple[str, str]:
     handle, service = credentials.handle, credentials.service_url
     did = handle if handle.startswith("did:") else resolve_handle(service, handle)
     if did is None:
-        raise ServiceUnavailable(service, "com.atproto.identity.resolveHandle", 200, message=f"nobody has {handle}")
+        reason = f"{service} knows no account {handle}."
+        raise InvalidInput("handle", reason, "Correct the handle in the account's block.")
     return did, pds_in(did_document(did, current_settings().did_directory_url)) or service
 
 

@@ -75,6 +75,7 @@ class Setup:
                 WorkPoolCreate(name=name, type=BlueskyWorker.type, base_job_template=template)
             )
             yield f"created the work pool {name}"
+        yield from self._other_work_pools()
         for declared in self._declared:
             self._deploy(declared)
         yield f"deployed {', '.join(map(full_name, self._declared))}"
@@ -95,6 +96,7 @@ class Setup:
                 yield f"the block type {block.get_block_type_name()} is not registered"
         for name in self._missing_work_pools():
             yield f"the work pool {name} is missing"
+        yield from self._other_work_pools()
         for declared in self._declared:
             yield from deployment_differences(full_name(declared), declared, self._deployment(declared))
         try:
@@ -142,12 +144,23 @@ class Setup:
             raise InvalidInput("--notify", "the automations use several notification blocks.", "Pass TYPE/NAME of one.")
         return present.pop() if present else None
 
-    def _missing_work_pools(self) -> Iterator[str]:
+    def _missing_work_pools(self) -> list[str]:
+        return [name for name, kind in self._work_pools() if kind is None]
+
+    def _other_work_pools(self) -> Iterator[str]:
+        """Yield the work pools of another type: a worker that starts before the setup makes one of type process."""
+        for name, kind in self._work_pools():
+            if kind not in {None, BlueskyWorker.type}:
+                remedy = f"Stop its workers, run `prefect work-pool delete {name}`, and run `prefect-bluesky setup`."
+                yield f"the work pool {name} is of type {kind}, not {BlueskyWorker.type}. {remedy}"
+
+    def _work_pools(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the declared work pools with their types on the server; None if a work pool is missing."""
         for name in sorted({each["work_pool"]["name"] for each in self._declared if "work_pool" in each}):
             try:
-                self._client.read_work_pool(name)
+                yield name, self._client.read_work_pool(name).type
             except ObjectNotFound:
-                yield name
+                yield name, None
 
     def _deploy(self, declared: dict[str, Any]) -> None:
         flow: Any = load_flow_from_entrypoint(declared["entrypoint"])
@@ -200,12 +213,12 @@ class Setup:
         if not present:
             self._client.create_automation(wanted)
             yield f"created the automation “{wanted.name}”"
-        elif changes := differing(wanted, present[0]):
+        elif differing(wanted, present[0]):
             # The client sends only fields that were set, and without this not even the types of actions. The server
             # refuses `owner_resource` (Prefect 3.8.8 to 3.9.1).
             complete = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
             self._client.update_automation(present[0].id, complete)
-            yield f"changed the automation “{wanted.name}”: {', '.join(changes)}"
+            yield f"changed the automation “{wanted.name}”"
         for duplicate in present[1:]:
             self._client.delete_automation(duplicate.id)
             yield f"deleted a copy of the automation “{wanted.name}”"
