@@ -11,7 +11,6 @@ on another machine. PREFECT_API_URL names the Prefect server.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -34,18 +33,16 @@ def authorize(credentials: BlueskyCredentials, console: Console) -> None:
     """Print links, and take the addresses at which the owner's browser ends."""
     visit = credentials.visit()
     for number, (wanted, done) in enumerate(_VISITS):
-        console.print(f"{wanted}\n\n{escape(visit.link())}\n")
-        while True:
+        session = None
+        while session is None:
+            console.print(f"{wanted}\n\n{escape(visit.link())}\n")
             address = console.input("The address at which the browser ended: ")
+            if not address.strip():
+                raise InvalidInput("address", "nothing was given.", "Run the command again for a new link.")
             try:
                 session = visit.take(address, is_spare=number > 0)
-                break
             except InvalidInput as mistake:
-                console.print(f"[red]{escape(str(mistake))}[/]")
-                if not address.strip():
-                    sys.exit(1)
-                if mistake.remedy.endswith("Ask for a new link."):
-                    console.print(f"\n{escape(visit.link())}\n")
+                console.print(f"[red]{escape(str(mistake))}[/]\n")
         console.print(f"{done} [dim]{escape(session.did)} at {escape(session.pds_url)}: {escape(session.scope)}[/]\n")
 
 
