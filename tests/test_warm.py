@@ -42,6 +42,11 @@ def test_prefect_is_imported_already_and_reads_the_environment_anew() -> None:
     assert said.split() == ["True", "http://a.test/api"]
 
 
+def test_a_module_that_is_imported_already_is_run_without_a_warning() -> None:
+    said = run("-m", "prefect.engine", "--help")
+    assert "RuntimeWarning" not in said.stderr
+
+
 def test_directory_and_open_files_are_those_of_the_program(tmp_path: Path) -> None:
     read, write = os.pipe()
     code = f"import os; os.write({write}, os.getcwd().encode())"

@@ -25,6 +25,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -145,6 +146,8 @@ class _Task:
         what, *sys.argv = self.arguments
         sys.path[:0] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         if what == "-m":
+            # That the module was imported before is what this process is for.
+            warnings.filterwarnings("ignore", ".* found in sys.modules after import", RuntimeWarning)
             runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         elif what == "-c":
             code, *sys.argv[1:] = sys.argv
