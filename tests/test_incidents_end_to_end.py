@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_a_dead_app_password_alerts_once_holds_its_posts_and_heals(
     assert alert.received_at - requests[1].heard_at < 10
     for part in (dead.handle, dead.did, "app_password_revoked", "Create a new app password", "http"):
         assert part in alert.body
+    assert re.search(r"cannot publish since \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", alert.body)
 
     later = [f"held {number:02}" for number in range(held_posts)]
     held = prefect.schedule(blocks[dead.handle], later, minutes_ago=held_posts)

@@ -36,7 +36,9 @@ _A_DAY = timedelta(days=1)
 
 _WHO = "{{ event.resource['handle'] }}{% if event.resource['did'] %} ({{ event.resource['did'] }}){% endif %}"
 
-_FAILED = f"""{_WHO} cannot publish since {{{{ event.payload['first_seen'] }}}}.
+_SINCE = "{{ event.payload['first_seen'][:16] | replace('T', ' ') }} UTC"
+
+_FAILED = f"""{_WHO} cannot publish since {_SINCE}.
 
 {{{{ event.payload['explanation'] }}}} ({{{{ event.payload['problem'] }}}})
 
@@ -46,7 +48,7 @@ What to do: {{{{ event.payload['remedy'] }}}}
 
 Its posts are held, and are sent automatically once the account is fixed."""
 
-_RECOVERED = f"""{_WHO} can publish again. It could not since {{{{ event.payload['first_seen'] }}}}
+_RECOVERED = f"""{_WHO} can publish again. It could not since {_SINCE}
 ({{{{ event.payload['problem'] }}}}). Its held posts are sent now."""
 
 _SILENT = f"""The session of {_WHO} has not been refreshed for a day, and no failure was reported either.
