@@ -96,6 +96,10 @@ class TestFacts:
         rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\|", (DOCS / "settings.md").read_text(), re.MULTILINE)
         assert dict(rows) == {name: value.removesuffix(".0") for name, value in shown.items()}
 
+    @pytest.mark.parametrize("command", ["uv run flows/demo.py", "uv run pytest"])
+    def test_the_readme_sets_everything_up_on_a_fresh_machine(self, command: str) -> None:
+        assert f"\npip install -q uv && {command}\n" in (ROOT / "README.md").read_text()
+
     def test_the_commands_are_those_that_there_are(self) -> None:
         rows = re.findall(r"^\| `prefect-bluesky ([\w-]+)` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
         assert sorted(rows) == sorted([*command._COMMANDS, command._COMPLETION])

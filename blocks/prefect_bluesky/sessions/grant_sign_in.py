@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import NoReturn
@@ -65,7 +66,7 @@ class GrantSignIn(SignIn):
     def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
         granted = _granted(session)
         handle = self._handle_at_home(granted)
-        server = oauth.AuthorizationServer.of(granted.pds_url)
+        server = _server_of(granted)
         if server.issuer != granted.issuer:
             raise AuthError(AuthProblem.ACCOUNT_MOVED, handle, found=f"{granted.pds_url} names {server.issuer}")
         client = self._clients().get(granted.client_key)
@@ -79,7 +80,7 @@ class GrantSignIn(SignIn):
             tokens = oauth.refresh(server, client, granted.key, granted.refresh_token)
         except RequestRefused as refused:
             raise self._problem_of(refused, handle) from refused
-        return NewSession(granted.renewed(tokens, received_at), None)
+        return NewSession(replace(granted.renewed(tokens, received_at), handle=handle), None)
 
     def sign(self, request: httpx.Request, session: Session) -> None:
         token = session.access_token
@@ -127,6 +128,15 @@ class GrantSignIn(SignIn):
         # Only the server's explicit refusal ends a session.
         said = (refused.status, refused.error, refused.message)
         return ServiceUnavailable(refused.server_url, refused.method, *said)
+
+
+def _server_of(session: GrantedSession) -> oauth.AuthorizationServer:
+    try:
+        return oauth.AuthorizationServer.of(session.pds_url)
+    except RequestRefused as refused:
+        # What a server says of itself ends no session.
+        said = (refused.status, refused.error, refused.message)
+        raise ServiceUnavailable(refused.server_url, refused.method, *said) from refused
 
 
 def _granted(session: Session) -> GrantedSession:
