@@ -255,7 +255,7 @@ def history(
     forget_processes_memory()
     fails(block(second).get_client)
     pds.fail(LOGIN, status=500, message="out of order")
-    fails(block(main_password).ensure_session)
+    fails(block(main_password)._authenticator().log_in)
     read_store(credentials)
     given = {"handle": account.handle, "service_url": pds.url}
     fails(BlueskyCredentials, **{**given, "handle": second, "app_password": main_password})

@@ -35,9 +35,14 @@ def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def later(prefect_api: str) -> Iterator[UUID]:
-    """The deployment `publish-batch/later`."""
+    """The deployment `publish-batch/later`, without the bundles of other tests."""
     deployment = later_deployment()
+    _delete_bundles(deployment)
     yield deployment
+    _delete_bundles(deployment)
+
+
+def _delete_bundles(deployment: UUID) -> None:
     with get_client(sync_client=True) as client:
         for bundle in runs_of(deployment):
             client.delete_flow_run(bundle.id)

@@ -147,8 +147,8 @@ def test_another_key_leaves_the_sessions_of_the_older_one(
         ({"key": BlueskyOAuthClient.new_key()}, "url: it is missing."),
         ({"url": "http://a.test", "key": BlueskyOAuthClient.new_key()}, "is not the https:// URL of a folder."),
         ({"url": "https://a.test", "key": "hunter2"}, "key: the text is no private key for ES256."),
-        ({"rights": ["delet"]}, "rights: there is no right 'delet'. Did you mean delete?"),
-        ({"rights": []}, "rights: there are none. Write create."),
+        ({"rights": "create delet"}, "rights: there is no right 'delet'. Did you mean delete?"),
+        ({"rights": " "}, "rights: there are none. Write create."),
     ],
     ids=str,
 )

@@ -60,10 +60,11 @@ class BlueskyOAuthClient(OneValue, Block):
         title="Older key",
         description="The key that this one has replaced. Sessions that were granted to it still need it.",
     )
-    rights: list[str] = Field(
-        default=["create"],
+    # Not a list: with a list's default, Prefect's UI (V2 of 3.9.1) renders the account's form without end.
+    rights: str = Field(
+        default="create",
         title="Rights",
-        description="What to ask for: create, delete, video, or scopes of the AT Protocol.",
+        description="What to ask for: create, delete, video, or scopes of the AT Protocol, with spaces between them.",
     )
 
     @field_validator("key", "older_key")
@@ -79,7 +80,7 @@ class BlueskyOAuthClient(OneValue, Block):
         if bool(self.url) != (self.key is not None):
             missing = "key" if self.url else "url"
             raise InvalidInput(missing, "it is missing.", "Give both the folder on the web and the key, or neither.")
-        if not self.rights:
+        if not self.rights.split():
             raise InvalidInput("rights", "there are none.", "Write create.")
         self.clients()  # raises
         return self
@@ -112,7 +113,7 @@ class BlueskyOAuthClient(OneValue, Block):
     @property
     def scope(self) -> str:
         """What is asked for, as a scope of the AT Protocol."""
-        return oauth.scope_of(self.rights)
+        return oauth.scope_of(self.rights.split())
 
     def clients(self) -> Mapping[str, oauth.Client]:
         """Return the client with each of its keys, by the key's thumbprint, the latest last."""
