@@ -137,7 +137,10 @@ class PrefectUi:
         """Press a button, and press it again if the server is busy, as one on SQLite is now and then (docs/ui.md)."""
 
         def decides(response: Response) -> bool:
-            return call in response.url or ("/schemas/validate" in response.url and not response.ok)
+            if response.request.method != "POST":
+                return False
+            path = urlsplit(response.url).path
+            return path.endswith(call) or ("/schemas/validate" in path and not response.ok)
 
         for _ in range(5):
             with self.page.expect_response(decides) as answer:

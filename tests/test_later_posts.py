@@ -86,8 +86,9 @@ def test_posts_after_the_first_wait_in_a_bundle_and_are_listed(
     assert apply(posts(alice)) == "6 scheduled"
     assert sorted(map(text_of, own_runs(alice))) == ["Post number 0", "Post number 1"]
     (bundle,) = runs_of(later)
-    assert bundle.name == f"4 posts from {FAR.day} {FAR:%b %Y} on"
-    assert bundle.next_scheduled_start_time == FAR + timedelta(hours=2) - timedelta(days=8)
+    first = FAR + timedelta(hours=2)
+    assert bundle.name == f"4 posts from {first.day} {first:%b %Y} on"
+    assert bundle.next_scheduled_start_time == first - timedelta(days=8)
     assert planned(alice) == [
         (f"{FAR + timedelta(hours=number):%d %H:%M}", f"Post number {number}") for number in range(6)
     ]
