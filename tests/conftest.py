@@ -36,6 +36,7 @@ from tests.installed import build_wheel
 from tests.pds import server as pds_server
 from tests.prefect_server import FOR_ALL, PrefectServer, postgresql
 from tests.support import Command, Pds, SavedAccount, block_schemas_made_once
+from tests.worker import StartWorkers, Worker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -280,6 +281,20 @@ def pds() -> Iterator[sandbox.Sandbox]:
     """Run a sandbox for one module, which may move its clock and let it fail."""
     with sandbox.run() as own:
         yield own
+
+
+@pytest.fixture
+def workers() -> Iterator[StartWorkers]:
+    """Starts worker processes that know nothing yet."""
+    with ExitStack() as running:
+
+        def start(count: int) -> list[Worker]:
+            started = [Worker() for _ in range(count)]
+            for worker in started:
+                running.callback(worker.close)
+            return started
+
+        yield start
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from tests import aws
 from tests.pds.server import RealPds
 from tests.support import LOGIN, REFRESH, WRITE, Pds, block, counted, expired, texts
 from tests.worker import (
+    StartWorkers,
     Worker,
     gate,
     gates,
@@ -38,22 +39,6 @@ pytestmark = pytest.mark.slow
 
 DAY = timedelta(days=1)
 POSTS_A_DAY = 100
-
-StartWorkers = Callable[[int], list[Worker]]
-
-
-@pytest.fixture
-def workers() -> Iterator[StartWorkers]:
-    """Starts worker processes that know nothing yet."""
-    with ExitStack() as running:
-
-        def start(count: int) -> list[Worker]:
-            started = [Worker() for _ in range(count)]
-            for worker in started:
-                running.callback(worker.close)
-            return started
-
-        yield start
 
 
 @pytest.fixture(params=["Prefect", "AWS"])

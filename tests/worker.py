@@ -96,6 +96,10 @@ class Worker:
         return self._pipe.recv()
 
 
+StartWorkers = Callable[[int], list[Worker]]
+"""Starts so many workers."""
+
+
 def together(workers: Sequence[Worker], deed: Deed, arguments: Sequence[Sequence[Any]]) -> list[Any]:
     """Let workers do the same at the same moment, each with arguments of its own; what they returned."""
     for worker, own in zip(workers, arguments, strict=True):

@@ -8,6 +8,8 @@ from prefect_aws import AwsCredentials
 from prefect_bluesky import BlueskyCredentials, sandbox
 from tests.contract.caller import Caller, fresh_caller
 from tests.contract.causes import Patient
+from tests.pds.client_host import ClientHost
+from tests.pds.server import Account, RealPds
 from tests.support import Pds, block, web_page
 
 
@@ -56,3 +58,22 @@ def patient(
 @pytest.fixture(scope="module")
 def accounts() -> dict[str, BlueskyCredentials]:
     return {}
+
+
+@pytest.fixture
+def directory(monkeypatch: pytest.MonkeyPatch, real_pds: RealPds) -> None:
+    """The directory that knows the accounts."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", real_pds.plc_url)
+
+
+@pytest.fixture
+def account(real_pds: RealPds) -> Account:
+    """An account of the real PDS."""
+    return real_pds.create_account()
+
+
+@pytest.fixture
+def host(real_pds: RealPds) -> Iterator[ClientHost]:
+    """A web host of OAuth clients, which the real PDS finds."""
+    with ClientHost(real_pds) as host:
+        yield host

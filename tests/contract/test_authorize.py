@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,24 +19,7 @@ from tests.pds.consent import consent
 from tests.pds.server import Account, RealPds
 from tests.support import Command, picture, texts
 
-pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api")]
-
-
-@pytest.fixture(autouse=True)
-def directory(monkeypatch: pytest.MonkeyPatch, real_pds: RealPds) -> None:
-    """The directory that knows the accounts."""
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", real_pds.plc_url)
-
-
-@pytest.fixture
-def account(real_pds: RealPds) -> Account:
-    return real_pds.create_account()
-
-
-@pytest.fixture
-def host(real_pds: RealPds) -> Iterator[ClientHost]:
-    with ClientHost(real_pds) as host:
-        yield host
+pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api", "directory")]
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,25 +12,12 @@ from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient
 from tests.pds.consent import consent
 from tests.pds.server import Account, RealPds
 from tests.support import texts
-from tests.worker import Worker, publish, together
+from tests.worker import StartWorkers, publish, together
 from tests.world import wait_for
 
-pytestmark = [pytest.mark.pds, pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+pytestmark = [pytest.mark.pds, pytest.mark.slow, pytest.mark.usefixtures("prefect_api", "directory")]
 
 TOKEN = "oauth/token"
-
-StartWorkers = Callable[[int], list[Worker]]
-
-
-@pytest.fixture(autouse=True)
-def directory(monkeypatch: pytest.MonkeyPatch, real_pds: RealPds) -> None:
-    """The directory that knows the accounts."""
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", real_pds.plc_url)
-
-
-@pytest.fixture
-def account(real_pds: RealPds) -> Account:
-    return real_pds.create_account()
 
 
 @pytest.fixture(params=["Prefect", "AWS"])
@@ -50,20 +35,6 @@ def credentials(
     for is_spare in (False, True):
         visit.take(consent(visit.link(), account), is_spare=is_spare)
     return made
-
-
-@pytest.fixture
-def workers() -> Iterator[StartWorkers]:
-    """Starts worker processes that know nothing yet."""
-    with ExitStack() as running:
-
-        def start(count: int) -> list[Worker]:
-            started = [Worker() for _ in range(count)]
-            for worker in started:
-                running.callback(worker.close)
-            return started
-
-        yield start
 
 
 def let_token_expire(credentials: BlueskyCredentials, pds: RealPds) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -32,17 +32,6 @@ from tests.support import picture, texts
 pytestmark = pytest.mark.pds
 
 SCOPE = scope_of()
-
-
-@pytest.fixture
-def account(real_pds: RealPds) -> Account:
-    return real_pds.create_account()
-
-
-@pytest.fixture
-def host(real_pds: RealPds) -> Iterator[ClientHost]:
-    with ClientHost(real_pds) as host:
-        yield host
 
 
 @pytest.fixture(params=["loopback", "hosted"])

@@ -52,11 +52,10 @@ class GrantSignIn(SignIn):
         self._account, self._clients, self._directory_url = account, clients, directory_url
 
     def read_credential(self) -> str:
-        latest = list(self._clients().values())[-1]
-        return f"oauth {latest.client_id}"
+        return f"oauth {self._latest().client_id}"
 
     def describe(self) -> str:
-        latest = list(self._clients().values())[-1]
+        latest = self._latest()
         lasts = "two years" if latest.key else "two weeks"
         return f"to the client {latest.client_id}; lasts {lasts} from the owner's visit"
 
@@ -93,6 +92,10 @@ class GrantSignIn(SignIn):
 
     def is_refused(self, response: httpx.Response) -> bool:
         return _error_in(response) == "invalid_token"
+
+    def _latest(self) -> oauth.Client:
+        *_, latest = self._clients().values()
+        return latest
 
     def _handle_at_home(self, session: GrantedSession) -> str:
         """Return the account's handle today. Raise `AuthError` if the account has left its PDS."""
