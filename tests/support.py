@@ -37,6 +37,7 @@ from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.prefect_api import read_runs
+from prefect_bluesky.protocol.oauth import proofs
 
 ROOT = Path(__file__).parents[1]
 
@@ -239,8 +240,9 @@ def block_schemas_made_once() -> Iterator[None]:
 
 
 def forget_processes_memory() -> None:
-    """Make this process know nothing of any session, as a worker that has just started."""
+    """Make this process know nothing of any session or server, as a worker that has just started."""
     BlueskyCredentials._authenticators.clear()
+    proofs._servers.clear()
 
 
 def expire_access_token(pds: Pds, account: Account, credentials: BlueskyCredentials) -> None:

@@ -18,8 +18,11 @@ from prefect_bluesky.protocol.oauth import (
     Client,
     SigningKey,
     Tokens,
+    allows_blob,
     allows_call,
     allows_record,
+    learn,
+    proof,
     scope_of,
 )
 from prefect_bluesky.protocol.oauth.server import _result
@@ -89,7 +92,7 @@ class TestScopes:
     @pytest.mark.parametrize(
         ("scope", "collection", "action", "is_allowed"),
         [
-            ("atproto", "a.b.c", "create", False),
+            ("", "a.b.c", "create", False),
             ("repo:a.b.c", "a.b.c", "update", True),
             ("repo:a.b.c", "a.b.d", "create", False),
             ("repo:a.b.c?action=create", "a.b.c", "create", True),
@@ -97,21 +100,27 @@ class TestScopes:
             ("repo:a.b.c?action=create&action=delete", "a.b.c", "delete", True),
             ("repo:*?action=delete", "a.b.c", "delete", True),
             ("repo?collection=a.b.c&collection=a.b.d&action=create", "a.b.d", "create", True),
-            ("atproto transition:generic", "a.b.c", "delete", True),
+            ("transition:generic", "a.b.c", "delete", True),
             ("blob:a.b.c", "a.b.c", "create", False),
         ],
     )
     def test_a_scope_allows_the_records_that_it_names(
         self, scope: str, collection: str, action: str, is_allowed: bool
     ) -> None:
-        assert allows_record(scope, collection, action) is is_allowed
+        assert allows_record(f"atproto {scope}", collection, action) is is_allowed
 
     @pytest.mark.parametrize(
         ("scope", "is_allowed"),
         [("rpc:a.b.c?aud=*", True), ("rpc?lxm=a.b.c&aud=*", True), ("rpc:*?aud=x", True), ("rpc:a.b.d?aud=*", False)],
     )
     def test_a_scope_allows_the_calls_that_it_names(self, scope: str, is_allowed: bool) -> None:
-        assert allows_call(scope, "a.b.c") is is_allowed
+        assert allows_call(f"atproto {scope}", "a.b.c") is is_allowed
+
+    def test_an_app_password_allows_everything_that_is_published(self) -> None:
+        scope = "com.atproto.appPass"
+        assert allows_record(scope, "a.b.c", "create")
+        assert allows_blob(scope, "video/mp4")
+        assert allows_call(scope, "a.b.c")
 
 
 class TestClients:
@@ -173,6 +182,13 @@ class TestAnswers:
     def test_only_a_servers_own_word_is_a_refusal(self, status: int, body: bytes, kind: type[Exception]) -> None:
         with pytest.raises(kind):
             _result(Answer(status, {}, body), "https://a.test/oauth/token")  # type: ignore[arg-type]
+
+    def test_each_request_that_is_refused_learns_the_nonce_that_another_has_learned_already(self) -> None:
+        url, key = "https://a.test/oauth/token", SigningKey.new()
+        sent = [proof(key, "POST", url) for _ in range(2)]
+        news = {"dpop-nonce": "next"}
+        assert [learn(url, news, each) for each in sent] == [True, True]
+        assert not learn(url, news, proof(key, "POST", url))
 
     def test_a_private_address_is_not_asked(self, pds: sandbox.Sandbox) -> None:
         with pytest.raises(ServiceUnavailable, match="which is not a public address") as refused:

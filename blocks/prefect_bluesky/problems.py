@@ -86,7 +86,8 @@ class AuthProblem(StrEnum):
     ACCOUNT_MOVED = (
         "account_moved",
         "The account has moved to another PDS.",
-        "Put the new PDS into service_url, and an app password created there into app_password.",
+        "Put the new PDS into service_url, and an app password created there into app_password. With a grant, let the"
+        " owner grant access again: prefect-bluesky authorize.",
     )
     MALFORMED_HEADER = (
         "malformed_header",
@@ -105,8 +106,28 @@ class AuthProblem(StrEnum):
     )
     GRANT_MISSING = (
         "grant_missing",
-        "No person has granted access to this account, or each grant has ended: revoked, expired or lost.",
-        "Let the account's owner grant access again.",
+        "No person has granted access to this account yet.",
+        "Let the account's owner grant access: prefect-bluesky authorize, or the deployment authorize.",
+    )
+    GRANT_EXPIRED = (
+        "grant_expired",
+        "The grant has reached the end of its time: two years, two weeks for a client without a folder on the web, or"
+        " three months without a refresh.",
+        "Let the account's owner grant access again: prefect-bluesky authorize, or the deployment authorize.",
+    )
+    GRANT_REVOKED = (
+        "grant_revoked",
+        "The grant was ended before its time: the account's owner has revoked it, or the server has.",
+        "Ask the account's owner. If it was not meant, let the owner grant access again: prefect-bluesky authorize, or"
+        " the deployment authorize.",
+    )
+    REFRESH_REPLAYED = (
+        "refresh_replayed",
+        "A refresh token of the grant was used twice, or the answer to its only use was lost. A server then ends the"
+        " session. Two Prefect servers have the same session, its store was restored, a worker has died while it"
+        " refreshed, or somebody has a copy.",
+        "Let the account's owner grant access again: prefect-bluesky authorize, or the deployment authorize. If"
+        " somebody may have a copy, run prefect-bluesky authorize --revoke first.",
     )
     CLIENT_REFUSED = (
         "client_refused",
@@ -118,10 +139,19 @@ class AuthProblem(StrEnum):
         "The account's server cannot read the document of the OAuth client.",
         "Make the client's document readable at its URL again. The session waits for it.",
     )
+    PROOF_REFUSED = (
+        "proof_refused",
+        "The account's server does not accept the proofs by which a grant is used: it asks for its nonce, or finds"
+        " their time wrong, again and again.",
+        "Look at what is between this machine and the server: a proxy must pass the headers DPoP, DPoP-Nonce and"
+        " Date. Set this machine's clock (NTP).",
+    )
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
         "The session does not have the permission for this action.",
-        "Use an app password or a grant with this permission, or let a person do it in the app.",
+        "With a grant, add the right to the block of the OAuth client, put the client's new files on the web, and let"
+        " the owner grant access again: prefect-bluesky authorize. Else use an app password that has the permission, or"
+        " let a person do it in the app.",
     )
     ACCOUNT_DEACTIVATED = ("account_deactivated", "The account is deactivated.", "Reactivate it in the Bluesky app.")
     ACCOUNT_TAKEN_DOWN = (
@@ -216,7 +246,8 @@ _BY_DEPTH = [
     AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_DELETED, AuthProblem.HANDLE_NOT_FOUND,
     AuthProblem.SERVICE_UNAVAILABLE, AuthProblem.LOGIN_LIMIT_REACHED, AuthProblem.SIGN_IN_CODE_REQUIRED,
     AuthProblem.APP_PASSWORD_REVOKED, AuthProblem.APP_PASSWORD_REJECTED, AuthProblem.CLIENT_UNREADABLE,
-    AuthProblem.CLIENT_REFUSED, AuthProblem.GRANT_MISSING, AuthProblem.MALFORMED_TOKEN,
+    AuthProblem.CLIENT_REFUSED, AuthProblem.PROOF_REFUSED, AuthProblem.REFRESH_REPLAYED, AuthProblem.GRANT_EXPIRED,
+    AuthProblem.GRANT_REVOKED, AuthProblem.GRANT_MISSING, AuthProblem.MALFORMED_TOKEN,
     AuthProblem.INSUFFICIENT_SCOPE, AuthProblem.SESSION_REVOKED, AuthProblem.REFRESH_TOKEN_EXPIRED,
     AuthProblem.ACCESS_TOKEN_EXPIRED, AuthProblem.MAIN_PASSWORD_USED, AuthProblem.CLOCK_DRIFT,
 ]
@@ -242,6 +273,8 @@ _BY_ERROR: dict[str | None, AuthProblem] = {
     "AccountNotFound": AuthProblem.ACCOUNT_DELETED,
     "ScopeMissingError": AuthProblem.INSUFFICIENT_SCOPE,
     "invalid_token": AuthProblem.ACCESS_TOKEN_EXPIRED,
+    "use_dpop_nonce": AuthProblem.PROOF_REFUSED,
+    "invalid_dpop_proof": AuthProblem.PROOF_REFUSED,
 }
 
 

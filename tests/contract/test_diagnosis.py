@@ -12,7 +12,7 @@ from prefect_bluesky.problems import root_cause
 from prefect_bluesky.sessions.diagnosis import Diagnosis
 from prefect_bluesky.sessions.evidence import Check
 from tests.contract.causes import CASES, HOUR, NOWHERE, ON_BOTH, Patient
-from tests.contract.test_granted_sessions import OF_GRANTS
+from tests.contract.test_ends_of_grants import OF_GRANTS
 from tests.support import LOGIN, counted, forget_processes_memory, web_page
 
 P = AuthProblem
@@ -100,7 +100,7 @@ def test_a_report_says_the_remedy_of_each_problem_once() -> None:
 
 
 def test_every_problem_is_caused_somewhere() -> None:
-    assert {*CASES, *OF_GRANTS} == {None, *AuthProblem} - {P.CLOCK_DRIFT}
+    assert {*CASES, *dict(OF_GRANTS)} == {None, *AuthProblem} - {P.CLOCK_DRIFT}
 
 
 @pytest.mark.parametrize("problem", AuthProblem, ids=str)

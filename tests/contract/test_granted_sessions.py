@@ -15,7 +15,6 @@ import pytest
 
 from prefect_bluesky.alerts import Reporter
 from prefect_bluesky.errors import AuthError, ServiceUnavailable, StoreUnavailable
-from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions import Authenticator, LoginPolicy, MemorySessionStore, SessionAuth, SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
@@ -23,7 +22,7 @@ from prefect_bluesky.sessions.grant_sign_in import GrantSignIn
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.stores.base import Saved
 from tests.pds.client_host import ClientHost
-from tests.pds.granted import Granted, hosted, publish
+from tests.pds.granted import Granted, hosted
 from tests.pds.server import RealPds
 from tests.support import texts
 
@@ -184,9 +183,29 @@ class TestEnds:
 
     def test_without_a_spare_no_login_is_counted(self, account: Account) -> None:
         _revoke_all(account)
-        with pytest.raises(AuthError, match="grant_missing"):
+        with pytest.raises(AuthError, match="grant_revoked"):
             account.post("never seen")
         assert account.stored.logins == ()
+
+    def test_a_spare_session_that_has_rested_for_a_month_is_refreshed(self, account: Account) -> None:
+        before = account.stored.spare
+        account.now += timedelta(days=31)
+        account.worker.ensure()
+        after = account.stored.spare
+        assert before
+        assert after
+        assert after.refresh_token != before.refresh_token
+        account.granted[0].tokens = replace(account.granted[0].tokens, refresh_token=_refresh_token(account))
+        account.granted[0].revoke()
+        account.post("by the spare", account.new_worker()).raise_for_status()
+
+    def test_a_spare_session_that_has_ended_while_it_rested_is_given_up(self, account: Account) -> None:
+        account.granted[1].revoke()
+        account.now += timedelta(days=31)
+        account.worker.ensure()
+        assert account.stored.spare is None
+        assert account.stored.visit_told == ("spare",)
+        account.post("by the first").raise_for_status()
 
     def test_another_visit_of_the_person_heals_it(self, account: Account) -> None:
         _revoke_all(account)
@@ -196,56 +215,14 @@ class TestEnds:
         account.post("healed", account.new_worker()).raise_for_status()
 
 
+def _refresh_token(account: Account) -> str:
+    assert account.stored.session
+    return account.stored.session.refresh_token
+
+
 def _revoke_all(account: Account) -> None:
     for granted in account.granted:
         granted.revoke()
-
-
-def _replace_the_key(account: Account) -> None:
-    hosted(account.host, SCOPE)
-    account.pds.forget_client(account.client.client_id)
-
-
-def _stop_the_host(account: Account) -> None:
-    account.host.stop()
-    account.pds.forget_client(account.client.client_id)
-
-
-OF_GRANTS: dict[AuthProblem, Callable[[Account], None]] = {
-    AuthProblem.GRANT_MISSING: _revoke_all,
-    AuthProblem.CLIENT_REFUSED: _replace_the_key,
-    AuthProblem.CLIENT_UNREADABLE: _stop_the_host,
-}
-"""The problems that only a grant has, and their causes."""
-
-
-@pytest.mark.parametrize("problem", OF_GRANTS, ids=str)
-def test_a_problem_of_a_grant_is_named_and_remembered(account: Account, problem: AuthProblem) -> None:
-    account.now += timedelta(minutes=59, seconds=59)
-    OF_GRANTS[problem](account)
-    with pytest.raises(AuthError) as refused:
-        account.worker.ensure()
-    assert refused.value.problem is problem
-    before = account.token_requests()
-    with pytest.raises(AuthError) as again:
-        account.new_worker().ensure()
-    assert again.value.problem is problem
-    assert account.token_requests() == before
-
-
-@pytest.mark.parametrize("problem", [AuthProblem.CLIENT_REFUSED, AuthProblem.CLIENT_UNREADABLE], ids=str)
-def test_a_session_waits_for_its_client(account: Account, problem: AuthProblem) -> None:
-    account.now += timedelta(minutes=59, seconds=59)
-    OF_GRANTS[problem](account)
-    with pytest.raises(AuthError):
-        account.worker.ensure()
-    if problem is AuthProblem.CLIENT_UNREADABLE:
-        account.host.start()
-    publish(account.client, account.host, SCOPE)
-    account.pds.forget_client(account.client.client_id)
-    account.now += LoginPolicy().probe_interval
-    assert account.worker.ensure().action == "refreshed"
-    assert account.stored.spare is not None
 
 
 class Dies(BaseException):

@@ -76,8 +76,10 @@ class Granted:
         more = how.pop("headers", {})
         for _ in range(2):
             access_token = self.tokens.access_token
-            signed = {"Authorization": f"DPoP {access_token}", "DPoP": proof(self.key, "POST", url, access_token)}
+            sent = proof(self.key, "POST", url, access_token)
+            signed = {"Authorization": f"DPoP {access_token}", "DPoP": sent}
             answer = httpx.post(url, headers=signed | more, trust_env=False, **how)
-            if not (learn(url, answer.headers) and answer.is_error and answer.json()["error"] == "use_dpop_nonce"):
+            is_news = learn(url, answer.headers, sent)
+            if not (is_news and answer.is_error and answer.json()["error"] == "use_dpop_nonce"):
                 break
         return answer

@@ -132,6 +132,11 @@ appView.server.on("request", async (request, response) => {
     response.end();
     return;
   }
+  if (pathname === "/lose-headers") {
+    lostHeaders = searchParams.getAll("name");
+    response.end();
+    return;
+  }
   const known = pathname === "/xrpc/app.bsky.actor.getProfile";
   const account = known && (await pds.ctx.accountManager.getAccount(searchParams.get("actor")));
   const body = account
@@ -139,6 +144,13 @@ appView.server.on("request", async (request, response) => {
     : { error: known ? "NotFound" : "MethodNotImplemented", message: "The stub AppView does not know this" };
   response.writeHead(account ? 200 : known ? 400 : 501, { "content-type": "application/json" });
   response.end(JSON.stringify(body));
+});
+
+// What a proxy in front of the PDS does not pass on.
+let lostHeaders = [];
+front.server.on("request", (request, response) => {
+  const { setHeader } = response;
+  response.setHeader = (name, value) => (lostHeaders.includes(name.toLowerCase()) ? response : setHeader.call(response, name, value));
 });
 
 // "close" and not "finish": it comes once for every request, also when the client went away before the answer.

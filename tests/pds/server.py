@@ -13,15 +13,17 @@ import hmac
 import json
 import os
 import secrets
+import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +101,7 @@ class RealPds:
         self._server = server
         self._did = ready["did"]
         self._harness = ready["harnessUrl"]
+        self._data = ready["dataDirectory"]
         self._jwt_secret = ready["jwtSecret"]
         self._admin = "Basic " + base64.b64encode(f"admin:{ready['adminPassword']}".encode()).decode()
         self._http = http
@@ -219,6 +222,24 @@ class RealPds:
     def forget_client(self, url: str) -> None:
         """Let the PDS read a client's document again, which it otherwise does after ten minutes."""
         self._http.get(f"{self._harness}/forget-client", params={"url": url}).raise_for_status()
+
+    def age_grants(self, account: Account, days: int, *, unused: bool = False) -> None:
+        """Let all grants of an account be older by some days; or let only their last refresh be so long ago."""
+        columns = ["updatedAt"] if unused else ["createdAt", "updatedAt"]
+        changes = ", ".join(f"{each} = strftime('%Y-%m-%dT%H:%M:%fZ', {each}, '-{days} days')" for each in columns)
+        with closing(sqlite3.connect(Path(self._data) / "account.sqlite", timeout=REQUEST_TIMEOUT)) as database:
+            database.execute(f"UPDATE token SET {changes} WHERE did = ?", [account.did])
+            database.commit()
+
+    @contextmanager
+    def losing(self, header: str) -> Iterator[None]:
+        """Let the answers to all requests lack a header, as if a proxy did not pass it on."""
+        lose = partial(self._http.get, f"{self._harness}/lose-headers")
+        lose(params={"name": header.lower()}).raise_for_status()
+        try:
+            yield
+        finally:
+            lose().raise_for_status()
 
     def requests(self, nsid: str | None = None) -> list[Request]:
         """Return the requests that have ended by now, in that order, without the harness's own.

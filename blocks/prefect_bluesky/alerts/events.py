@@ -15,7 +15,7 @@ from prefect_bluesky.prefect_api import API_TROUBLE, api_at_hand, api_client, cu
 SESSION_CREATED = "bluesky.session.created"
 SESSION_REFRESHED = "bluesky.session.refreshed"
 SESSION_UNSAVED = "bluesky.session.unsaved"
-SPARE_USED = "bluesky.session.spare_used"
+VISIT_DUE = "bluesky.grant.visit_due"
 AUTH_FAILED = "bluesky.auth.failed"
 AUTH_RECOVERED = "bluesky.auth.recovered"
 POST_PUBLISHED = "bluesky.post.published"

@@ -153,6 +153,13 @@ def block_page(block_id: UUID) -> str:
     return url_for("block-document", obj_id=block_id) or _APP_PASSWORDS
 
 
+def was_told(incident: Incident) -> bool:
+    """Return whether an incident was reported to Prefect."""
+    labels = ResourceSpecification({"incident": str(incident.id)})
+    failed = EventNameFilter(name=[events.AUTH_FAILED])
+    return bool(events.told(EventFilter(event=failed, resource=EventResourceFilter(labels=labels))))
+
+
 def last_unstored(account: str, service_url: str) -> tuple[Incident | None, bool]:
     """Return the last incident of an account that could not be stored, if there is one, and whether it is open.
 

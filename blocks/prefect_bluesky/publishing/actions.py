@@ -31,6 +31,7 @@ from prefect_bluesky.publishing.drafts import SavedDraft, save_draft
 from prefect_bluesky.publishing.materials import LocalMaterials, Materials, ResolvedMaterials, UploadedMaterials
 from prefect_bluesky.publishing.post_records import compose
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
+from prefect_bluesky.publishing.rights import check_right_to_delete
 from prefect_bluesky.sessions import Authenticator, SessionAuth, SessionStatus
 from prefect_bluesky.validation import in_plain_words, nearest
 
@@ -164,6 +165,7 @@ def delete(post: PublishedPost | str, authenticator: Authenticator) -> None:
     account = authenticator.ensure()
     uris = [post] if isinstance(post, str) else [each.uri for each in post.posts or (post,)]
     rkeys = [_own_post(uri, account) for uri in uris]
+    check_right_to_delete(account)
     auth = SessionAuth(authenticator)
     # The first post is deleted last: as long as it is there, the same call can be repeated.
     method = "com.atproto.repo.deleteRecord"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 from prefect_bluesky.errors import (
     AuthError,
@@ -23,6 +23,7 @@ from prefect_bluesky.errors import (
     ServiceUnavailable,
     StoreError,
 )
+from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.publishing import budget
 from prefect_bluesky.publishing.publication import Publication, PublishedPost
@@ -77,6 +78,8 @@ class _Sender:
         except BlueskyError as stopped:
             rest = stopped
         outcomes = [self._outcomes.get(id(each), rest) for each in publications]
+        for missing in filter(_is_of_a_right, outcomes):
+            self._auth.tell_missing_right(missing)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _commits(self, publications: Sequence[Publication]) -> Iterator[list[Publication]]:
@@ -92,10 +95,10 @@ class _Sender:
                 if expired:
                     raise Expired(expired)
                 own_writes, own_size = len(publication.prepare_records()), _size(publication)
-            except (AuthError, StoreError):
-                yield commit
-                raise
             except BlueskyError as unusable:
+                if isinstance(unusable, AuthError | StoreError) and not _is_of_a_right(unusable):
+                    yield commit
+                    raise
                 self._outcomes[id(publication)] = unusable
                 continue
             if commit and (writes + own_writes > MAX_WRITES or size + own_size > _MAX_BYTES):
@@ -219,6 +222,11 @@ def _size(publication: Publication) -> int:
         over = f"it takes {size:,} bytes as JSON, over the limit of {_MAX_BYTES:,}."
         raise InvalidInput("thread", over, "Publish it as two threads, or shorten its links and alt texts.")
     return size
+
+
+def _is_of_a_right(outcome: Outcome | None) -> TypeGuard[AuthError]:
+    """Return whether a right is missing that other posts of the account do not need."""
+    return isinstance(outcome, AuthError) and outcome.problem is AuthProblem.INSUFFICIENT_SCOPE
 
 
 def _all_repeatable(publications: Sequence[Publication]) -> bool:

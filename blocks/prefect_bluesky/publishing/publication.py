@@ -16,6 +16,7 @@ from prefect_bluesky.posts import Post, ThreadPost
 from prefect_bluesky.protocol import POST_COLLECTION, Record, record_keys, xrpc
 from prefect_bluesky.publishing.materials import Materials, NoMaterials
 from prefect_bluesky.publishing.post_records import compose, images_in, outline
+from prefect_bluesky.publishing.rights import check_rights
 from prefect_bluesky.sessions import SessionStatus
 
 
@@ -98,13 +99,14 @@ class Publication:
 
         Raises:
             InvalidInput, SourceUnavailable: an attachment or a reference cannot be used, or cannot be loaded.
-            AuthError: the account cannot sign in, or may not upload.
+            AuthError: the account cannot sign in, or has no right to what the post needs.
             ServiceError: an upload or a look-up failed; nothing is published.
         """
         return self._records
 
     @cached_property
     def _records(self) -> tuple[Record, ...]:
+        check_rights(self.post, self.account)
         return self._composed(self.materials)
 
     def find_earlier(self) -> PublishedPost | None:

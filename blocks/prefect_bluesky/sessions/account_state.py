@@ -102,6 +102,11 @@ class AccountState:
         self.use(document.session)
         return document.session
 
+    def keep_spare(self, spare: Session | None) -> None:
+        """Store another spare session, or that there is none. Raises as `save`."""
+        told = (kind for kind in self.document.visit_told if spare is None or kind != "spare")
+        self.save(replace(self.document, spare=spare, visit_told=tuple(told)))
+
     def use(self, session: Session) -> None:
         """Sign calls with this session from now on."""
         self.session = session

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from prefect_bluesky.alerts import Incident, Reporter, last_unstored, lost_alert
-from prefect_bluesky.errors import BlueskyError
+from prefect_bluesky.alerts import Incident, Reporter, last_unstored, lost_alert, was_told
+from prefect_bluesky.errors import AuthError, BlueskyError
 from prefect_bluesky.prefect_api import api_at_hand, logger
+from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.account_state import AccountState
 from prefect_bluesky.sessions.policy import Cooldown
 from prefect_bluesky.sessions.refusals import incident_of
+from prefect_bluesky.sessions.session import Session
 
 
 class Alerting:
@@ -60,6 +62,25 @@ class Alerting:
         attempt = lost_alert(incident, self._now())
         if attempt is not None:
             self._sent(self._reporter.failed, incident, attempt=attempt)
+
+    def tell_missing_right(self, error: AuthError) -> None:
+        """Report that the session lacks a right, unless that was reported: a post that is held is tried again."""
+        session = self._state.session
+        if session is None or not self.may_alert or not api_at_hand():
+            return
+        incident = self._missing_right(session, error.found)
+        if not was_told(incident):
+            self._sent(self._reporter.failed, incident)
+
+    def tell_end_of_missing_right(self, before: Session) -> None:
+        """Report that a session with other rights has replaced one that lacked a right, if that was reported."""
+        incident = self._missing_right(before)
+        if api_at_hand() and was_told(incident):
+            self._sent(self._reporter.recovered, incident)
+
+    def _missing_right(self, session: Session, found: str = "") -> Incident:
+        state, problem = self._state, AuthProblem.INSUFFICIENT_SCOPE
+        return Incident(state.account, state.service_url, problem, session.began_at, found=found)
 
     def report_unstored(self, error: BlueskyError) -> None:
         """Report an error that stops the account but cannot be stored because the store itself fails."""

@@ -26,11 +26,13 @@ from prefect_bluesky.prefect_api import logger
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.account_state import AccountState
 from prefect_bluesky.sessions.alerting import Alerting
+from prefect_bluesky.sessions.document import Refusal
 from prefect_bluesky.sessions.evidence import Evidence
 from prefect_bluesky.sessions.policy import Cooldown, LoginPolicy
 from prefect_bluesky.sessions.refusals import ends, raise_if_recently_refused, refusal_of
 from prefect_bluesky.sessions.session import Session, SessionStatus
 from prefect_bluesky.sessions.sign_in import NewSession, SignIn
+from prefect_bluesky.sessions.spare import Spare
 from prefect_bluesky.sessions.stores.base import SessionStore
 
 Action = Literal["reused", "refreshed", "logged_in"]
@@ -65,6 +67,7 @@ class Authenticator:
         self._policy, self._reporter, self._now = policy, reporter, now
         self._directory_url = directory_url
         self._worker_lock, self._thread_lock = lock, Lock()
+        self._spare = Spare(self.state, sign_in, reporter.block_id, now)
         self._refresh_cooldown, self._save_cooldown = Cooldown(now), Cooldown(now)
 
     def __repr__(self) -> str:
@@ -118,6 +121,10 @@ class Authenticator:
         """Report the open refusal again if its alert has reached nobody."""
         self._alerting.repeat_lost_alert()
 
+    def tell_missing_right(self, error: AuthError) -> None:
+        """Report that a post needs a right that was not granted, once for each grant."""
+        self._alerting.tell_missing_right(error)
+
     def note(self, error: AuthError) -> AuthError:
         """Store and report that the server refused the account in a correctly signed call. Return what to raise."""
         return self._run_to_completion(self._note_now, error)
@@ -137,18 +144,24 @@ class Authenticator:
             self.state.check_did(session.did)
             self.state.read_credential()
             if is_spare:
-                self.state.save(replace(self.state.document, spare=session))
+                self.state.keep_spare(session)
                 return
+            before = self.state.document.session  # perhaps of the client before its rights were changed
             self._save_and_use(NewSession(session, None), events.SESSION_CREATED)
+            if before is not None:
+                self._alerting.tell_end_of_missing_right(before)
             if self.state.is_unsaved:
                 raise StoreUnavailable("the session", "it could not be stored. Look at the log, and try again.")
+            self.state.save(replace(self.state.document, visit_told=()))
 
     def _note_now(self, error: AuthError) -> AuthError:
         with self._thread_lock, self._worker_lock():
             self._read_again()
             # A refresh shows the end of these two problems; only a new session shows the end of the others.
             shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
-            return self._remember(error, ends_session=not shows_at_refresh)
+            # A call ends no grant: only a person can give another one.
+            ends_session = not (shows_at_refresh or self.sign_in.refresh_is_final)
+            return self._remember(error, ends_session=ends_session)
 
     def _refresh_now(self) -> SessionStatus:
         with self._thread_lock, self._worker_lock():
@@ -178,6 +191,7 @@ class Authenticator:
             pds_url=session.pds_url,
             expires_at=session.expires_at,
             action=action,
+            scope=session.scope,
         )
 
     def _must_save(self) -> bool:
@@ -237,16 +251,12 @@ class Authenticator:
                 raise
 
     def _refresh_or_log_in(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
-        session = self.state.session
+        session, ended = self.state.session, None
         while session is not None:
             try:
                 return self._refresh(session), "refreshed"
-            except RequestRefused as ended:
-                session = self.state.use_spare()
-                instead = "using the spare session" if session else "signing in again"
-                logger().info("%s: the session has ended (%s), %s", self.account, ended, instead)
-                if session is not None:
-                    events.emit(events.SPARE_USED, session, reason=str(ended), block_id=self._reporter.block_id)
+            except RequestRefused as refused:
+                session, ended = self._spare.take_over(refused), refused
             except (ServiceUnavailable, RateLimited, StoreError) as trouble:
                 # An early refresh can wait. A refresh after a refusal or after the expiry cannot.
                 self._refresh_cooldown.begin()
@@ -257,7 +267,7 @@ class Authenticator:
         saved_meanwhile = self._claim_login(suffices)
         if saved_meanwhile is not None:
             return saved_meanwhile, "reused"
-        return self._log_in(), "logged_in"
+        return self._log_in(ended), "logged_in"
 
     def _refresh(self, session: Session) -> Session:
         again = self.sign_in.refresh_is_final and self.state.begin_refresh(self._now())
@@ -266,7 +276,10 @@ class Authenticator:
             self.state.check_did(refreshed.session.did)
         except AuthError as error:
             raise self._remember(error) from error
-        return self._save_and_use(refreshed, events.SESSION_REFRESHED)
+        session = self._save_and_use(refreshed, events.SESSION_REFRESHED)
+        if not self.state.is_unsaved:
+            self._spare.upkeep()
+        return session
 
     def _claim_login(self, suffices: Callable[[Session], bool]) -> Session | None:
         """Count a login before sending it, as the worker may die. Return the session saved meanwhile, if any."""
@@ -296,10 +309,10 @@ class Authenticator:
         except StoreError as trouble:
             logger().warning("%s: a login that was not sent stays counted: %s", self.account, trouble)
 
-    def _log_in(self) -> Session:
+    def _log_in(self, ended: RequestRefused | None = None) -> Session:
         state = self.state
         try:
-            made = self.sign_in.create(self._now())
+            made = self.sign_in.create(self._now(), ended)
             state.check_did(made.session.did)
         except AuthError as error:
             raise self._remember(error, ends_session=True) from error
@@ -320,11 +333,19 @@ class Authenticator:
                 self.account, state.service_url, self._directory_url, state.document, state.has_signed_in
             )
             error = evidence.explain(error)
+        elif known := self._known_end(error):
+            error = error.explained(known.problem, known.found)
         alerts = self._alerting.may_alert
         refusal = refusal_of(self.state, error, self._now(), ends_session=ends_session, alerts=alerts)
         self.state.remember(refusal, ends_session=ends_session)
         self._alerting.send()
         return error
+
+    def _known_end(self, error: AuthError) -> Refusal | None:
+        """Return the open refusal that names how the grant has ended: a later attempt knows only that there is none."""
+        refusal = self.state.refusal
+        is_known = error.problem is AuthProblem.GRANT_MISSING and self.state.is_refused
+        return refusal if is_known and refusal is not None and refusal.symptom is error.symptom else None
 
     def _save_and_use(self, renewed: NewSession, event: str) -> Session:
         """Save a new session, then return it, or the session of a worker that saved first."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from prefect_bluesky.errors import BlueskyError, RequestRefused, ServiceError, ServiceUnavailable, StoreError
 from prefect_bluesky.prefect_api import table_cell
-from prefect_bluesky.problems import AuthProblem, classify, root_cause
+from prefect_bluesky.problems import AuthProblem, classify, is_token_refusal, root_cause
 from prefect_bluesky.protocol import xrpc
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.document import SessionDocument
@@ -123,6 +123,9 @@ class Examination:
             return Check(name=name, found=f"{found}; the next publish signs in")
         hours = (self.now() - session.received_at) / timedelta(hours=1)
         found = f"of {session.handle} ({session.did}), {hours:.1f} h old, in {self.store.place}"
+        if session.ends_at is not None:
+            spare = "a spare one" if self.known.spare else "no spare one"
+            found += f"; granted until {session.ends_at.astimezone(UTC):%Y-%m-%d}, with {spare}"
         if not self.evidence.has_signed_in:
             # Another block of the account may use it, so it is neither tried nor said to be at fault.
             found += ". Another app password made it; the next publish signs in with this block's"
@@ -170,7 +173,7 @@ class Examination:
         """Count the logins of the last 24 hours, and look for an open refusal."""
         name = "Logins"
         count = len(self.known.logins_of_the_day(self.now()))
-        found = f"{count} of {self.max_logins_per_day} in the last 24 hours"
+        found = f"{count} of {self.max_logins_per_day} in the last 24 hours" if self.sign_in.logs_in else "none needed"
         refusal = self.known.refusal
         if refusal is not None and refusal.is_open and refusal.credential.matches(self.sign_in.read_credential()):
             since = f"{refusal.first_seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -190,7 +193,7 @@ class Examination:
             "record": {"$type": "app.bsky.feed.post", "text": "a check", "createdAt": "2026-01-01T00:00:00Z"},
             "swapCommit": _NO_COMMIT,
         }
-        name = "Access token, and a write that is not committed"
+        name, needs_refresh = "Access token, and a write that is not committed", not self.sign_in.refresh_is_final
         try:
             xrpc.procedure(session.pds_url, "com.atproto.repo.createRecord", write, auth=auth)
         except RequestRefused as refused:
@@ -198,10 +201,12 @@ class Examination:
                 yield Check(name=name, found="accepted")
             else:
                 problem = classify(error=refused.error, message=refused.message)
+                needs_refresh |= is_token_refusal(error=refused.error, message=refused.message)
                 yield Check(name=name, found=str(refused), problem=problem)
         except ServiceError as trouble:
             yield Check(name=name, found=str(trouble), problem=trouble.problem)
-        yield self.refresh()
+        if needs_refresh:
+            yield self.refresh(session)
 
     @staticmethod
     def label(session: Session) -> Check:
@@ -215,11 +220,13 @@ class Examination:
             return Check(name=name, found="the profile says that a program writes the posts")
         return Check(name=name, found="the profile does not say that a program writes the posts: label_as_bot() does")
 
-    def refresh(self) -> Check:
+    def refresh(self, session: Session) -> Check:
         name = "Refresh"
-        if self.sign_in.refresh_is_final:
-            return Check(name=name, found="not tried: a refresh that is not due puts the session at risk")
         try:
+            if self.sign_in.refresh_is_final:
+                # The next publish does the same.
+                renewed = self.authenticator.recover(session)
+                return Check(name=name, found=f"valid until {renewed.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
             status = self.authenticator.refresh()
         except RequestRefused as ended:
             problem = classify(error=ended.error, message=ended.message)

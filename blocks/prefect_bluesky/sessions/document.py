@@ -87,6 +87,7 @@ class SessionDocument:
         refusal: why the account cannot be used, or could not until a moment ago.
         spare: a session by a second grant, for the end of the first one.
         begun_at: when a refresh of the session began whose end is not known.
+        visit_told: why people were told that the account's owner has to grant access again.
         other_refusals: refusals of other app passwords: two blocks of one account may have different app passwords.
         others: the sessions of those. If each replaced the session of the other, they would use up the day's logins.
     """
@@ -99,6 +100,7 @@ class SessionDocument:
     other_refusals: tuple[Refusal, ...] = ()
     spare: Session | None = None
     begun_at: datetime | None = None
+    visit_told: tuple[str, ...] = ()
     others: tuple[Kept, ...] = ()
 
     def as_seen_by(self, is_ours: Callable[[Fingerprint], bool]) -> SessionDocument:
@@ -168,6 +170,7 @@ class SessionDocument:
             granted=_StoredGrantedSession.of(self.session),
             spare=_StoredGrantedSession.of(self.spare),
             begun_at=self.begun_at,
+            visit_told=list(self.visit_told),
             others=[_StoredKept.of(each) for each in self.others],
             logins=list(self.logins),
             refusal=self.refusal and _stored(self.refusal),
@@ -345,6 +348,7 @@ class _Stored(_Shape):
     granted: _StoredGrantedSession | None = None
     spare: _StoredGrantedSession | None = None
     begun_at: AwareDatetime | None = None
+    visit_told: list[str] = []
     others: list[_StoredKept] = []
     logins: list[AwareDatetime] = []
     refusal: _StoredRefusal | None = None
@@ -357,6 +361,7 @@ class _Stored(_Shape):
             spare=self.spare.opened() if self.spare else None,
             others=tuple(each.opened() for each in self.others),
             begun_at=self.begun_at,
+            visit_told=tuple(self.visit_told),
             made_with=None if self.made_with is None else Fingerprint.from_text(self.made_with),
             logins=tuple(self.logins),
             refusal=None if self.refusal is None else self.refusal.opened(),

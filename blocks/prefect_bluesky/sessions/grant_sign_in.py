@@ -25,7 +25,19 @@ Clients = Callable[[], Mapping[str, oauth.Client]]
 _ALIVE = ("private_key_jwt jti reused", "Invalid request payload", '"refresh_token" grant type')
 """How the server's words begin if a refusal as `invalid_grant` ends no session (measured on @atproto/pds 0.5.35)."""
 
-_OF_CLIENT = {
+_LOST = "the tokens of an earlier refresh are lost"
+
+_ENDS = {
+    _LOST: AuthProblem.REFRESH_REPLAYED,
+    "Refresh token replayed": AuthProblem.REFRESH_REPLAYED,
+    "Refresh token expired": AuthProblem.GRANT_EXPIRED,
+    "Session expired": AuthProblem.GRANT_EXPIRED,
+}
+"""What the words mean by which a session has ended. All others tell only that it is over."""
+
+_WAITS = {
+    "use_dpop_nonce": AuthProblem.PROOF_REFUSED,
+    "invalid_dpop_proof": AuthProblem.PROOF_REFUSED,
     "invalid_client": AuthProblem.CLIENT_REFUSED,
     "invalid_request": AuthProblem.CLIENT_REFUSED,
     "unauthorized_client": AuthProblem.CLIENT_REFUSED,
@@ -33,6 +45,10 @@ _OF_CLIENT = {
     "invalid_client_id": AuthProblem.CLIENT_UNREADABLE,
     "invalid_redirect_uri": AuthProblem.CLIENT_UNREADABLE,
 }
+"""What stops a refresh and ends no session."""
+
+_PASSES = {AuthProblem.CLIENT_UNREADABLE, AuthProblem.PROOF_REFUSED}
+"""What may be over at the next attempt, with nothing changed."""
 
 
 class GrantSignIn(SignIn):
@@ -59,8 +75,12 @@ class GrantSignIn(SignIn):
         lasts = "two years" if latest.key else "two weeks"
         return f"to the client {latest.client_id}; lasts {lasts} from the owner's visit"
 
-    def create(self, received_at: datetime) -> NoReturn:
-        raise AuthError(AuthProblem.GRANT_MISSING, self._account)
+    def create(self, received_at: datetime, ended: RequestRefused | None = None) -> NoReturn:
+        error = AuthError(AuthProblem.GRANT_MISSING, self._account, answer=ended)
+        if ended is None:
+            raise error
+        problem = _ENDS.get(ended.message or "", AuthProblem.GRANT_REVOKED)
+        raise error.explained(problem, (ended.message or str(ended)).rstrip("."))
 
     def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
         granted = _granted(session)
@@ -73,12 +93,11 @@ class GrantSignIn(SignIn):
             # A server ends a session that is refreshed with another key, or for another client.
             raise AuthError(AuthProblem.CLIENT_REFUSED, handle, found=f"the key of {granted.client_id} is not given")
         if again and self._is_spent(granted, received_at):
-            lost = "the tokens of an earlier refresh are lost"
-            raise RequestRefused(server.issuer, "oauth/token", HTTPStatus.OK, message=lost)
+            raise RequestRefused(server.issuer, "oauth/token", HTTPStatus.OK, message=_LOST)
         try:
             tokens = oauth.refresh(server, client, granted.key, granted.refresh_token)
         except RequestRefused as refused:
-            raise self._problem_of(refused, handle) from refused
+            raise self._problem_of(refused, handle, is_valid=received_at < session.expires_at) from refused
         return NewSession(replace(granted.renewed(tokens, received_at), handle=handle), None)
 
     def sign(self, request: httpx.Request, session: Session) -> None:
@@ -87,7 +106,8 @@ class GrantSignIn(SignIn):
         request.headers["DPoP"] = oauth.proof(_granted(session).key, request.method, str(request.url), token)
 
     def learns(self, response: httpx.Response) -> bool:
-        is_news = oauth.learn(str(response.request.url), response.headers)
+        request = response.request
+        is_news = oauth.learn(str(request.url), response.headers, request.headers["DPoP"])
         return is_news and _error_in(response) in {"use_dpop_nonce", "invalid_dpop_proof"}
 
     def is_refused(self, response: httpx.Response) -> bool:
@@ -122,12 +142,14 @@ class GrantSignIn(SignIn):
         return False
 
     @staticmethod
-    def _problem_of(refused: RequestRefused, handle: str) -> Exception:
-        """Return what a refused refresh means."""
+    def _problem_of(refused: RequestRefused, handle: str, *, is_valid: bool) -> Exception:
+        """Return what a refused refresh means. `is_valid` says that the session can be used without it."""
         if refused.error == "invalid_grant" and not (refused.message or "").startswith(_ALIVE):
             return refused
-        if problem := _OF_CLIENT.get(refused.error or ""):
-            return AuthError(problem, handle, answer=refused)
+        problem = _WAITS.get(refused.error or "")
+        # The client's host may be back before the access token expires.
+        if problem and not (is_valid and problem in _PASSES):
+            return AuthError(problem, handle, retryable=problem in _PASSES, answer=refused)
         # Only the server's explicit refusal ends a session.
         said = (refused.status, refused.error, refused.message)
         return ServiceUnavailable(refused.server_url, refused.method, *said)

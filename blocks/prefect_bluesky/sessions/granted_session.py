@@ -10,6 +10,9 @@ from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions.session import Session
 
+_WITH_KEY, _WITHOUT_KEY = timedelta(days=730), timedelta(days=14)
+"""How long a server lets a session live, by whether its client has a key (measured on @atproto/pds 0.5.35)."""
+
 
 @dataclass(frozen=True)
 class GrantedSession(Session):
@@ -41,6 +44,16 @@ class GrantedSession(Session):
     def scope(self) -> str:
         """The scopes that were granted, with spaces between them."""
         return self.granted_scope
+
+    @property
+    def began_at(self) -> datetime:
+        """The time at which the person consented."""
+        return self.granted_at
+
+    @property
+    def ends_at(self) -> datetime:
+        """The time at which the person has to consent again."""
+        return self.granted_at + (_WITH_KEY if self.client_key else _WITHOUT_KEY)
 
     @property
     def lifetime(self) -> timedelta:

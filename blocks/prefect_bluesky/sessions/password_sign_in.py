@@ -6,6 +6,7 @@ from datetime import datetime
 
 import httpx
 
+from prefect_bluesky.errors import RequestRefused
 from prefect_bluesky.problems import is_token_refusal
 from prefect_bluesky.sessions.app_password import AppPassword
 from prefect_bluesky.sessions.login import create_session, refresh_session
@@ -37,7 +38,7 @@ class PasswordSignIn(SignIn):
         looks = "looks" if looks_like_app_password(self._read()) else "does not look"
         return f"{looks} like an app password"
 
-    def create(self, received_at: datetime) -> NewSession:
+    def create(self, received_at: datetime, ended: RequestRefused | None = None) -> NewSession:
         app_password = self._app_password or self._read()
         return create_session(
             self._service_url, self._account, app_password, self._directory_url, received_at=received_at

@@ -48,6 +48,16 @@ class Session(ABC):
         """
         return self.received_at + self.lifetime
 
+    @property
+    def began_at(self) -> datetime:
+        """The time at which the server first gave tokens, as far as it is known."""
+        return self.received_at
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The time at which no refresh helps any more; None if a login does."""
+        return None
+
 
 class SessionStatus(BaseModel):
     """The outcome of `ensure_session`. Safe to log and to return, as it contains no token.
@@ -65,6 +75,7 @@ class SessionStatus(BaseModel):
     pds_url: str = Field(description="The PDS that holds the account's repository.")
     expires_at: datetime = Field(description="The expiry of the access token, by this machine's clock.")
     action: Literal["reused", "refreshed", "logged_in"] = Field(description="The way the session was obtained.")
+    scope: str = Field(default="", description="What the session allows, in the server's words.")
 
     def __str__(self) -> str:
         until = f"{self.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -47,6 +47,10 @@ class SessionAuth(httpx.Auth):
                 raise error.explained(problem, refused.message or "") from refused
             raise self._authenticator.note(error) from refused
 
+    def tell_missing_right(self, error: AuthError) -> None:
+        """Tell people that a post needs a right that was not granted. The account can go on with its other posts."""
+        self._authenticator.tell_missing_right(error)
+
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         session = self._authenticator.session()
         if not _is_ours(request, session):

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import httpx
 
+from prefect_bluesky.errors import RequestRefused
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.sessions.session import Session
 
@@ -51,8 +52,8 @@ class SignIn(ABC):
         """Return what the credential looks like, for a diagnosis. Raises as `read_credential`."""
 
     @abstractmethod
-    def create(self, received_at: datetime) -> NewSession:
-        """Sign in with the credential of the last reading.
+    def create(self, received_at: datetime, ended: RequestRefused | None = None) -> NewSession:
+        """Sign in with the credential of the last reading. `ended` says how the session before has ended.
 
         Raises:
             AuthError: the server refuses the account, signs nobody in, or the account has left the server.

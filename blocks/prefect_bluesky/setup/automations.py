@@ -61,10 +61,10 @@ _EXPIRED = """{{ event.payload['run'] }} was not sent.
 
 {{ event.payload['link'] }}"""
 
-_SPARE = f"""{_WHO} goes on with its spare session, as the first one has ended: {{{{ event.payload['reason'] }}}}.
+_VISIT = f"""{_WHO} can publish, but its owner has to grant access again until {{{{ event.payload['until'] }}}}.
+{{{{ event.payload['reason'] }}}}
 
-What to do: let the account's owner grant access again: prefect-bluesky authorize. Nothing takes over if the spare
-session ends, too."""
+What to do: let the account's owner grant access: run the deployment authorize, or prefect-bluesky authorize."""
 
 _UNUSABLE = """The saved block {{ event.payload['block'] }} cannot be used. {{ event.payload['reason'] }}
 
@@ -87,6 +87,7 @@ FORMER = [
     "bluesky: hold the post of a run that never began",
     "bluesky: start a batch again that never began",
     "bluesky: publish what is left by a run of publish-due that never began",
+    "bluesky: tell when a spare session is in use",
 ]
 """The automations of earlier versions, which the setup deletes."""
 
@@ -145,10 +146,10 @@ def automations(parts: Parts) -> list[AutomationCore]:
             actions=_message(parts, "Bluesky: the block {{ event.payload['block'] }} cannot be used", _UNUSABLE),
         ),
         AutomationCore(
-            name="bluesky: tell when a spare session is in use",
-            description="An account whose owner has granted access needs another visit of the owner.",
-            trigger=EventTrigger(expect={events.SPARE_USED}, match=_ACCOUNTS),
-            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} needs its owner again", _SPARE),
+            name="bluesky: tell when an account's owner has to grant access again",
+            description="A grant is about to end, or its spare session is in use or lost.",
+            trigger=EventTrigger(expect={events.VISIT_DUE}, match=_ACCOUNTS),
+            actions=_message(parts, "Bluesky: {{ event.resource['handle'] }} needs its owner again", _VISIT),
         ),
         AutomationCore(
             name="bluesky: tell when drafts wait for a review",

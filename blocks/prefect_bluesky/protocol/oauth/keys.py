@@ -26,6 +26,11 @@ def encode(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def decode(text: str) -> bytes:
+    """Decode the output of `encode`."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def digest(text: str) -> str:
     """Return the SHA-256 of a text, as a code challenge (RFC 7636) or a proof (RFC 9449) has it."""
     return encode(sha256(text.encode()).digest())
@@ -64,7 +69,7 @@ class SigningKey:
         """
         try:
             members = json.loads(text)
-            private = ec.derive_private_key(int.from_bytes(_decode(members["d"])), ec.SECP256R1())
+            private = ec.derive_private_key(int.from_bytes(decode(members["d"])), ec.SECP256R1())
             is_whole = _public(private) == {name: members[name] for name in _MEMBERS}
         except (ValueError, KeyError, TypeError, binascii.Error):
             is_whole = False
@@ -97,7 +102,3 @@ def _public(private: ec.EllipticCurvePrivateKey) -> dict[str, str]:
     numbers = private.public_key().public_numbers()
     x, y = (encode(number.to_bytes(_BYTES)) for number in (numbers.x, numbers.y))
     return dict(zip(_MEMBERS, ("EC", "P-256", x, y), strict=True))
-
-
-def _decode(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -6,6 +6,7 @@ few minutes, and tells its time in each answer.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections import defaultdict
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from prefect_bluesky.protocol.oauth.keys import SigningKey, digest
+from prefect_bluesky.protocol.oauth.keys import SigningKey, decode, digest
 
 _BACK = 30
 """Seconds by which signed times lie back. A PDS accepts a proof from 185 s ago to 175 s ahead, and a client's assertion
@@ -53,14 +54,25 @@ def proof(key: SigningKey, verb: str, url: str, access_token: str = "") -> str:
     return key.sign({"typ": "dpop+jwt", "jwk": key.public}, claims)
 
 
-def learn(url: str, headers: Mapping[str, str]) -> bool:
-    """Remember the nonce and the time in an answer. Return whether a refused proof may be accepted now."""
+def learn(url: str, headers: Mapping[str, str], sent: str) -> bool:
+    """Remember the nonce and the time in an answer.
+
+    Args:
+        url: the URL of the request.
+        headers: the headers of the answer.
+        sent: the proof of the request.
+
+    Returns:
+        whether another proof would differ. What was known before says nothing: another thread may have learned it
+        from an answer of its own.
+    """
     known = _servers[origin_of(url)]
-    before = known.nonce, known.ahead
     known.nonce = headers.get("dpop-nonce") or known.nonce
     with suppress(ValueError):  # an answer without a date
         known.ahead = parsedate_to_datetime(headers.get("date", "")).timestamp() - time.time()
-    return known.nonce != before[0] or abs(known.ahead - before[1]) > _NEWS
+    claims = json.loads(decode(sent.split(".")[1]))
+    is_of_this_time = abs(signed_time(url) - int(claims["iat"])) <= _NEWS
+    return not (is_of_this_time and known.nonce == claims.get("nonce", ""))
 
 
 def origin_of(url: str) -> str:

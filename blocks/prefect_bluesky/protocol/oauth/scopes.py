@@ -16,7 +16,7 @@ _BY_NAME = {
     "create": (f"repo?{_ALL_OF_A_POST}&action=create", "blob:image/*"),
     "delete": (f"repo?{_ALL_OF_A_POST}&action=delete",),
     # The video service is given a token for one call to the account's own PDS, whose DID the client does not know.
-    "video": ("blob:video/*", "rpc:com.atproto.repo.uploadBlob?aud=*"),
+    "video": ("blob?accept=video/*&accept=text/vtt", "rpc:com.atproto.repo.uploadBlob?aud=*"),
 }
 """The rights by the names under which a person asks for them."""
 
@@ -33,7 +33,7 @@ def scope_of(rights: Iterable[str] = ("create",)) -> str:
 
     Example:
         >>> scope_of(["video"])
-        'atproto blob:video/* rpc:com.atproto.repo.uploadBlob?aud=*'
+        'atproto blob?accept=video/*&accept=text/vtt rpc:com.atproto.repo.uploadBlob?aud=*'
     """
     scopes = ["atproto"]
     for right in rights:
@@ -78,8 +78,9 @@ def allows_call(scope: str, method: str) -> bool:
 
 
 def _is_old_style(scope: str) -> bool:
-    """Return whether a scope allows what an app password does."""
-    return "transition:generic" in scope.split()
+    """Return whether a scope is that of an app password, or allows as much. Each grant has the scope `atproto`."""
+    granted = scope.split()
+    return "atproto" not in granted or "transition:generic" in granted
 
 
 def _names(found: dict[str, list[str]], parameter: str, wanted: str) -> bool:

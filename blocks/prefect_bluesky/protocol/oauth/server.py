@@ -81,9 +81,10 @@ class AuthorizationServer:
         """
         for _ in range(_ATTEMPTS):
             body = urlencode({**form, **client.authentication(self.issuer, url)}).encode()
-            headers = {"DPoP": proof(key, "POST", url), "Content-Type": "application/x-www-form-urlencoded"}
+            sent = proof(key, "POST", url)
+            headers = {"DPoP": sent, "Content-Type": "application/x-www-form-urlencoded"}
             answer = ask("POST", url, headers=headers, body=body, allow_private=self.allow_private)
-            is_news = learn(url, answer.headers)
+            is_news = learn(url, answer.headers, sent)
             if not (is_news and answer.content.get("error") in _ABOUT_PROOFS):
                 break
         return _result(answer, url)
