@@ -274,6 +274,24 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         """
         return label_as_bot(self._authenticator())
 
+    def sign_out(self) -> None:
+        """End the account's sessions at its server, and forget them: what somebody may have copied is then of no use.
+
+        With an app password, the next publish signs in again. With a grant, the account's owner has to grant access
+        again.
+
+        Raises:
+            AuthError, ServiceError, StoreError: a session may live on; the same call may be made again.
+
+        Example:
+            >>> credentials.sign_out()
+        """
+        self._authenticator().sign_out()
+
+    async def asign_out(self) -> None:
+        """End the account's sessions, from async code; see `sign_out`."""
+        await asyncio.to_thread(self.sign_out)
+
     def _examination(self) -> Examination:
         settings = current_settings()
         return Examination(

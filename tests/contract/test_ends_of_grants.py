@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from prefect_bluesky.errors import AuthError
+from prefect_bluesky.errors import AuthError, ServiceUnavailable
 from prefect_bluesky.problems import AuthProblem
 from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions import LoginPolicy, SessionDocument
@@ -224,3 +224,30 @@ def test_a_session_of_a_key_that_is_not_given_is_not_tried(patient: Patient) -> 
         patient.account.new_worker().ensure()
     assert refused.value.problem is P.CLIENT_REFUSED
     assert patient.account.token_requests() == before
+
+
+class TestSigningOut:
+    """An owner, or a team whose store was copied, ends the sessions at once."""
+
+    @pytest.fixture
+    def account(self, patient: Patient) -> Account:
+        patient.account.now -= HOUR
+        return patient.account
+
+    def test_no_copy_of_a_session_is_good_after_it(self, account: Account) -> None:
+        account.worker.sign_out()
+        assert [granted.post("by a copy").status_code for granted in account.granted] == [401, 401]
+        assert (account.stored.session, account.stored.spare) == (None, None)
+        with pytest.raises(AuthError, match="grant_missing"):
+            account.new_worker().ensure()
+
+    def test_what_has_ended_already_is_no_error(self, account: Account) -> None:
+        account.granted[0].revoke()
+        account.worker.sign_out()
+        assert account.granted[1].post("by a copy").status_code == 401
+
+    def test_a_session_that_a_server_did_not_end_stays_stored(self, account: Account) -> None:
+        host_is_down(Patient(account, ExitStack()))
+        with pytest.raises(ServiceUnavailable, match="the session goes on"):
+            account.worker.sign_out()
+        assert account.stored.session is not None

@@ -2,11 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime
 
 import pytest
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import AuthError, AuthProblem
+from prefect_bluesky.errors import RequestRefused
+from prefect_bluesky.sessions.login import refresh_session
 from tests.support import (
     LOGIN,
     REFRESH,
@@ -178,3 +181,20 @@ def test_a_stored_session_of_another_account_is_refused_each_time_and_left_alone
             assert failure.value.problem is AuthProblem.WRONG_ACCOUNT
     assert requests == {}
     assert by_did.session_store().load() == saved
+
+
+def test_after_signing_out_no_token_is_good_and_the_next_publish_signs_in(
+    pds: Pds, aws_credentials: AwsCredentials
+) -> None:
+    account = pds.create_account()
+    credentials = block(pds, account, aws_credentials=aws_credentials)
+    credentials.ensure_session()
+    saved = credentials.session_store().load()
+    assert saved
+    before = saved.document.session
+    assert before
+    credentials.sign_out()
+    with pytest.raises(RequestRefused):
+        refresh_session(before, pds.plc_url, received_at=datetime.now(UTC))
+    credentials.sign_out()
+    assert credentials.ensure_session().action == "logged_in"

@@ -102,6 +102,11 @@ class AccountState:
         self.use(document.session)
         return document.session
 
+    def forget_sessions(self) -> None:
+        """Store that there is neither a session nor a spare one. Raises as `save`."""
+        self.session, self.is_unsaved = None, False
+        self.save(replace(self.document, session=None, spare=None, begun_at=None))
+
     def keep_spare(self, spare: Session | None) -> None:
         """Store another spare session, or that there is none. Raises as `save`."""
         told = (kind for kind in self.document.visit_told if spare is None or kind != "spare")

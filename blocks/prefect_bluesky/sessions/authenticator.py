@@ -138,6 +138,23 @@ class Authenticator:
         """
         self._run_to_completion(self._adopt_now, session, is_spare)
 
+    def sign_out(self) -> None:
+        """End the account's session and its spare one at their server, and forget them.
+
+        Raises:
+            AuthError, RequestRefused, ServiceUnavailable, RateLimited: a session may live on; it stays stored.
+            StoreError: the sessions have ended, and may still be stored.
+        """
+        self._run_to_completion(self._sign_out_now)
+
+    def _sign_out_now(self) -> None:
+        with self._thread_lock, self._worker_lock():
+            self._read_again()
+            for session in (self.state.document.spare, self.state.session):
+                if session is not None:
+                    self.sign_in.end(session)
+            self.state.forget_sessions()
+
     def _adopt_now(self, session: Session, is_spare: bool) -> None:
         with self._thread_lock, self._worker_lock():
             self._read_again()

@@ -25,6 +25,8 @@ Clients = Callable[[], Mapping[str, oauth.Client]]
 _ALIVE = ("private_key_jwt jti reused", "Invalid request payload", '"refresh_token" grant type')
 """How the server's words begin if a refusal as `invalid_grant` ends no session (measured on @atproto/pds 0.5.35)."""
 
+_GET_SESSION = "com.atproto.server.getSession"
+
 _LOST = "the tokens of an earlier refresh are lost"
 
 _ENDS = {
@@ -85,13 +87,7 @@ class GrantSignIn(SignIn):
     def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
         granted = _granted(session)
         handle = self._handle_at_home(granted)
-        server = _server_of(granted)
-        if server.issuer != granted.issuer:
-            raise AuthError(AuthProblem.ACCOUNT_MOVED, handle, found=f"{granted.pds_url} names {server.issuer}")
-        client = self._clients().get(granted.client_key)
-        if client is None or client.client_id != granted.client_id:
-            # A server ends a session that is refreshed with another key, or for another client.
-            raise AuthError(AuthProblem.CLIENT_REFUSED, handle, found=f"the key of {granted.client_id} is not given")
+        server, client = self._server_and_client(granted, handle)
         if again and self._is_spent(granted, received_at):
             raise RequestRefused(server.issuer, "oauth/token", HTTPStatus.OK, message=_LOST)
         try:
@@ -99,6 +95,15 @@ class GrantSignIn(SignIn):
         except RequestRefused as refused:
             raise self._problem_of(refused, handle, is_valid=received_at < session.expires_at) from refused
         return NewSession(replace(granted.renewed(tokens, received_at), handle=handle), None)
+
+    def end(self, session: Session) -> None:
+        granted = _granted(session)
+        server, client = self._server_and_client(granted, granted.handle)
+        oauth.revoke(server, client, granted.key, granted.refresh_token)
+        # The server says the same if it has done nothing.
+        with suppress(RequestRefused):
+            xrpc.query(granted.pds_url, _GET_SESSION, {}, auth=Signed(self, granted))
+            raise ServiceUnavailable(server.issuer, "oauth/revoke", HTTPStatus.OK, message="the session goes on")
 
     def sign(self, request: httpx.Request, session: Session) -> None:
         token = session.access_token
@@ -112,6 +117,19 @@ class GrantSignIn(SignIn):
 
     def is_refused(self, response: httpx.Response) -> bool:
         return _error_in(response) == "invalid_token"
+
+    def _server_and_client(
+        self, session: GrantedSession, handle: str
+    ) -> tuple[oauth.AuthorizationServer, oauth.Client]:
+        """Return the server that gave the session, and the client with the key that it was given to."""
+        server = _server_of(session)
+        if server.issuer != session.issuer:
+            raise AuthError(AuthProblem.ACCOUNT_MOVED, handle, found=f"{session.pds_url} names {server.issuer}")
+        client = self._clients().get(session.client_key)
+        if client is None or client.client_id != session.client_id:
+            # A server ends a session that is refreshed with another key, or for another client.
+            raise AuthError(AuthProblem.CLIENT_REFUSED, handle, found=f"the key of {session.client_id} is not given")
+        return server, client
 
     def _latest(self) -> oauth.Client:
         *_, latest = self._clients().values()
@@ -136,7 +154,7 @@ class GrantSignIn(SignIn):
         if now >= session.expires_at:
             return False
         try:
-            xrpc.query(session.pds_url, "com.atproto.server.getSession", {}, auth=Signed(self, session))
+            xrpc.query(session.pds_url, _GET_SESSION, {}, auth=Signed(self, session))
         except RequestRefused as refused:
             return refused.error == "invalid_token"
         return False

@@ -19,6 +19,7 @@ from prefect_bluesky.sessions.sign_in import NewSession
 
 _REFRESH = "com.atproto.server.refreshSession"
 _LOGIN = "com.atproto.server.createSession"
+_LOGOUT = "com.atproto.server.deleteSession"
 
 
 def refresh_session(session: Session, directory_url: str, *, received_at: datetime) -> NewSession:
@@ -71,6 +72,20 @@ def create_session(
         found = f"the DID document names {moved_to}"
         raise AuthError(AuthProblem.ACCOUNT_MOVED, made.handle, found=found)
     return NewSession(made, problem)
+
+
+def end_session(session: Session) -> None:
+    """End a session at its server; one that has ended already is no error. The app password stays.
+
+    Raises:
+        RequestRefused: the server refuses for another reason.
+        ServiceUnavailable, RateLimited: the server cannot be asked now.
+    """
+    try:
+        xrpc.procedure(session.pds_url, _LOGOUT, auth=xrpc.BearerToken(session.refresh_token))
+    except RequestRefused as refused:
+        if not _ends_session(refused):
+            raise
 
 
 def is_unknown_method(answer: ServiceError) -> bool:

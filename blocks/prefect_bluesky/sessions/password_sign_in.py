@@ -9,7 +9,7 @@ import httpx
 from prefect_bluesky.errors import RequestRefused
 from prefect_bluesky.problems import is_token_refusal
 from prefect_bluesky.sessions.app_password import AppPassword
-from prefect_bluesky.sessions.login import create_session, refresh_session
+from prefect_bluesky.sessions.login import create_session, end_session, refresh_session
 from prefect_bluesky.sessions.session import Session
 from prefect_bluesky.sessions.sign_in import NewSession, SignIn
 from prefect_bluesky.validation import looks_like_app_password
@@ -46,6 +46,9 @@ class PasswordSignIn(SignIn):
 
     def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
         return refresh_session(session, self._directory_url, received_at=received_at)
+
+    def end(self, session: Session) -> None:
+        end_session(session)
 
     def sign(self, request: httpx.Request, session: Session) -> None:
         request.headers["Authorization"] = f"Bearer {session.access_token}"

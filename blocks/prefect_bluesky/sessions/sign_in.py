@@ -71,6 +71,16 @@ class SignIn(ABC):
             ServiceUnavailable, RateLimited: the server cannot be asked now, or does not answer like a PDS.
         """
 
+    @abstractmethod
+    def end(self, session: Session) -> None:
+        """End a session at its server. One that has ended already is no error.
+
+        Raises:
+            AuthError: the server does not let us.
+            RequestRefused: the server refuses for another reason.
+            ServiceUnavailable, RateLimited: the server cannot be asked now, or the session has not ended.
+        """
+
     def learns(self, response: httpx.Response) -> bool:
         """Learn from an answer, which was read. Return whether the same session may be accepted at another attempt."""
         return False
