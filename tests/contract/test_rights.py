@@ -93,6 +93,24 @@ def test_with_the_right_a_post_is_deleted(grant: Grant, real_pds: RealPds, accou
     assert texts(real_pds, account) == []
 
 
+def test_a_permission_set_allows_what_its_lexicon_says(grant: Grant, real_pds: RealPds, account: Account) -> None:
+    name = "app.bsky.authCreatePosts"
+    permission = {
+        "type": "permission",
+        "resource": "repo",
+        "action": ["create"],
+        "collection": ["app.bsky.feed.post", "app.bsky.feed.postgate", "app.bsky.feed.threadgate"],
+    }
+    about = {"title": "Create Bluesky Posts", "detail": "Can not update or delete posts."}
+    main = {"type": "permission-set", **about, "permissions": [permission]}
+    real_pds.publish_lexicon({"lexicon": 1, "id": name, "defs": {"main": main}})
+    credentials = grant(f"include:{name} blob:image/*")
+    post = credentials.publish(Post(text="a", quotable=False, images=[Image(source=picture(4, 4), alt="Red")]))
+    assert texts(real_pds, account) == ["a"]
+    with pytest.raises(AuthError, match="to delete a post needs the right delete"):
+        credentials.delete_post(post)
+
+
 def test_people_are_told_once_and_again_when_the_right_is_granted(grant: Grant, account: Account) -> None:
     credentials = grant(ONLY_TEXT)
     for _ in range(2):

@@ -132,6 +132,12 @@ appView.server.on("request", async (request, response) => {
     response.end();
     return;
   }
+  if (pathname === "/lexicon-authority") {
+    // Elsewhere, DNS says which account has the lexicons of a name.
+    pds.ctx.cfg.lexicon.didAuthority = searchParams.get("did");
+    response.end();
+    return;
+  }
   if (pathname === "/lose-headers") {
     lostHeaders = searchParams.getAll("name");
     response.end();

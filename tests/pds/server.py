@@ -223,6 +223,14 @@ class RealPds:
         """Let the PDS read a client's document again, which it otherwise does after ten minutes."""
         self._http.get(f"{self._harness}/forget-client", params={"url": url}).raise_for_status()
 
+    def publish_lexicon(self, lexicon: dict[str, Any]) -> None:
+        """Let a new account publish a lexicon, and be the authority for all lexicons."""
+        account = self.create_account()
+        record = {"$type": "com.atproto.lexicon.schema", **lexicon}
+        about = {"repo": account.did, "collection": record["$type"], "rkey": lexicon["id"]}
+        self._post("com.atproto.repo.putRecord", self._owner(account), **about, record=record)
+        self._http.get(f"{self._harness}/lexicon-authority", params={"did": account.did}).raise_for_status()
+
     def age_grants(self, account: Account, days: int, *, unused: bool = False) -> None:
         """Let all grants of an account be older by some days; or let only their last refresh be so long ago."""
         columns = ["updatedAt"] if unused else ["createdAt", "updatedAt"]
