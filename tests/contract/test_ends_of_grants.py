@@ -19,7 +19,7 @@ from prefect_bluesky.sessions.granted_session import GrantedSession
 from tests.contract.causes import NOWHERE
 from tests.contract.test_granted_sessions import SCOPE, Account, Store
 from tests.pds.client_host import ClientHost
-from tests.pds.granted import hosted, publish
+from tests.pds.granted import Granted, hosted, publish
 from tests.pds.server import RealPds
 from tests.support import forget_processes_memory
 
@@ -224,6 +224,18 @@ def test_a_session_of_a_key_that_is_not_given_is_not_tried(patient: Patient) -> 
         patient.account.new_worker().ensure()
     assert refused.value.problem is P.CLIENT_REFUSED
     assert patient.account.token_requests() == before
+
+
+def test_another_visit_ends_the_sessions_that_it_replaces(patient: Patient) -> None:
+    account = patient.account
+    account.now -= HOUR
+    before = account.granted
+    for is_spare in (False, True):
+        new = Granted.to(account.client, SCOPE, account.pds, account.account)
+        account.worker.adopt(account.session_of(new), is_spare=is_spare)
+    assert [granted.post("by the former").status_code for granted in before] == [401, 401]
+    account.post("by the new one").raise_for_status()
+    assert account.stored.spare is not None
 
 
 class TestSigningOut:

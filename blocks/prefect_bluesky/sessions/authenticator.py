@@ -111,11 +111,11 @@ class Authenticator:
 
         Raises as `ensure`, and `RequestRefused` if the server has ended the session.
         """
-        return self._run_to_completion(self._refresh_now)
+        return self._alone(self._refresh_now)
 
     def log_in(self) -> SessionStatus:
         """Sign in for a person, even if the app password was just refused. Count the login. Raises as `ensure`."""
-        return self._run_to_completion(self._log_in_now)
+        return self._alone(self._log_in_now)
 
     def repeat_lost_alert(self) -> None:
         """Report the open refusal again if its alert has reached nobody."""
@@ -127,16 +127,18 @@ class Authenticator:
 
     def note(self, error: AuthError) -> AuthError:
         """Store and report that the server refused the account in a correctly signed call. Return what to raise."""
-        return self._run_to_completion(self._note_now, error)
+        return self._alone(self._note_now, error)
 
     def adopt(self, session: Session, *, is_spare: bool = False) -> None:
         """Store a session that was made elsewhere, such as by a grant, to be used at once or as the spare one.
+
+        The session that it replaces is ended at the server, as nobody would look after it any more.
 
         Raises:
             AuthError: the session is another account's.
             StoreError: the session is not stored.
         """
-        self._run_to_completion(self._adopt_now, session, is_spare)
+        self._alone(self._adopt_now, session, is_spare)
 
     def sign_out(self) -> None:
         """End the account's session and its spare one at their server, and forget them.
@@ -145,53 +147,52 @@ class Authenticator:
             AuthError, RequestRefused, ServiceUnavailable, RateLimited: a session may live on; it stays stored.
             StoreError: the sessions have ended, and may still be stored.
         """
-        self._run_to_completion(self._sign_out_now)
+        self._alone(self._sign_out_now)
 
     def _sign_out_now(self) -> None:
-        with self._thread_lock, self._worker_lock():
-            self._read_again()
-            for session in (self.state.document.spare, self.state.session):
-                if session is not None:
-                    self.sign_in.end(session)
-            self.state.forget_sessions()
+        for session in (self.state.document.spare, self.state.session):
+            if session is not None:
+                self.sign_in.end(session)
+        self.state.forget_sessions()
 
     def _adopt_now(self, session: Session, is_spare: bool) -> None:
-        with self._thread_lock, self._worker_lock():
-            self._read_again()
-            self.state.check_did(session.did)
-            self.state.read_credential()
-            if is_spare:
-                self.state.keep_spare(session)
-                return
-            before = self.state.document.session  # perhaps of the client before its rights were changed
-            self._save_and_use(NewSession(session, None), events.SESSION_CREATED)
-            if before is not None:
-                self._alerting.tell_end_of_missing_right(before)
-            if self.state.is_unsaved:
-                raise StoreUnavailable("the session", "it could not be stored. Look at the log, and try again.")
-            self.state.save(replace(self.state.document, visit_told=()))
+        self.state.check_did(session.did)
+        self.state.read_credential()
+        replaced = self.state.document.spare if is_spare else self.state.session
+        if is_spare:
+            self.state.keep_spare(session)
+        else:
+            self._adopt_for_use(session)
+        if replaced is not None:
+            try:
+                self.sign_in.end(replaced)
+            except BlueskyError as trouble:
+                logger().warning("%s: the session before could not be ended: %s", self.account, trouble)
+
+    def _adopt_for_use(self, session: Session) -> None:
+        before = self.state.document.session  # perhaps of the client before its rights were changed
+        self._save_and_use(NewSession(session, None), events.SESSION_CREATED)
+        if before is not None:
+            self._alerting.tell_end_of_missing_right(before)
+        if self.state.is_unsaved:
+            raise StoreUnavailable("the session", "it could not be stored. Look at the log, and try again.")
+        self.state.save(replace(self.state.document, visit_told=()))
 
     def _note_now(self, error: AuthError) -> AuthError:
-        with self._thread_lock, self._worker_lock():
-            self._read_again()
-            # A refresh shows the end of these two problems; only a new session shows the end of the others.
-            shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
-            # A call ends no grant: only a person can give another one.
-            ends_session = not (shows_at_refresh or self.sign_in.refresh_is_final)
-            return self._remember(error, ends_session=ends_session)
+        # A refresh shows the end of these two problems; only a new session shows the end of the others.
+        shows_at_refresh = error.problem in {AuthProblem.ACCOUNT_DEACTIVATED, AuthProblem.ACCOUNT_TAKEN_DOWN}
+        # A call ends no grant: only a person can give another one.
+        ends_session = not (shows_at_refresh or self.sign_in.refresh_is_final)
+        return self._remember(error, ends_session=ends_session)
 
     def _refresh_now(self) -> SessionStatus:
-        with self._thread_lock, self._worker_lock():
-            self._read_again()
-            if self.state.session is None:
-                raise AuthError(AuthProblem.SESSION_REVOKED, self.account)
-            return self._status(self._refresh(self.state.session), "refreshed")
+        if self.state.session is None:
+            raise AuthError(AuthProblem.SESSION_REVOKED, self.account)
+        return self._status(self._refresh(self.state.session), "refreshed")
 
     def _log_in_now(self) -> SessionStatus:
-        with self._thread_lock, self._worker_lock():
-            self._read_again()
-            self._claim_login(lambda session: False)
-            return self._status(self._log_in(), "logged_in")
+        self._claim_login(lambda session: False)
+        return self._status(self._log_in(), "logged_in")
 
     def _is_due(self, session: Session, wanted: timedelta) -> bool:
         now = self._now()
@@ -216,6 +217,16 @@ class Authenticator:
 
     def _renew(self, suffices: Callable[[Session], bool]) -> tuple[Session, Action]:
         return self._run_to_completion(self._renew_one_at_a_time, suffices)
+
+    def _alone(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Work as `_run_to_completion` does, under the account's lock, with what the store has now."""
+
+        def under_lock() -> Result:
+            with self._thread_lock, self._worker_lock():
+                self._read_again()
+                return work(*arguments)
+
+        return self._run_to_completion(under_lock)
 
     @staticmethod
     def _run_to_completion(work: Callable[..., Result], *arguments: object) -> Result:
