@@ -8,42 +8,104 @@ an account whose block has an OAuth client, and takes the address at which the o
 on another machine. PREFECT_API_URL names the Prefect server.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see publish.py.
 
 import argparse
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.exceptions import FlowPauseTimeout
+from prefect.input import RunInput
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed
+from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 
-from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient
+from prefect_bluesky import BlueskyCredentials, BlueskyError, BlueskyOAuthClient
 from prefect_bluesky.errors import InvalidInput
-from prefect_bluesky.prefect_api import as_script, given_block, read_block_documents
+from prefect_bluesky.planning import final_state
+from prefect_bluesky.prefect_api import as_script, ask_and_forget, given_block, literal_markdown, read_block_documents
 
-_VISITS = (
-    ("Open this link, sign in as the account's owner, and consent:", "Access is granted and stored."),
-    (
-        "Once more, for a spare session that takes over if the first one is lost:",
-        "The spare session is stored, too. Nothing else is to be done.",
-    ),
+_GOOD_FOR = timedelta(minutes=5)
+"""How long a link is good (measured on @atproto/pds 0.5.35)."""
+
+_ASKED = (
+    "Open this link, sign in as the account's owner, and consent",
+    "Once more, for a spare session that takes over if the first one is lost: open this link, and consent",
 )
 
 
-def authorize(credentials: BlueskyCredentials, console: Console) -> None:
+class Address(RunInput):
+    """The form of the paused run."""
+
+    address: str = Field(
+        default="",
+        title="Address",
+        description="Where the browser ended: copy all of the address. Leave the field empty for a new link.",
+    )
+
+
+@flow(
+    name="authorize",
+    flow_run_name="authorize {account.handle}",
+    description="Let an account's owner grant access by OAuth, in a browser: to create posts and nothing else.",
+)
+def authorize(account: BlueskyCredentials, hours: Annotated[float, Field(gt=0)] = 24) -> State[Any]:
+    """Pause twice, for a session and for a spare one. The form of the paused run shows a link and takes an address.
+
+    Args:
+        account: The account. Pick a saved block that has an OAuth client.
+        hours: The hours to wait for the owner at each link.
+    """
+    stored, missing = "", ""
+    try:
+        for session in account.visit().sessions(partial(_in_form, timedelta(hours=hours))):
+            done = f"Access is granted and stored: {session.did} at {session.pds_url}, scope: {session.scope}."
+            stored = f"{done} The spare session is stored, too." if stored else done
+    except FlowPauseTimeout:
+        missing = f"Nobody has granted access within {hours:g} hours."
+        if not stored:
+            return Cancelled(message=f"{missing} Run it again for a new link.")
+    except BlueskyError as error:
+        missing = str(error)
+        if not stored:
+            return final_state(error)
+    return Completed(message=f"{stored} The spare session is missing. {missing}" if missing else stored)
+
+
+def _in_form(patience: timedelta, link: str, is_spare: bool, wrong: str) -> str:
+    """Show a link in the form of the paused run, and return the address that a person gives."""
+    until = datetime.now(UTC) + _GOOD_FOR
+    parts = [
+        f"**{literal_markdown(wrong)}**" if wrong else "",
+        f"{_ASKED[is_spare]}:",
+        f"[{literal_markdown(link)}](<{link}>)",
+        f"The link is good until {until:%H:%M} UTC. Then copy the address at which the browser ended.",
+    ]
+    form = Address.with_initial_data(description="\n\n".join(filter(None, parts)))
+    get_run_logger().info("Waiting for the account's owner. Resume this run: the form shows a link.")
+    return str((ask_and_forget(form, patience) or {}).get("address", ""))
+
+
+def _in_terminal(console: Console, link: str, is_spare: bool, wrong: str) -> str:
+    """Print a link, and return the address that a person types."""
+    if wrong:
+        console.print(f"[red]{escape(wrong)}[/]\n")
+    console.print(f"{_ASKED[is_spare]}:\n\n{escape(link)}\n")
+    return console.input("The address at which the browser ended (nothing for a new link): ")
+
+
+def grant(credentials: BlueskyCredentials, console: Console) -> None:
     """Print links, and take the addresses at which the owner's browser ends."""
-    visit = credentials.visit()
-    for number, (wanted, done) in enumerate(_VISITS):
-        session = None
-        while session is None:
-            console.print(f"{wanted}\n\n{escape(visit.link())}\n")
-            address = console.input("The address at which the browser ended: ")
-            if not address.strip():
-                raise InvalidInput("address", "nothing was given.", "Run the command again for a new link.")
-            try:
-                session = visit.take(address, is_spare=number > 0)
-            except InvalidInput as mistake:
-                console.print(f"[red]{escape(str(mistake))}[/]\n")
-        console.print(f"{done} [dim]{escape(session.did)} at {escape(session.pds_url)}: {escape(session.scope)}[/]\n")
+    done = iter(("Access is granted and stored.", "The spare session is stored, too. Nothing else is to be done."))
+    for session in credentials.visit().sessions(partial(_in_terminal, console)):
+        about = f"{session.did} at {session.pds_url}: {session.scope}"
+        console.print(f"{next(done)} [dim]{escape(about)}[/]\n")
 
 
 def make_client(name: str, url: str, into: str, rotate: bool, console: Console) -> None:
@@ -88,7 +150,7 @@ def main() -> None:
         if arguments.client:
             make_client(arguments.client, arguments.url, arguments.into, arguments.rotate, console)
         elif arguments.account:
-            authorize(given_block(arguments.account, BlueskyCredentials, "account"), console)
+            grant(given_block(arguments.account, BlueskyCredentials, "account"), console)
         else:
             remedy = "Name an account's saved block, such as alice, or pass --client."
             raise InvalidInput("account", "nothing is given.", remedy)
