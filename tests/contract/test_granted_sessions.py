@@ -1,4 +1,4 @@
-"""Sessions by a grant, kept as those by an app password are, on a real PDS."""
+"""Sessions by a grant, kept as those by an app password are, on the sandbox and on a real PDS."""
 
 from __future__ import annotations
 
@@ -22,12 +22,9 @@ from prefect_bluesky.sessions.fingerprint import Fingerprint
 from prefect_bluesky.sessions.grant_sign_in import GrantSignIn
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.stores.base import Saved
-from tests.pds.client_host import ClientHost
-from tests.pds.granted import Granted, hosted, publish
-from tests.pds.server import RealPds
-from tests.support import texts
-
-pytestmark = pytest.mark.pds
+from tests.contract.granted import Granted, hosted, publish
+from tests.contract.hosts import Host, host_of
+from tests.support import Pds, texts
 
 SCOPE = oauth.scope_of()
 TOKEN = "oauth/token"
@@ -36,7 +33,7 @@ TOKEN = "oauth/token"
 class Account:
     """An account whose person has granted a session and a spare one, and workers that share its store."""
 
-    def __init__(self, pds: RealPds, host: ClientHost) -> None:
+    def __init__(self, pds: Pds, host: Host) -> None:
         self.pds, self.host, self.account = pds, host, pds.create_account()
         self.client = hosted(host, SCOPE)
         self.store = Store(uuid4().hex)
@@ -123,9 +120,9 @@ class Store(MemorySessionStore):
 
 
 @pytest.fixture
-def account(real_pds: RealPds) -> Iterator[Account]:
-    with ClientHost(real_pds) as host:
-        yield Account(real_pds, host)
+def account(pds: Pds) -> Iterator[Account]:
+    with host_of(pds) as host:
+        yield Account(pds, host)
 
 
 def test_a_session_signs_and_is_refreshed_when_it_is_due(account: Account) -> None:
@@ -203,12 +200,12 @@ def _revoke_all(account: Account) -> None:
 
 def _replace_the_key(account: Account) -> None:
     hosted(account.host, SCOPE)
-    account.pds.forget_client(account.client.client_id)
+    account.host.reread()
 
 
 def _stop_the_host(account: Account) -> None:
     account.host.stop()
-    account.pds.forget_client(account.client.client_id)
+    account.host.reread()
 
 
 OF_GRANTS: dict[AuthProblem, Callable[[Account], None]] = {
@@ -242,7 +239,7 @@ def test_a_session_waits_for_its_client(account: Account, problem: AuthProblem) 
     if problem is AuthProblem.CLIENT_UNREADABLE:
         account.host.start()
     publish(account.client, account.host, SCOPE)
-    account.pds.forget_client(account.client.client_id)
+    account.host.reread()
     account.now += LoginPolicy().probe_interval
     assert account.worker.ensure().action == "refreshed"
     assert account.stored.spare is not None

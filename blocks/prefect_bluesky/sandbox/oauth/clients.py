@@ -116,7 +116,7 @@ class Clients:
             raise fault
         return Client(client_id, {"response_types": ["code"], "grant_types": ["authorization_code"], **document})
 
-    def authenticate(self, client: Client, form: Form, proof_key: str | None) -> ClientKey | None:
+    def authenticate(self, client: Client, form: Form) -> ClientKey | None:
         """Return the key by which a client shows who it is, or None for a public client.
 
         Raises:
@@ -139,9 +139,6 @@ class Clients:
         if not jwt.header.get("kid"):
             raise refused("invalid_client", '"kid" required in client_assertion')
         key = ClientKey(jwt.header["kid"], jwt.header["alg"], thumbprint(jwk))
-        if key.thumbprint == proof_key:
-            message = "The DPoP proof must be signed with a different key than the client assertion"
-            raise refused("invalid_request", message)
         used = (client.client_id, jwt.claims["jti"])
         if used in self._assertions:
             raise invalid_grant("private_key_jwt jti reused")

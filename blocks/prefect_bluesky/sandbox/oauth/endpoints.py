@@ -68,7 +68,7 @@ class Endpoints:
     def _token(self, call: Call, form: Form) -> Answer:
         _need(form, "client_id", error="invalid_grant", what="Client credentials missing")
         _check_token_request(form)
-        client, bound = self._authenticated(call, form)
+        client, bound = self._authenticated(self._proofs.check(call), form)
         grant_type = form["grant_type"]
         if grant_type not in ("authorization_code", "refresh_token"):
             raise invalid_grant(f'Grant type "{grant_type}" is not supported by the server')
@@ -96,21 +96,17 @@ class Endpoints:
         _need(form, "token", error="invalid_request", what="Invalid request payload")
         proof = self._proofs.check(call)
         with suppress(Refusal):  # of which a PDS says nothing
-            self._grants.revoke(form["token"], self._authenticated_by(proof, form)[1])
+            self._grants.revoke(form["token"], self._authenticated(proof, form)[1])
         return Answer(200, {})
 
-    def _authenticated(self, call: Call, form: Form) -> tuple[Client, Bound]:
-        return self._authenticated_by(self._proofs.check(call), form)
-
-    def _authenticated_by(self, proof: Proof | None, form: Form) -> tuple[Client, Bound]:
+    def _authenticated(self, proof: Proof | None, form: Form) -> tuple[Client, Bound]:
         client = self._clients.find(form["client_id"])
         if proof is None:
             raise invalid_proof("DPoP proof required")
         return client, self._bound(client, form, proof)
 
     def _bound(self, client: Client, form: Form, proof: Proof | None) -> Bound:
-        key = proof.key if proof else None
-        return Bound(client.client_id, self._clients.authenticate(client, form, key), key)
+        return Bound(client.client_id, self._clients.authenticate(client, form), proof.key if proof else None)
 
 
 def _form(call: Call) -> Form:

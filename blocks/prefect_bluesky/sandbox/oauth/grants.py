@@ -82,7 +82,7 @@ class Grants:
             raise invalid_grant("Refresh token replayed")
         session.bound.refuse_other(bound)
         now = self._clock.now()
-        if now - session.created_at > (_TWO_YEARS if client.is_confidential else _TWO_WEEKS):
+        if now - session.created_at > _lifetime_of(client):
             raise invalid_grant("Session expired")
         if now - session.updated_at > (_THREE_MONTHS if client.is_confidential else _TWO_WEEKS):
             raise invalid_grant("Refresh token expired")
@@ -144,13 +144,15 @@ class Grants:
 
     def _new_tokens(self, session: GrantedSession, client: Client) -> dict[str, Any]:
         now = int(self._clock.now())
+        # No token outlives its session.
+        lifetime = int(min(ACCESS, session.created_at + _lifetime_of(client) - now))
         session.token_id = f"tok-{secrets.token_hex(16)}"
         session.refresh_token = f"ref-{secrets.token_hex(32)}" if client.may("refresh_token") else None
         claims = {
             "jti": session.token_id,
             "sub": session.did,
             "iat": now,
-            "exp": now + ACCESS,
+            "exp": now + lifetime,
             "aud": self._tokens.service_did,
             "cnf": {"jkt": session.bound.proof_key},
             "client_id": client.client_id,
@@ -161,7 +163,7 @@ class Grants:
             "token_type": "DPoP",
             "refresh_token": session.refresh_token,
             "scope": session.scope,
-            "expires_in": ACCESS - 1,
+            "expires_in": lifetime - 1,
             "sub": session.did,
         }
         return {name: value for name, value in answer.items() if value is not None}
@@ -174,3 +176,8 @@ class Grants:
 
     def _keep(self, which: Callable[[GrantedSession], bool]) -> None:
         self._sessions = [session for session in self._sessions if which(session)]
+
+
+def _lifetime_of(client: Client) -> float:
+    """Return the seconds of a client's sessions."""
+    return _TWO_YEARS if client.is_confidential else _TWO_WEEKS
