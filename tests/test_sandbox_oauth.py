@@ -151,6 +151,13 @@ class TestOwnCalls:
         missing = 'Missing required scope "repo:app.bsky.feed.post?action=create"'
         assert said(granted.post("never seen")) == (403, "ScopeMissingError", missing)
 
+    def test_a_grant_that_the_owner_revokes_is_dead(self, pds: Sandbox, alice: Account) -> None:
+        granted = session(pds, alice)
+        pds.end_grants(alice)
+        assert said(granted.post("never seen")) == (401, "invalid_token", "Invalid token")
+        with pytest.raises(RequestRefused, match="Invalid refresh token"):
+            granted.refresh()
+
     def test_a_grant_shows_no_secret(self, pds: Sandbox, alice: Account) -> None:
         grant = pds.grant(alice)
         for shown in (repr(grant), str(grant)):
@@ -249,6 +256,29 @@ class TestAges:
             error: type[Exception] = RequestRefused if early else InvalidInput
             with pytest.raises(error, match="This code has expired" if early else "This request has expired"):
                 asked.take(address or pds.consent(alice, asked.link))
+
+
+class TestLinks:
+    """A link that is opened once too often, or by the wrong client."""
+
+    @pytest.fixture
+    def asked(self, pds: Sandbox, alice: Account) -> oauth.AskedGrant:
+        server, client = oauth.AuthorizationServer.of(pds.url), oauth.Client.loopback(SCOPE)
+        return oauth.ask_for_grant(server, client, SCOPE, did=alice.did)
+
+    def test_a_link_that_is_opened_again_spends_its_code(
+        self, pds: Sandbox, alice: Account, asked: oauth.AskedGrant
+    ) -> None:
+        first, again = (pds.consent(alice, asked.link) for _ in range(2))
+        with pytest.raises(InvalidInput, match="This request was already authorized"):
+            asked.take(again)
+        with pytest.raises(RequestRefused, match="Invalid code"):
+            asked.take(first)
+
+    def test_a_link_with_another_client_is_refused(self, pds: Sandbox, alice: Account, asked: oauth.AskedGrant) -> None:
+        link = asked.link.replace("scope", "other")
+        with pytest.raises(InvalidInput, match="This request was initiated for another client"):
+            asked.take(pds.consent(alice, link))
 
 
 class TestFaults:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
@@ -95,14 +95,14 @@ class OAuthCaller:
         usual |= {"code_challenge": digest(self.verifier), "code_challenge_method": "S256"}
         return self.ask(PAR, {**usual, **(form or {})}, how)
 
-    def link(self) -> str:
-        """A link for the account's owner."""
-        uri = self.push().json()["request_uri"]
+    def link(self, form: Mapping[str, Any] | None = None) -> str:
+        """A link for the account's owner; `form` as in `push`."""
+        uri = self.push(form).json()["request_uri"]
         return f"{self.url}/oauth/authorize?{urlencode({'client_id': self.client.client_id, 'request_uri': uri})}"
 
-    def code(self) -> str:
-        """A code, by the owner's consent."""
-        return dict(parse_qsl(urlsplit(self.pds.consent(self.account, self.link())).query))["code"]
+    def code(self, form: Mapping[str, Any] | None = None) -> str:
+        """A code, by the owner's consent; `form` as in `push`."""
+        return ended_at(self.pds.consent(self.account, self.link(form)))["code"]
 
     def trade(
         self, code: str, form: Mapping[str, Any] | None = None, how: Mapping[str, Any] | None = None

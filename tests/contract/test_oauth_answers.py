@@ -383,6 +383,14 @@ def test_a_code_that_comes_twice_ends_its_session(confidential: OAuthCaller) -> 
     assert said(confidential.refresh()) == UNKNOWN
 
 
+def test_a_verifier_is_good_once(confidential: OAuthCaller) -> None:
+    assert said(confidential.trade(confidential.code())) == OK
+    used = confidential.verifier
+    code = confidential.code({"code_challenge": digest(used)})
+    expected = invalid_grant("Code challenge already used")
+    assert said(confidential.trade(code, {"code_verifier": used})) == expected
+
+
 OF_REFRESHES: dict[str, tuple[Case, Answer, Answer]] = {
     "another key": (lambda c: c.refresh(how={"key": STRANGER}), OTHER_KEY, UNKNOWN),
     "no proof": (lambda c: c.refresh(how={"dpop": None}), NO_PROOF, OK),

@@ -83,6 +83,9 @@ class GrantControls:
             LookupError: there is no such account, or no such request for a grant (any more).
 
         Example:
+            >>> from prefect_bluesky import BlueskyOAuthClient
+            >>> client = BlueskyOAuthClient()
+            >>> credentials = BlueskyCredentials(handle=alice.handle, service_url=pds.url, oauth_client=client)
             >>> visit = credentials.visit()
             >>> session = visit.take(pds.consent(alice, visit.link()))
         """
