@@ -29,10 +29,11 @@ EXAMPLES = [
 
 
 @pytest.fixture
-def names(prefect_api: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def names(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The names that an example may use."""
     (tmp_path / "december.yaml").write_text("- {account: alice, text: Good morning}")
     with sandbox.run() as pds, mastodon_server.run() as mastodon:
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", pds.plc_url)
         MastodonCredentials(instance_url=mastodon.url, access_token=SecretStr("good-token")).save(
             "alice", overwrite=True
         )

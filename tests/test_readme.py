@@ -189,6 +189,10 @@ def test_the_sandbox_takes_a_post(example: Example) -> None:
     example("docs/testing.md", "In your own tests")
 
 
+def test_the_sandbox_takes_a_post_by_a_grant(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    example("docs/testing.md", "With a grant").test_a_release_is_announced_as_long_as_the_grant_lasts(monkeypatch)
+
+
 def test_the_channel_that_a_page_adds_publishes(example: Example) -> None:
     keys: list[str | None] = []
 

@@ -8,9 +8,8 @@ from prefect_aws import AwsCredentials
 from prefect_bluesky import BlueskyCredentials, sandbox
 from tests.contract.caller import Caller, fresh_caller
 from tests.contract.causes import Patient
-from tests.pds.client_host import ClientHost
-from tests.pds.server import Account, RealPds
-from tests.support import Pds, block, web_page
+from tests.contract.hosts import Host, host_of
+from tests.support import Account, Pds, block, web_page
 
 
 @pytest.fixture(scope="module", params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
@@ -61,19 +60,20 @@ def accounts() -> dict[str, BlueskyCredentials]:
 
 
 @pytest.fixture
-def directory(monkeypatch: pytest.MonkeyPatch, real_pds: RealPds) -> None:
+def directory(monkeypatch: pytest.MonkeyPatch, pds: Pds) -> None:
     """The directory that knows the accounts."""
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", real_pds.plc_url)
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", pds.plc_url)
 
 
 @pytest.fixture
-def account(real_pds: RealPds) -> Account:
-    """An account of the real PDS."""
-    return real_pds.create_account()
+def account(pds: Pds) -> Account:
+    """An account of the PDS."""
+    made: Account = pds.create_account()
+    return made
 
 
 @pytest.fixture
-def host(real_pds: RealPds) -> Iterator[ClientHost]:
-    """A web host of OAuth clients, which the real PDS finds."""
-    with ClientHost(real_pds) as host:
+def host(pds: Pds) -> Iterator[Host]:
+    """A web host of an OAuth client, which the PDS finds."""
+    with host_of(pds) as host:
         yield host

@@ -1,4 +1,4 @@
-"""An account whose owner grants access by OAuth, on a real PDS: from the command to posts."""
+"""An account whose owner grants access by OAuth, on the sandbox and on a real PDS: from the command to posts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ import pytest
 from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, BlueskyOAuthClient, Image, Post
 from prefect_bluesky.errors import InvalidInput
 from prefect_bluesky.prefect_api import given_block
-from tests.pds.client_host import ClientHost
-from tests.pds.consent import consent
-from tests.pds.server import Account, RealPds
-from tests.support import Command, picture, texts
+from tests.contract.hosts import Host
+from tests.support import Account, Command, Pds, picture, texts
 
-pytestmark = [pytest.mark.pds, pytest.mark.usefixtures("prefect_api", "directory")]
+pytestmark = pytest.mark.usefixtures("prefect_api", "directory")
 
 
 @pytest.fixture
-def owner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], account: Account) -> list[str]:
+def owner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pds: Pds, account: Account) -> list[str]:
     """An owner at the terminal, who consents to each link that is printed. The list has what is typed before that."""
     typed: list[str] = []
     shown = ""
@@ -33,7 +31,7 @@ def owner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], a
         shown += capsys.readouterr().out
         if typed:
             return typed.pop(0)
-        return consent(re.findall(r"http://\S+/oauth/authorize\S+", shown)[-1], account)
+        return pds.consent(account, re.findall(r"http://\S+/oauth/authorize\S+", shown)[-1])
 
     monkeypatch.setattr(builtins, "input", answer)
     return typed
@@ -44,7 +42,7 @@ def name_of(account: Account) -> str:
     return account.handle.replace(".", "-")
 
 
-def save(account: Account, pds: RealPds, client: BlueskyOAuthClient) -> BlueskyCredentials:
+def save(account: Account, pds: Pds, client: BlueskyOAuthClient) -> BlueskyCredentials:
     """Save the account's block, and load it as a flow does."""
     BlueskyCredentials(handle=account.handle, service_url=pds.url, oauth_client=client).save(name_of(account))
     return load(account)
@@ -54,23 +52,21 @@ def load(account: Account) -> BlueskyCredentials:
     return given_block(name_of(account), BlueskyCredentials, "account")
 
 
-def make_client(
-    command: Command, account: Account, host: ClientHost, folder: Path, *options: str
-) -> BlueskyOAuthClient:
+def make_client(command: Command, account: Account, host: Host, folder: Path, *options: str) -> BlueskyOAuthClient:
     """Make a client by the command, and put its files on the web."""
     code, said, _ = command("authorize", "--client", name_of(account), *options, "--into", str(folder))
     assert code is None, said
     for file in folder.iterdir():
-        host.files[f"/{file.name}"] = file.read_bytes()
+        host.put(file.name, file.read_bytes())
     return given_block(name_of(account), BlueskyOAuthClient, "client")
 
 
 @pytest.mark.parametrize("kind", ["to try", "hosted"])
 def test_an_owner_grants_access_and_posts_go_out(
-    kind: str, command: Command, owner: list[str], host: ClientHost, account: Account, real_pds: RealPds, tmp_path: Path
+    kind: str, command: Command, owner: list[str], host: Host, account: Account, pds: Pds, tmp_path: Path
 ) -> None:
     url = ["--url", host.url] if kind == "hosted" else []
-    credentials = save(account, real_pds, make_client(command, account, host, tmp_path, *url))
+    credentials = save(account, pds, make_client(command, account, host, tmp_path, *url))
     owner += ["http://127.0.0.1/callback"]
     code, said, _ = command("authorize", name_of(account))
     assert code is None, said
@@ -79,7 +75,7 @@ def test_an_owner_grants_access_and_posts_go_out(
     credentials.publish("a text")
     thread = credentials.publish(["first", "second"])
     credentials.publish(Post(text="a picture", images=[Image(source=picture(4, 4), alt="Red")]))
-    assert sorted(texts(real_pds, account)) == ["a picture", "a text", "first", "second"]
+    assert sorted(texts(pds, account)) == ["a picture", "a text", "first", "second"]
     with pytest.raises(AuthError, match="insufficient_scope"):
         credentials.delete_post(thread)
     credentials.publish("after a refusal")
@@ -87,15 +83,15 @@ def test_an_owner_grants_access_and_posts_go_out(
     assert diagnosis.problem is None, diagnosis.to_markdown()
 
 
-def test_a_block_without_a_client_is_told_what_to_do(command: Command, account: Account, real_pds: RealPds) -> None:
-    block = BlueskyCredentials(handle=account.handle, app_password=account.app_password, service_url=real_pds.url)
+def test_a_block_without_a_client_is_told_what_to_do(command: Command, account: Account, pds: Pds) -> None:
+    block = BlueskyCredentials(handle=account.handle, app_password=account.app_password, service_url=pds.url)
     block.save(name_of(account))
     remedy = "Save a Bluesky OAuth Client, and pick it in the account's block."
     assert command("authorize", name_of(account))[0] == f"oauth_client: it is missing. {remedy}"
 
 
-def test_an_account_without_a_grant_says_so(account: Account, real_pds: RealPds) -> None:
-    credentials = save(account, real_pds, BlueskyOAuthClient())
+def test_an_account_without_a_grant_says_so(account: Account, pds: Pds) -> None:
+    credentials = save(account, pds, BlueskyOAuthClient())
     with pytest.raises(AuthError, match="grant_missing"):
         credentials.publish("never seen")
     assert credentials.diagnose().problem is AuthProblem.GRANT_MISSING
@@ -103,13 +99,13 @@ def test_an_account_without_a_grant_says_so(account: Account, real_pds: RealPds)
 
 @pytest.mark.usefixtures("owner")
 def test_another_key_leaves_the_sessions_of_the_older_one(
-    command: Command, host: ClientHost, account: Account, real_pds: RealPds, tmp_path: Path
+    command: Command, host: Host, account: Account, pds: Pds, tmp_path: Path
 ) -> None:
-    save(account, real_pds, make_client(command, account, host, tmp_path, "--url", host.url))
+    save(account, pds, make_client(command, account, host, tmp_path, "--url", host.url))
     assert command("authorize", name_of(account))[0] is None
     load(account).publish("by the older key")
     make_client(command, account, host, tmp_path, "--rotate")
-    real_pds.forget_client(f"{host.url}/client-metadata.json")
+    host.reread()
     credentials = load(account)
     store = credentials.session_store()
     saved = store.load()
@@ -119,7 +115,7 @@ def test_another_key_leaves_the_sessions_of_the_older_one(
     store.save(replace(saved.document, session=hours_ago), saved)
     assert credentials.ensure_session().action == "refreshed"
     credentials.publish("after another key came")
-    assert sorted(texts(real_pds, account)) == ["after another key came", "by the older key"]
+    assert sorted(texts(pds, account)) == ["after another key came", "by the older key"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ SCOPE = (
 )
 
 
+@pytest.fixture
+def pds(real_pds: RealPds) -> RealPds:
+    return real_pds
+
+
 class Run:
     """A run of the flow, underway in a thread."""
 

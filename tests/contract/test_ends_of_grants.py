@@ -17,9 +17,9 @@ from prefect_bluesky.sessions import LoginPolicy, SessionDocument
 from prefect_bluesky.sessions.diagnosis import Diagnosis, Examination
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from tests.contract.causes import NOWHERE
+from tests.contract.granted import Granted, hosted, publish
+from tests.contract.hosts import host_of
 from tests.contract.test_granted_sessions import SCOPE, Account, Store
-from tests.pds.client_host import ClientHost
-from tests.pds.granted import Granted, hosted, publish
 from tests.pds.server import RealPds
 from tests.support import forget_processes_memory
 
@@ -34,6 +34,7 @@ class Patient:
     """An account of a grant whose access token has expired. `until_then` ends what was caused."""
 
     account: Account
+    pds: RealPds
     until_then: ExitStack
 
     def put(self, *sessions: GrantedSession | None) -> None:
@@ -57,10 +58,10 @@ class Patient:
 
 @pytest.fixture
 def patient(real_pds: RealPds) -> Iterator[Patient]:
-    with ClientHost(real_pds) as host, ExitStack() as until_then:
+    with host_of(real_pds) as host, ExitStack() as until_then:
         account = Account(real_pds, host)
         account.now += HOUR
-        yield Patient(account, until_then)
+        yield Patient(account, real_pds, until_then)
 
 
 def nothing_granted(patient: Patient) -> None:
@@ -69,11 +70,11 @@ def nothing_granted(patient: Patient) -> None:
 
 
 def too_old(patient: Patient) -> None:
-    patient.account.pds.age_grants(patient.account.account, days=740)
+    patient.pds.age_grants(patient.account.account, days=740)
 
 
 def unused_for_too_long(patient: Patient) -> None:
-    patient.account.pds.age_grants(patient.account.account, days=100, unused=True)
+    patient.pds.age_grants(patient.account.account, days=100, unused=True)
 
 
 def revoked(patient: Patient) -> None:
@@ -82,8 +83,8 @@ def revoked(patient: Patient) -> None:
 
 
 def taken_down_for_a_while(patient: Patient) -> None:
-    patient.account.pds.take_down(patient.account.account)
-    patient.account.pds.reinstate(patient.account.account)
+    patient.pds.take_down(patient.account.account)
+    patient.pds.reinstate(patient.account.account)
 
 
 def copied(patient: Patient) -> None:
@@ -94,21 +95,21 @@ def copied(patient: Patient) -> None:
 
 def another_key(patient: Patient) -> None:
     hosted(patient.account.host, SCOPE)
-    patient.account.pds.forget_client(patient.account.client.client_id)
+    patient.account.host.reread()
 
 
 def host_is_down(patient: Patient) -> None:
     patient.account.host.stop()
-    patient.account.pds.forget_client(patient.account.client.client_id)
+    patient.account.host.reread()
 
 
 def nonces_are_lost(patient: Patient) -> None:
-    patient.until_then.enter_context(patient.account.pds.losing("DPoP-Nonce"))
+    patient.until_then.enter_context(patient.pds.losing("DPoP-Nonce"))
     forget_processes_memory()
 
 
 def moved(patient: Patient) -> None:
-    patient.account.pds.move(patient.account.account, NOWHERE)
+    patient.pds.move(patient.account.account, NOWHERE)
 
 
 def another_issuer(patient: Patient) -> None:
@@ -183,7 +184,7 @@ def test_a_session_waits_until_its_server_accepts_it_again(patient: Patient, cau
     if cause is host_is_down:
         account.host.start()
     publish(account.client, account.host, SCOPE)
-    account.pds.forget_client(account.client.client_id)
+    account.host.reread()
     account.now += LoginPolicy().probe_interval
     assert account.worker.ensure().action == "refreshed"
     assert account.stored.spare is not None
@@ -258,8 +259,8 @@ class TestSigningOut:
         account.worker.sign_out()
         assert account.granted[1].post("by a copy").status_code == 401
 
-    def test_a_session_that_a_server_did_not_end_stays_stored(self, account: Account) -> None:
-        host_is_down(Patient(account, ExitStack()))
+    def test_a_session_that_a_server_did_not_end_stays_stored(self, patient: Patient, account: Account) -> None:
+        host_is_down(patient)
         with pytest.raises(ServiceUnavailable, match="the session goes on"):
             account.worker.sign_out()
         assert account.stored.session is not None

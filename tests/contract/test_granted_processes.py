@@ -20,6 +20,11 @@ pytestmark = [pytest.mark.pds, pytest.mark.slow, pytest.mark.usefixtures("prefec
 TOKEN = "oauth/token"
 
 
+@pytest.fixture
+def pds(real_pds: RealPds) -> RealPds:
+    return real_pds
+
+
 @pytest.fixture(params=["Prefect", "AWS"])
 def credentials(
     request: pytest.FixtureRequest, real_pds: RealPds, account: Account, aws_credentials: AwsCredentials

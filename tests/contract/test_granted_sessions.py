@@ -1,4 +1,4 @@
-"""Sessions by a grant, kept as those by an app password are, on a real PDS."""
+"""Sessions by a grant, kept as those by an app password are, on the sandbox and on a real PDS."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ from prefect_bluesky.sessions.fingerprint import Fingerprint
 from prefect_bluesky.sessions.grant_sign_in import GrantSignIn
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.stores.base import Saved
-from tests.pds.client_host import ClientHost
-from tests.pds.granted import Granted, hosted
-from tests.pds.server import RealPds
-from tests.support import texts
-
-pytestmark = pytest.mark.pds
+from tests.contract.granted import Granted, hosted
+from tests.contract.hosts import Host, host_of
+from tests.support import Pds, texts
 
 SCOPE = oauth.scope_of()
 TOKEN = "oauth/token"
@@ -35,7 +32,7 @@ TOKEN = "oauth/token"
 class Account:
     """An account whose person has granted a session and a spare one, and workers that share its store."""
 
-    def __init__(self, pds: RealPds, host: ClientHost) -> None:
+    def __init__(self, pds: Pds, host: Host) -> None:
         self.pds, self.host, self.account = pds, host, pds.create_account()
         self.client = hosted(host, SCOPE)
         self.store = Store(uuid4().hex)
@@ -122,9 +119,9 @@ class Store(MemorySessionStore):
 
 
 @pytest.fixture
-def account(real_pds: RealPds) -> Iterator[Account]:
-    with ClientHost(real_pds) as host:
-        yield Account(real_pds, host)
+def account(pds: Pds) -> Iterator[Account]:
+    with host_of(pds) as host:
+        yield Account(pds, host)
 
 
 def test_a_session_signs_and_is_refreshed_when_it_is_due(account: Account) -> None:

@@ -1,4 +1,4 @@
-"""OAuth on a real PDS: grants by a person, tokens, and each way in which a server refuses them."""
+"""OAuth on the sandbox and on a real PDS: grants by a person, tokens, and each way in which a server refuses them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from prefect_bluesky.protocol.oauth import (
     scope_of,
 )
 from tests import browser
-from tests.pds.client_host import ClientHost
-from tests.pds.consent import consent, consent_in_browser, refuse
-from tests.pds.granted import POST, Granted, hosted, publish
-from tests.pds.server import Account, RealPds
-from tests.support import picture, texts
-
-pytestmark = pytest.mark.pds
+from tests.contract.granted import POST, Granted, hosted, publish
+from tests.contract.hosts import Host
+from tests.pds.consent import consent_in_browser
+from tests.pds.server import Account as RealAccount
+from tests.pds.server import RealPds
+from tests.support import Account, Pds, picture, texts
 
 SCOPE = scope_of()
 
@@ -43,46 +42,38 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
-def granted(real_pds: RealPds, host: ClientHost, account: Account) -> Granted:
+def granted(pds: Pds, host: Host, account: Account) -> Granted:
     """A session of a confidential client."""
-    return Granted.to(hosted(host, SCOPE), SCOPE, real_pds, account)
+    return Granted.to(hosted(host, SCOPE), SCOPE, pds, account)
+
+
+@pytest.fixture
+def asked(pds: Pds, account: Account) -> AskedGrant:
+    """A grant that the account's owner was asked for."""
+    server = AuthorizationServer.of(pds.url)
+    return ask_for_grant(server, Client.loopback(SCOPE), SCOPE, did=account.did, handle=account.handle)
 
 
 class TestGrant:
     """A person consents, or does not."""
 
-    @pytest.fixture
-    def asked(self, real_pds: RealPds, account: Account) -> AskedGrant:
-        server = AuthorizationServer.of(real_pds.url)
-        return ask_for_grant(server, Client.loopback(SCOPE), SCOPE, did=account.did, handle=account.handle)
-
     def test_a_client_with_consent_writes_refreshes_and_writes(
-        self, real_pds: RealPds, client: Client, account: Account
+        self, pds: Pds, client: Client, account: Account
     ) -> None:
-        granted = Granted.to(client, SCOPE, real_pds, account)
+        granted = Granted.to(client, SCOPE, pds, account)
         assert (granted.tokens.did, granted.tokens.scope) == (account.did, SCOPE)
         assert 3590 <= granted.tokens.lifetime.total_seconds() <= 3600
         granted.post("before the refresh").raise_for_status()
         granted.refresh()
         granted.post("after the refresh").raise_for_status()
-        assert texts(real_pds, account) == ["after the refresh", "before the refresh"]
+        assert texts(pds, account) == ["after the refresh", "before the refresh"]
 
-    @pytest.mark.slow
-    def test_a_person_consents_in_a_browser(self, asked: AskedGrant, account: Account) -> None:
-        with browser.chromium() as chromium, chromium.new_page() as page:
-            address = consent_in_browser(page, asked.link, account)
-        assert asked.take(f"  {address}\n").did == account.did
-
-    def test_a_refusal_is_named(self, asked: AskedGrant) -> None:
+    def test_a_refusal_is_named(self, pds: Pds, asked: AskedGrant) -> None:
         with pytest.raises(InvalidInput) as refused:
-            asked.take(refuse(asked.link))
+            asked.take(pds.refuse(asked.link))
         assert str(refused.value) == (
             "address: the account's server gave no grant: The user rejected the request. Ask for a new link."
         )
-
-    def test_an_app_password_cannot_consent(self, asked: AskedGrant, account: Account) -> None:
-        with pytest.raises(RuntimeError, match="App passwords are not allowed"):
-            consent(asked.link, replace(account, password=account.app_password))
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -94,25 +85,53 @@ class TestGrant:
         ids=["no address", "another link", "another server"],
     )
     def test_an_address_that_is_another_is_refused_and_the_right_one_is_taken(
-        self, asked: AskedGrant, account: Account, change: Callable[[dict[str, str]], dict[str, str]], said: str
+        self,
+        pds: Pds,
+        asked: AskedGrant,
+        account: Account,
+        change: Callable[[dict[str, str]], dict[str, str]],
+        said: str,
     ) -> None:
-        address = consent(asked.link, account)
+        address = pds.consent(account, asked.link)
         found = dict(parse_qsl(urlsplit(address).query))
         with pytest.raises(InvalidInput) as refused:
             asked.take(f"http://127.0.0.1/callback?{urlencode(change(found))}")
         assert str(refused.value).startswith(f"address: {said}")
         assert asked.take(address).did == account.did
 
-    def test_another_account_that_consents_is_named(self, real_pds: RealPds, asked: AskedGrant) -> None:
-        other = real_pds.create_account()
-        address = consent(asked.link, other)
+    def test_another_account_that_consents_is_named(self, pds: Pds, asked: AskedGrant) -> None:
+        other = pds.create_account()
+        address = pds.consent(other, asked.link)
         with pytest.raises(InvalidInput, match=f"another account has consented: {other.did}"):
             asked.take(address)
 
-    def test_an_address_is_good_once(self, asked: AskedGrant, account: Account) -> None:
-        address = consent(asked.link, account)
+    def test_an_address_is_good_once(self, pds: Pds, asked: AskedGrant, account: Account) -> None:
+        address = pds.consent(account, asked.link)
         asked.take(address)
         assert refusal(lambda: asked.take(address)) == ("invalid_grant", "Invalid code")
+
+
+@pytest.mark.pds
+class TestPages:
+    """What a sandbox does not have: pages, and handles that change."""
+
+    @pytest.fixture
+    def pds(self, real_pds: RealPds) -> RealPds:
+        return real_pds
+
+    @pytest.mark.slow
+    def test_a_person_consents_in_a_browser(self, asked: AskedGrant, account: Account) -> None:
+        with browser.chromium() as chromium, chromium.new_page() as page:
+            address = consent_in_browser(page, asked.link, account)
+        assert asked.take(f"  {address}\n").did == account.did
+
+    def test_an_app_password_cannot_consent(self, pds: RealPds, asked: AskedGrant, account: RealAccount) -> None:
+        with pytest.raises(RuntimeError, match="App passwords are not allowed"):
+            pds.consent(replace(account, password=account.app_password), asked.link)
+
+    def test_the_handle_cannot_be_changed(self, granted: Granted, account: Account) -> None:
+        answer = granted.call("com.atproto.identity.updateHandle", json={"handle": account.handle})
+        assert answer.status_code == 403
 
 
 class TestRights:
@@ -160,14 +179,14 @@ class TestRights:
         )
         assert answer.is_success == allows_blob(SCOPE, content_type)
 
-    @pytest.mark.parametrize("method", ["com.atproto.server.createAppPassword", "com.atproto.identity.updateHandle"])
-    def test_the_account_cannot_be_changed(self, granted: Granted, account: Account, method: str) -> None:
-        answer = granted.call(method, json={"name": "x", "handle": account.handle})
-        assert answer.status_code == 403
+    @pytest.mark.parametrize("method", ["createAppPassword", "revokeAppPassword"])
+    def test_passwords_cannot_be_changed(self, granted: Granted, method: str) -> None:
+        answer = granted.call(f"com.atproto.server.{method}", json={"name": "x"})
+        assert (answer.status_code, answer.json()["error"]) == (403, "Forbidden")
 
-    def test_what_a_server_does_not_know_is_not_granted(self, real_pds: RealPds, account: Account) -> None:
+    def test_what_a_server_does_not_know_is_not_granted(self, pds: Pds, account: Account) -> None:
         scope = f"{SCOPE} foo:bar"
-        assert Granted.to(Client.loopback(scope), scope, real_pds, account).tokens.scope == SCOPE
+        assert Granted.to(Client.loopback(scope), scope, pds, account).tokens.scope == SCOPE
 
 
 class TestClock:
@@ -175,12 +194,12 @@ class TestClock:
 
     @pytest.mark.parametrize("minutes", [-10, 10])
     def test_a_wrong_clock_costs_one_attempt(
-        self, monkeypatch: pytest.MonkeyPatch, real_pds: RealPds, host: ClientHost, account: Account, minutes: int
+        self, monkeypatch: pytest.MonkeyPatch, pds: Pds, host: Host, account: Account, minutes: int
     ) -> None:
         monkeypatch.setattr(proofs, "_servers", type(proofs._servers)(proofs._Known))
         right = time.time
         monkeypatch.setattr("prefect_bluesky.protocol.oauth.proofs.time.time", lambda: right() + 60 * minutes)
-        granted = Granted.to(hosted(host, SCOPE), SCOPE, real_pds, account)
+        granted = Granted.to(hosted(host, SCOPE), SCOPE, pds, account)
         granted.refresh()
         assert granted.post("on time").is_success
 
@@ -210,41 +229,39 @@ class TestRefusals:
         granted.key = right
         assert refusal(granted.refresh) == ("invalid_grant", "Invalid refresh token")
 
-    def test_a_newer_client_key_ends_the_session_of_the_older_one(self, granted: Granted, host: ClientHost) -> None:
+    def test_a_newer_client_key_ends_the_session_of_the_older_one(self, granted: Granted, host: Host) -> None:
         older = granted.client
         assert older.key
         granted.client = hosted(host, SCOPE, older.key)
-        granted.pds.forget_client(older.client_id)
+        host.reread()
         assert refusal(granted.refresh)[0] == "invalid_grant"
         granted.client = older
         assert refusal(granted.refresh) == ("invalid_grant", "Invalid refresh token")
 
-    def test_a_newer_client_key_beside_the_older_one_leaves_its_sessions(
-        self, granted: Granted, host: ClientHost
-    ) -> None:
+    def test_a_newer_client_key_beside_the_older_one_leaves_its_sessions(self, granted: Granted, host: Host) -> None:
         assert granted.client.key
         newer = hosted(host, SCOPE, granted.client.key)
-        granted.pds.forget_client(newer.client_id)
+        host.reread()
         granted.refresh()
         assert Granted.to(newer, SCOPE, granted.pds, granted.account).post("by the newer key").is_success
         assert granted.post("by the older key").is_success
 
     def test_a_client_key_that_left_the_document_is_refused_and_the_session_waits_for_it(
-        self, granted: Granted, host: ClientHost
+        self, granted: Granted, host: Host
     ) -> None:
         hosted(host, SCOPE)
-        granted.pds.forget_client(granted.client.client_id)
+        host.reread()
         assert refusal(granted.refresh)[0] == "invalid_client"
         publish(granted.client, host, SCOPE)
-        granted.pds.forget_client(granted.client.client_id)
+        host.reread()
         granted.refresh()
 
     def test_a_document_that_cannot_be_read_is_named_and_the_session_waits_for_it(
-        self, granted: Granted, host: ClientHost
+        self, granted: Granted, host: Host
     ) -> None:
         host.stop()
         granted.refresh()  # the server remembers the document for ten minutes
-        granted.pds.forget_client(granted.client.client_id)
+        host.reread()
         assert refusal(granted.refresh)[0] == "invalid_client_metadata"
         host.start()
         granted.refresh()

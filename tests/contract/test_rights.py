@@ -15,7 +15,6 @@ from prefect_bluesky import AuthError, AuthProblem, BlueskyCredentials, BlueskyO
 from prefect_bluesky.alerts import events
 from prefect_bluesky.prefect_api import given_block
 from prefect_bluesky.sessions.granted_session import GrantedSession
-from tests.pds.consent import consent
 from tests.pds.server import Account, RealPds
 from tests.support import forget_processes_memory, picture, texts
 from tests.world import wait_for
@@ -29,6 +28,11 @@ Grant = Callable[[str], BlueskyCredentials]
 
 
 @pytest.fixture
+def pds(real_pds: RealPds) -> RealPds:
+    return real_pds
+
+
+@pytest.fixture
 def grant(real_pds: RealPds, account: Account) -> Grant:
     """Let the account's owner grant rights, once, and load the account's saved block as a flow does."""
 
@@ -38,7 +42,7 @@ def grant(real_pds: RealPds, account: Account) -> Grant:
         block = BlueskyCredentials(handle=account.handle, service_url=real_pds.url, oauth_client=client)
         block.save(name, overwrite=True)
         visit = block.visit()
-        visit.take(consent(visit.link(), account))
+        visit.take(real_pds.consent(account, visit.link()))
         forget_processes_memory()
         return given_block(name, BlueskyCredentials, "account")
 

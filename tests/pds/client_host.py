@@ -1,12 +1,12 @@
 """A web host of OAuth clients: static files on https, with a certificate of its own, on loopback.
 
     with ClientHost(pds) as host:
-        host.files["/client-metadata.json"] = json.dumps(...).encode()
+        host.put("client-metadata.json", json.dumps(...).encode())
         ...  # f"{host.url}/client-metadata.json" is the id of a client
         host.stop()
         ...  # the host does not answer
 
-The PDS keeps what it has read for ten minutes, unless `forget_client` says otherwise.
+The PDS keeps what it has read for ten minutes, unless `reread` says otherwise.
 """
 
 import secrets
@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from .server import RealPds
+
+DOCUMENT = "client-metadata.json"
 
 
 class ClientHost:
@@ -49,6 +51,14 @@ class ClientHost:
         )
         Thread(target=self._server.serve_forever, args=(0.01,), name="client-host", daemon=True).start()
         self._pds.know_client_host(self.name, self._server.server_port, self.certificate)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Have a file, in place of an earlier one."""
+        self.files[f"/{name}"] = content
+
+    def reread(self) -> None:
+        """Let the PDS read the client's document again."""
+        self._pds.forget_client(f"{self.url}/{DOCUMENT}")
 
     def stop(self) -> None:
         """Refuse connections from now on."""

@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import httpx
 
+from .consent import Person, consent, refuse
 from .install import PdsUnavailable, installed, node
 
 __all__ = ["Account", "PdsUnavailable", "RealPds", "Request", "installed", "run"]
@@ -213,6 +214,14 @@ class RealPds:
         header, claims = (json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in access_token.split(".")[:2])
         day = int(timedelta(days=1).total_seconds())
         return self._sign(header, claims | {"iat": claims["iat"] - day, "exp": claims["exp"] - day})
+
+    def consent(self, account: Person, link: str) -> str:
+        """Let the account's owner sign in and consent. Return the address where the browser ends."""
+        return consent(link, account)
+
+    def refuse(self, link: str) -> str:
+        """Let the account's owner refuse. Return the address where the browser ends."""
+        return refuse(link)
 
     def know_client_host(self, name: str, port: int, certificate: str) -> None:
         """Let the PDS find a host of OAuth clients on loopback, by its name and with a certificate of its own."""

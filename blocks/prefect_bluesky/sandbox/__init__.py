@@ -1,9 +1,9 @@
 """A small Bluesky PDS on loopback, in memory: for the demo, and for your tests of code that uses prefect-bluesky.
 
 The sandbox answers the calls that publishing needs, with the statuses, error names and messages of a real PDS. A test
-can cause the troubles of a real PDS: expired or revoked tokens, failures, slow answers and lost answers. The sandbox
-does not simulate rate limits (use `Sandbox.fail` with status 429) or OAuth. `run_video_service` adds a stand-in for
-Bluesky's video service.
+can cause the troubles of a real PDS: expired or revoked tokens, failures, slow answers and lost answers. Accounts can
+grant access by OAuth without a browser: see `Sandbox.consent`. The sandbox does not simulate rate limits (use
+`Sandbox.fail` with status 429). `run_video_service` adds a stand-in for Bluesky's video service.
 
 Example:
     >>> from datetime import timedelta
@@ -19,7 +19,8 @@ Example:
 
 from .accounts import Account
 from .app import Request
+from .oauth.controls import Grant
 from .server import Sandbox, run
 from .video import Job, VideoService, run_video_service
 
-__all__ = ["Account", "Job", "Request", "Sandbox", "VideoService", "run", "run_video_service"]
+__all__ = ["Account", "Grant", "Job", "Request", "Sandbox", "VideoService", "run", "run_video_service"]

@@ -251,6 +251,12 @@ def refuse_inactive(holder: Holder, *, deactivated: bool = True) -> None:
         raise unauthorized("Account is deactivated", "AccountDeactivated")
 
 
+def visible(accounts: Accounts, identifier: str) -> Holder | None:
+    """Return the account of a DID or handle if anybody may see it: it is neither deactivated nor taken down."""
+    holder = accounts.find(identifier)
+    return holder if holder and not holder.taken_down and not holder.deactivated else None
+
+
 def account_not_found() -> Refusal:
     """Return the answer to a call for an unknown account."""
     return Refusal(403, "AccountNotFound", "Account not found")

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Request:
     """A request that the sandbox received, without its tokens, passwords and content.
 
     Attributes:
-        nsid: the XRPC method, such as "com.atproto.server.createSession".
+        nsid: the XRPC method, such as "com.atproto.server.createSession", or the endpoint, such as "oauth/token".
         method: the HTTP method.
         status: the HTTP status of the answer; None if the connection was dropped without one.
         did: the account that the request was made for, or None.
@@ -42,7 +42,15 @@ Respond = Callable[[Call], tuple[Answer, Fault]]
 Directory = Callable[[str], Json | None]
 
 
-def build(respond: Respond, clock: Clock, closing: asyncio.Event, *, directory: Directory | None = None) -> ASGIApp:
+def build(
+    respond: Respond,
+    clock: Clock,
+    closing: asyncio.Event,
+    *,
+    directory: Directory | None = None,
+    documents: Mapping[str, Json] | None = None,
+    endpoints: Collection[str] = (),
+) -> ASGIApp:
     """Return the app.
 
     Args:
@@ -50,15 +58,18 @@ def build(respond: Respond, clock: Clock, closing: asyncio.Event, *, directory: 
         clock: the clock of the Date headers.
         closing: set when the server stops, so that delayed answers wait no longer.
         directory: returns the DID document of a DID, or None. Without it there is no directory.
+        documents: JSON by its path, for everybody to read.
+        endpoints: names of what can be called besides XRPC methods, such as "oauth/token".
     """
 
-    async def xrpc(request: HttpRequest) -> Response:
+    async def answered(request: HttpRequest) -> Response:
         try:
             content = await request.body()
         except ClientDisconnect:
             return Response()  # the client is gone
-        nsid = request.path_params["nsid"]
-        call = Call(nsid, request.method, request.headers, request.query_params, content)
+        path = request.url.path
+        nsid = request.path_params.get("nsid", path.removeprefix("/"))
+        call = Call(nsid, request.method, path, request.headers, request.query_params, content)
         answer, fault = respond(call)
         if fault.delay:
             with suppress(TimeoutError):
@@ -76,8 +87,18 @@ def build(respond: Respond, clock: Clock, closing: asyncio.Event, *, directory: 
         # The words of https://plc.directory.
         return JSONResponse(found or {"message": f"DID not registered: {did}"}, 200 if found else 404)
 
+    async def document(request: HttpRequest) -> Response:
+        return JSONResponse((documents or {})[request.url.path], headers={"date": clock.http_date()})
+
     every_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    return Starlette(routes=[Route("/xrpc/{nsid}", xrpc, methods=every_method), Route("/{did}", did_document)])
+    return Starlette(
+        routes=[
+            Route("/xrpc/{nsid}", answered, methods=every_method),
+            *(Route(f"/{endpoint}", answered, methods=every_method) for endpoint in endpoints),
+            *(Route(path, document) for path in documents or {}),
+            Route("/{did}", did_document),
+        ]
+    )
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def string(form: str | None = None, *, max_bytes: int | None = None, max_graphem
             raise Invalid(f"string too big (maximum {max_bytes}, got {size})", path)
         if max_graphemes is not None and (count := len(regex.findall(r"\X", value))) > max_graphemes:
             raise Invalid(f"grapheme too big (maximum {max_graphemes}, got {count})", path)
-        if form is not None and not _has_form(value, form):
+        if form is not None and not has_form(value, form):
             raise Invalid(f"Invalid {_FORM_NAMES.get(form, form)} (got {_shown(value)})", path)
 
     return check
@@ -209,7 +209,12 @@ def is_blob_ref(value: Any) -> bool:
 
 def is_did(text: str) -> bool:
     """Return True if a text has the form of a DID, of any method."""
-    return _has_form(text, "did")
+    return has_form(text, "did")
+
+
+def has_form(value: str, form: str) -> bool:
+    """Return True if a text has a form of the AT Protocol, such as "nsid"."""
+    return is_cid(value) if form == "cid" else _FORMS[form].fullmatch(value) is not None
 
 
 def _any_value(value: Any, path: Path) -> None:
@@ -221,10 +226,6 @@ def _any_value(value: Any, path: Path) -> None:
             _any_value(item, (*path, index))
     elif not (value is None or isinstance(value, bool | str) or _is_integer(value) or is_link(value)):
         raise _wrong_type("one of null, boolean, integer, string, cid, bytes, array or object", value, path)
-
-
-def _has_form(value: str, form: str) -> bool:
-    return is_cid(value) if form == "cid" else _FORMS[form].fullmatch(value) is not None
 
 
 def _is_integer(value: Any) -> bool:

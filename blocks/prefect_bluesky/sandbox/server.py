@@ -10,8 +10,13 @@ from functools import partial
 from typing import Any, Literal
 
 from . import app
-from .accounts import Account, Holder, Lifetimes
+from .accounts import Account, Lifetimes
 from .app import Request
+from .oauth.controls import GrantControls
+from .oauth.endpoints import ENDPOINTS
+from .oauth.metadata import documents
+from .oauth.refusals import as_answer
+from .oauth.refusals import failure as oauth_failure
 from .refusal import failure
 from .service import Service
 from .tokens import SERVICE_DID
@@ -52,13 +57,21 @@ def run(
     lifetimes = Lifetimes(access_lifetime, refresh_lifetime, grace)
     with app.listen() as (listener, url):
         service = Service(
-            lifetimes, pds_url_in_did_doc or url, service_did=service_did, did_doc=did_doc, on_request=on_request
+            lifetimes, url, pds_url_in_did_doc or url, service_did=service_did, did_doc=did_doc, on_request=on_request
         )
-        with app.serve(partial(app.build, service.respond, service.clock, directory=service.did_document), listener):
+        make_app = partial(
+            app.build,
+            service.respond,
+            service.clock,
+            directory=service.did_document,
+            documents=documents(url),
+            endpoints=ENDPOINTS,
+        )
+        with app.serve(make_app, listener):
             yield Sandbox(url, service)
 
 
-class Sandbox:
+class Sandbox(GrantControls):
     """A running sandbox. Get one from `run()`. Safe to use from several threads.
 
     Attributes:
@@ -67,8 +80,8 @@ class Sandbox:
     """
 
     def __init__(self, url: str, service: Service) -> None:
-        self.url = self.plc_url = url
-        self._service = service
+        super().__init__(url, service)
+        self.plc_url = url
 
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r})"
@@ -150,6 +163,7 @@ class Sandbox:
             holder = self._holder(account)
             holder.taken_down = True
             self._service.accounts.end_sessions(holder)
+            self._service.grants.end(holder.did)
 
     def reinstate(self, account: Account) -> None:
         """Undo `deactivate` and `take_down`.
@@ -177,7 +191,9 @@ class Sandbox:
             LookupError: there is no such account (any more).
         """
         with self._service.lock:
-            self._service.accounts.delete(self._holder(account))
+            holder = self._holder(account)
+            self._service.accounts.delete(holder)
+            self._service.grants.end(holder.did)
 
     def mint(
         self,
@@ -203,6 +219,8 @@ class Sandbox:
 
     def advance(self, by: timedelta) -> None:
         """Move the server's clock forward; tokens age by the same time.
+
+        The header Date of each answer tells the new time, by which a client of OAuth has to sign.
 
         Raises:
             ValueError: `by` is negative.
@@ -263,7 +281,7 @@ class Sandbox:
         """Answer the next `times` calls of a method with an error; they change nothing.
 
         Args:
-            nsid: the method.
+            nsid: the method; or, as in `delay`, `drop` and `requests`, "oauth/par", "oauth/token" or "oauth/revoke".
             status: HTTP status.
             error: the error's name; by default the usual name for the status.
             message: the error's text; by default the usual text for the status.
@@ -277,7 +295,8 @@ class Sandbox:
             >>> pds.fail("com.atproto.repo.createRecord", 429, headers={"Retry-After": "3"})
         """
         self._check(nsid, times)
-        answer = Answer.of(failure(status, error, message, headers))
+        given = (status, error, message, headers)
+        answer = as_answer(oauth_failure(*given)) if nsid in ENDPOINTS else Answer.of(failure(*given))
         with self._service.lock:
             self._service.faults.fail(nsid, answer, times)
 
@@ -303,14 +322,8 @@ class Sandbox:
         with self._service.lock:
             self._service.faults.drop(nsid, times)
 
-    def _holder(self, account: Account) -> Holder:
-        holder = self._service.accounts.find(account.did)
-        if holder is None:
-            raise LookupError(f"account: the sandbox has no account {account.handle}. The account may be deleted.")
-        return holder
-
     def _check(self, nsid: str, times: int) -> None:
-        if nsid not in self._service.methods:
+        if nsid not in self._service.names:
             raise ValueError(f"nsid: the sandbox has no method {nsid!r}. Check the spelling.")
         if times < 1:
             raise ValueError(f"times: the value must be positive, not {times}.")

@@ -7,7 +7,7 @@ from .accounts import Accounts
 from .clock import Clock
 from .lexicon import is_did
 from .refusal import Refusal, bad_request, server_error, unauthorized
-from .tokens import ANY_SESSION, Scope, Tokens, unverified
+from .tokens import Scope, Tokens, unverified
 from .xrpc import Arguments, Call, Claims, Json
 
 _MINUTE = 60
@@ -46,16 +46,13 @@ class ServiceAuth:
         self._tokens = tokens
         self._accounts = accounts
 
-    def session(self, authorization: str | None) -> Claims:
-        """Return the claims of the asking session. An account taken down may ask too, in order to move away."""
-        return self._tokens.access(authorization, (*ANY_SESSION, Scope.TAKEN_DOWN))
-
     def get_service_auth(self, call: Call, args: Arguments) -> Json:
         """Handle `com.atproto.server.getServiceAuth`."""
         audience, expires, method = (args.params.get(name) for name in ("aud", "exp", "lxm"))
         if not _AUDIENCE.fullmatch(args.params["aud"]):
             raise bad_request("aud must be a valid atproto DID or did#serviceId reference")
-        self._refuse_method_of_others(args.claims["scope"], method)
+        if "scope" in args.claims:
+            self._refuse_method_of_others(args.claims["scope"], method)
         now = self._clock.now()
         if expires:
             self._refuse_lifetime(expires - now, method)

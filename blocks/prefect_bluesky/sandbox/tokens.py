@@ -1,9 +1,7 @@
 """Sign tokens, parse Authorization headers, and refuse bad tokens."""
 
-import base64
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from collections.abc import Collection, Mapping
@@ -11,7 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from .clock import Clock
-from .refusal import Refusal, bad_request, server_error, unauthorized
+from .jwt_parts import decode, encode, from_base64url, to_base64url
+from .refusal import bad_request, server_error, unauthorized
 
 SERVICE_DID = "did:web:localhost"
 _DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
@@ -46,8 +45,8 @@ class Tokens:
 
     def sign(self, kind: str, claims: Mapping[str, Any]) -> str:
         """Return a signed token of `kind` "at+jwt" (access), "refresh+jwt" or "JWT" (for another service)."""
-        signed = f"{_encode({'typ': kind, 'alg': 'HS256'})}.{_encode(claims)}"
-        return f"{signed}.{_base64(self._signature('HS256', signed))}"
+        signed = f"{encode({'typ': kind, 'alg': 'HS256'})}.{encode(claims)}"
+        return f"{signed}.{to_base64url(self._signature('HS256', signed))}"
 
     def access(self, authorization: str | None, scopes: Collection[Scope] = ANY_SESSION) -> dict[str, Any]:
         """Return the claims of the access token in an Authorization header.
@@ -55,12 +54,10 @@ class Tokens:
         Raises:
             Refusal: the header is missing or malformed, or the token is bad, expired or of another scope.
         """
-        header = _parse(authorization)
+        header = parse_authorization(authorization)
         if header is None:
             raise unauthorized(error="AuthMissing")
         scheme, token = header
-        if scheme == "dpop":
-            raise _no_session_under_dpop(token)
         if scheme != "bearer":
             raise bad_request("Unexpected authorization type", "InvalidToken")
         return self._verify(token, "at+jwt", scopes)
@@ -71,7 +68,7 @@ class Tokens:
         Raises:
             Refusal: as for `access`, or the token has no id.
         """
-        header = _parse(authorization)
+        header = parse_authorization(authorization)
         if header is None or header[0] != "bearer":
             raise unauthorized(error="AuthMissing")
         claims = self._verify(header[1], "refresh+jwt", (Scope.REFRESH,), allow_expired=allow_expired)
@@ -82,26 +79,26 @@ class Tokens:
     def subject(self, authorization: str | None) -> str | None:
         """Return the account (DID) of a token of this sandbox, expired or not; None for anything else."""
         scheme, _, token = (authorization or "").partition(" ")
-        parts = self._signed_parts(token) if scheme.lower() == "bearer" else None
+        parts = self.signed_parts(token) if scheme.lower() in ("bearer", "dpop") else None
         subject = parts[1].get("sub", parts[1].get("iss")) if parts else None
         return subject if isinstance(subject, str) else None
 
     def has_signed(self, authorization: str | None) -> bool:
         """Return True if the token in an Authorization header was signed by this sandbox and is unchanged."""
-        header = _parse(authorization)
-        return header is not None and self._signed_parts(header[1]) is not None
+        header = parse_authorization(authorization)
+        return header is not None and self.signed_parts(header[1]) is not None
 
     def _verify(
         self, token: str, kind: str, scopes: Collection[Scope], *, allow_expired: bool = False
     ) -> dict[str, Any]:
-        parts = self._signed_parts(token)
+        parts = self.signed_parts(token)
         if parts is None or not self._meant_for_us(*parts, kind, allow_expired):
             raise bad_request("Token could not be verified", "InvalidToken")
         claims = parts[1]
         # Checked after the other faults: a token that is both expired and otherwise wrong counts as wrong.
         if "exp" in claims and claims["exp"] <= int(self._clock.now()) and not allow_expired:
             raise bad_request("Token has expired", "ExpiredToken")
-        if not re.fullmatch(r"did:[a-z]+:[\w.:%-]*[\w.-]", str(claims.get("sub")), re.ASCII):
+        if "cnf" in claims or not re.fullmatch(r"did:[a-z]+:[\w.:%-]*[\w.-]", str(claims.get("sub")), re.ASCII):
             raise bad_request("Malformed token", "InvalidToken")
         if claims.get("scope") not in scopes:
             raise bad_request("Bad token scope", "InvalidToken")
@@ -116,12 +113,12 @@ class Tokens:
             and (allow_expired or times[1] <= int(self._clock.now()))
         )
 
-    def _signed_parts(self, token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def signed_parts(self, token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return header and claims, or None if the signature is not ours."""
         parts = token.split(".")
         if len(parts) != 3:
             return None
-        header, claims, signature = _decode(parts[0]), _decode(parts[1]), _bytes(parts[2])
+        header, claims, signature = decode(parts[0]), decode(parts[1]), from_base64url(parts[2])
         if header is None or claims is None or signature is None or header.get("alg") not in _DIGESTS:
             return None
         expected = self._signature(header["alg"], f"{parts[0]}.{parts[1]}")
@@ -137,17 +134,22 @@ def unverified(authorization: str | None) -> tuple[dict[str, Any], dict[str, Any
     Raises:
         Refusal: 500 for a bearer token that is no JWT. A PDS intends a 400, but fails before.
     """
-    header = _parse(authorization)
+    header = parse_authorization(authorization)
     if header is None or header[0] != "bearer":
         return {}, {}
     parts = header[1].split(".")
-    claims = _decode(parts[1]) if len(parts) == 3 else None
+    claims = decode(parts[1]) if len(parts) == 3 else None
     if claims is None:
         raise server_error()
-    return _decode(parts[0]) or {}, claims
+    return decode(parts[0]) or {}, claims
 
 
-def _parse(authorization: str | None) -> tuple[str, str] | None:
+def parse_authorization(authorization: str | None) -> tuple[str, str] | None:
+    """Return scheme, in lower case, and token of an Authorization header, or None without one.
+
+    Raises:
+        Refusal: 400 for another form or an unknown scheme.
+    """
     if not authorization:
         return None
     parts = authorization.split(" ")
@@ -156,34 +158,3 @@ def _parse(authorization: str | None) -> tuple[str, str] | None:
     if parts[0].lower() not in _SCHEMES:
         raise bad_request(f"Unsupported authorization type: {parts[0]}", "InvalidToken")
     return parts[0].lower(), parts[1]
-
-
-def _no_session_under_dpop(token: str) -> Refusal:
-    is_jwt = len(token.split(".")) == 3 and _decode(token.split(".")[1]) is not None
-    message = 'missing required "iss" claim' if is_jwt else "Malformed token"
-    return Refusal(401, "invalid_token", message, {"www-authenticate": 'DPoP algs="ES256", error="invalid_token"'})
-
-
-def _encode(content: Mapping[str, Any]) -> str:
-    return _base64(json.dumps(content, separators=(",", ":")).encode())
-
-
-def _decode(part: str) -> dict[str, Any] | None:
-    raw = _bytes(part)
-    try:
-        content = json.loads(raw) if raw is not None else None
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _bytes(part: str) -> bytes | None:
-    part = part.rstrip("=")
-    try:
-        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except ValueError:
-        return None

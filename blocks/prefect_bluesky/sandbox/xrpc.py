@@ -6,7 +6,7 @@ reported before a bad body.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from starlette.datastructures import QueryParams
@@ -23,14 +23,22 @@ Json = dict[str, Any]
 
 @dataclass
 class Call:
-    """An incoming call. `did` is the account that makes the call, once known."""
+    """An incoming call.
+
+    Attributes:
+        nsid: the XRPC method, or an endpoint of OAuth such as "oauth/token".
+        did: the account that makes the call, once known.
+        headers_of_answer: headers that the answer has, whatever it says.
+    """
 
     nsid: str
     verb: str
+    path: str
     headers: Mapping[str, str] = field(repr=False)
     query: QueryParams
     content: bytes = field(repr=False)
     did: str | None = None
+    headers_of_answer: dict[str, str] = field(default_factory=dict)
 
     @property
     def authorization(self) -> str | None:
@@ -71,7 +79,7 @@ class Method:
         handle: does the work; returns the answer or only its JSON, or raises `Refusal`.
         verb: the required HTTP method.
         params: checks the query.
-        auth: turns the Authorization header into the token's claims, or raises `Refusal`.
+        auth: returns the claims of who makes the call, or raises `Refusal`.
         body: checks the JSON body; None for a method without one; "blob" for raw bytes.
         limit: the maximum size of a JSON body, in bytes.
     """
@@ -79,13 +87,18 @@ class Method:
     handle: Callable[[Call, Arguments], Answer | Json | None]
     verb: Literal["GET", "POST"] = "GET"
     params: Check | None = None
-    auth: Callable[[str | None], Claims] | None = None
+    auth: Callable[[Call], Claims] | None = None
     body: Check | Literal["blob"] | None = None
     limit: int = JSON_LIMIT
 
 
 def answer(methods: Mapping[str, Method], call: Call) -> Answer:
     """Answer any call."""
+    given = _given(methods, call)
+    return replace(given, headers={**call.headers_of_answer, **given.headers})
+
+
+def _given(methods: Mapping[str, Method], call: Call) -> Answer:
     try:
         method = methods.get(call.nsid)
         if method is None:
@@ -102,7 +115,7 @@ def answer(methods: Mapping[str, Method], call: Call) -> Answer:
 
 def _arguments(method: Method, call: Call) -> Arguments:
     params = _params(method.params, call) if method.params else {}
-    claims = method.auth(call.authorization) if method.auth else {}
+    claims = method.auth(call) if method.auth else {}
     if method.body is None:
         if call.content:
             raise bad_request("A request body was provided when none was expected")

@@ -282,7 +282,7 @@ class Authenticator:
         session, ended = self.state.session, None
         while session is not None:
             try:
-                return self._refresh(session), "refreshed"
+                return self._refresh(session, suffices), "refreshed"
             except RequestRefused as refused:
                 session, ended = self._spare.take_over(refused), refused
             except (ServiceUnavailable, RateLimited, StoreError) as trouble:
@@ -297,12 +297,18 @@ class Authenticator:
             return saved_meanwhile, "reused"
         return self._log_in(ended), "logged_in"
 
-    def _refresh(self, session: Session) -> Session:
+    def _refresh(self, session: Session, suffices: Callable[[Session], bool] = lambda session: False) -> Session:
         again = self.sign_in.refresh_is_final and self.state.begin_refresh(self._now())
         try:
             refreshed = self.sign_in.refresh(session, self._now(), again=again)
             self.state.check_did(refreshed.session.did)
         except AuthError as error:
+            if error.retryable:
+                self._refresh_cooldown.begin()
+                if suffices(session):
+                    # It may be over before the session is.
+                    said = error.http_status, error.xrpc_error, str(error)
+                    raise ServiceUnavailable(session.pds_url, "refresh", *said) from error
             raise self._remember(error) from error
         session = self._save_and_use(refreshed, events.SESSION_REFRESHED)
         if not self.state.is_unsaved:

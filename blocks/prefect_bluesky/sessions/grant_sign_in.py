@@ -93,7 +93,7 @@ class GrantSignIn(SignIn):
         try:
             tokens = oauth.refresh(server, client, granted.key, granted.refresh_token)
         except RequestRefused as refused:
-            raise self._problem_of(refused, handle, is_valid=received_at < session.expires_at) from refused
+            raise self._problem_of(refused, handle) from refused
         return NewSession(replace(granted.renewed(tokens, received_at), handle=handle), None)
 
     def end(self, session: Session) -> None:
@@ -160,13 +160,11 @@ class GrantSignIn(SignIn):
         return False
 
     @staticmethod
-    def _problem_of(refused: RequestRefused, handle: str, *, is_valid: bool) -> Exception:
-        """Return what a refused refresh means. `is_valid` says that the session can be used without it."""
+    def _problem_of(refused: RequestRefused, handle: str) -> Exception:
+        """Return what a refused refresh means."""
         if refused.error == "invalid_grant" and not (refused.message or "").startswith(_ALIVE):
             return refused
-        problem = _WAITS.get(refused.error or "")
-        # The client's host may be back before the access token expires.
-        if problem and not (is_valid and problem in _PASSES):
+        if problem := _WAITS.get(refused.error or ""):
             return AuthError(problem, handle, retryable=problem in _PASSES, answer=refused)
         # Only the server's explicit refusal ends a session.
         said = (refused.status, refused.error, refused.message)

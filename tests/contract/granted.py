@@ -1,4 +1,4 @@
-"""A session by OAuth on a real PDS, without the package's own keeping of sessions."""
+"""A session by OAuth on a PDS, without the package's own keeping of sessions."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ import httpx
 from prefect_bluesky.protocol.oauth import AuthorizationServer, Client, SigningKey, Tokens, ask_for_grant, learn, proof
 from prefect_bluesky.protocol.oauth import refresh as refresh_tokens
 from prefect_bluesky.protocol.oauth import revoke as revoke_session
-
-from .client_host import ClientHost
-from .consent import consent
-from .server import Account, RealPds
+from tests.contract.hosts import Host
+from tests.pds.client_host import DOCUMENT
+from tests.support import Account, Pds
 
 POST = "app.bsky.feed.post"
 
 
-def hosted(host: ClientHost, scope: str, *others: SigningKey) -> Client:
+def hosted(host: Host, scope: str, *others: SigningKey) -> Client:
     """Make a confidential client, and put its document on a host; `others` are keys that the document has too."""
     client = Client.hosted(host.url, SigningKey.new())
     publish(client, host, scope, *others)
     return client
 
 
-def publish(client: Client, host: ClientHost, scope: str, *others: SigningKey) -> None:
+def publish(client: Client, host: Host, scope: str, *others: SigningKey) -> None:
     """Put a client's document on a host, in place of an earlier one."""
-    host.files["/client-metadata.json"] = json.dumps(client.document(scope, others=others)).encode()
+    host.put(DOCUMENT, json.dumps(client.document(scope, others=others)).encode())
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Granted:
         tokens: the latest tokens.
     """
 
-    pds: RealPds
+    pds: Pds
     account: Account
     server: AuthorizationServer
     client: Client
@@ -47,11 +46,11 @@ class Granted:
     tokens: Tokens
 
     @classmethod
-    def to(cls, client: Client, scope: str, pds: RealPds, account: Account) -> Granted:
+    def to(cls, client: Client, scope: str, pds: Pds, account: Account) -> Granted:
         """Ask for a grant, which the account's person gives."""
         server = AuthorizationServer.of(pds.url)
         asked = ask_for_grant(server, client, scope, did=account.did, handle=account.handle)
-        return cls(pds, account, server, client, asked.key, asked.take(consent(asked.link, account)))
+        return cls(pds, account, server, client, asked.key, asked.take(pds.consent(account, asked.link)))
 
     def refresh(self) -> None:
         """Trade the refresh token for new tokens."""
@@ -71,7 +70,7 @@ class Granted:
         return self.write("create", value={"$type": POST, "text": text, "createdAt": "2026-01-01T00:00:00Z"})
 
     def call(self, method: str, **how: Any) -> httpx.Response:
-        """Call a procedure with a proof; once more if the server asks for its nonce."""
+        """Call a procedure with a proof; once more if the server has told its nonce or its time."""
         url = f"{self.server.issuer}/xrpc/{method}"
         more = how.pop("headers", {})
         for _ in range(2):
@@ -80,6 +79,6 @@ class Granted:
             signed = {"Authorization": f"DPoP {access_token}", "DPoP": sent}
             answer = httpx.post(url, headers=signed | more, trust_env=False, **how)
             is_news = learn(url, answer.headers, sent)
-            if not (is_news and answer.is_error and answer.json()["error"] == "use_dpop_nonce"):
+            if not (is_news and answer.is_error and answer.json()["error"] in {"use_dpop_nonce", "invalid_dpop_proof"}):
                 break
         return answer
