@@ -24,8 +24,8 @@ def test_help_names_each_command_with_what_it_does(command: Command, asked: tupl
     assert code is None
     listed = re.findall(r"^  (\S+)  +(\S.*)$", said, re.MULTILINE)
     assert [name for name, _ in listed] == [
-        "demo", "setup", "authorize", "publish", "publish-batch", "planned", "held", "compose", "report", "diagnose",
-        "completion",
+        "demo", "setup", "oauth-client", "authorize", "publish", "publish-batch", "planned", "held", "compose",
+        "report", "diagnose", "completion",
     ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from prefect_bluesky.validation import nearest
 _COMMANDS = {
     "demo": ("prefect_bluesky.flows.demo", "see all of it on this machine, without an account"),
     "setup": ("prefect_bluesky.setup", "set up a Prefect server: deployments, automations, limits; --check compares"),
+    "oauth-client": ("prefect_bluesky.setup.oauth_client", "make an OAuth client, or change its key"),
     "authorize": ("prefect_bluesky.flows.authorize", "let an account's owner grant access by OAuth"),
     "publish": ("prefect_bluesky.flows.publish", "publish a post"),
     "publish-batch": ("prefect_bluesky.flows.publish_batch", "publish a calendar, now and later"),
