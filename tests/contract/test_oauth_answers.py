@@ -165,6 +165,32 @@ OF_PAR: dict[str, tuple[Case, Answer]] = {
         lambda c: c.push({"client_id": "https://bot.test/x.json"}),
         (400, "invalid_client_id", "The client_id's TLD must not be a local hostname"),
     ),
+    "a client of an example": (
+        lambda c: c.push({"client_id": "https://example.org/x.json"}),
+        (
+            400,
+            "invalid_client_metadata",
+            'Unable to obtain client metadata for "https://example.org/x.json": Forbidden hostname',
+        ),
+    ),
+    "a redirect URI with a name": (
+        lambda c: c.push({"redirect_uri": "http://localhost/callback"}),
+        (
+            400,
+            "invalid_request",
+            'Invalid authorization request: Use of "localhost" hostname is not allowed (RFC 8252), use a loopback IP '
+            'such as "127.0.0.1" instead at body.redirect_uri',
+        ),
+    ),
+    "nothing": (
+        lambda c: c.push({"response_type": None}),
+        (
+            400,
+            "invalid_request",
+            "Invalid authorization request: Required at body.response_type, or Required at body.request, "
+            "or Required at body.request",
+        ),
+    ),
     "an assertion of a public client": (
         lambda c: c.push({"client_assertion_type": BY_KEY, "client_assertion": "a.b.c"}),
         PUSHED,
@@ -494,6 +520,10 @@ OF_CALLS: dict[str, tuple[Case, Answer]] = {
     ),
     "garbage as token": (lambda c: c.call(token="garbage"), (401, "invalid_token", "Malformed token")),
     "the refresh token": (lambda c: c.call(token=c.tokens["refresh_token"]), (401, "invalid_token", "Malformed token")),
+    "the refresh token of an app password": (
+        lambda c: c.call(token=c.pds.mint(c.account, "refresh", expires_in=HOUR)),
+        (401, "invalid_token", 'unexpected "typ" JWT header value'),
+    ),
     "the token of an app password": (
         lambda c: c.call(token=c.pds.mint(c.account, expires_in=HOUR)),
         (401, "invalid_token", 'missing required "iss" claim'),
@@ -609,6 +639,17 @@ def test_a_scope_is_granted_as_far_as_it_is_understood(each_pds: Pds, asked: str
     caller = OAuthCaller(each_pds, scope=asked)
     caller.sign_in()
     assert caller.tokens["scope"] == granted
+
+
+def test_a_permission_set_that_nobody_knows_is_not_granted(each_pds: Pds) -> None:
+    caller = OAuthCaller(each_pds, scope="atproto include:internal.client.unknownSet")
+    said_of_it = "Could not resolve Lexicon for NSID (internal.client.unknownSet)"
+    assert said(caller.push()) == (400, "invalid_scope", said_of_it)
+
+
+@pytest.mark.parametrize(("endpoint", "status"), [("oauth/par", 405), (TOKEN, 404), ("oauth/revoke", 404)])
+def test_an_endpoint_cannot_be_read(each_pds: Pds, endpoint: str, status: int) -> None:
+    assert httpx.get(f"{each_pds.url}/{endpoint}", trust_env=False).status_code == status
 
 
 def test_the_scope_of_app_passwords_allows_what_these_may(each_pds: Pds) -> None:
@@ -745,5 +786,9 @@ def test_a_form_may_be_json(public: OAuthCaller) -> None:
     form = {"client_id": public.client.client_id, "grant_type": "refresh_token", "refresh_token": f"ref-{'0' * 64}"}
     headers = {"DPoP": public.proof("POST", TOKEN)}
     assert said(httpx.post(f"{public.url}/{TOKEN}", json=form, headers=headers, trust_env=False)) == UNKNOWN
+    answer = httpx.post(
+        f"{public.url}/{TOKEN}", content=b"{", headers={"Content-Type": "application/json"}, trust_env=False
+    )
+    assert said(answer) == (400, "invalid_request", "Invalid JSON")
     answer = httpx.post(f"{public.url}/{TOKEN}", content=b"", headers=headers, trust_env=False)
     assert said(answer) == (415, "invalid_request", "Unsupported content-type: application/octet-stream")
