@@ -1,6 +1,6 @@
 """Grants in tests of other teams: an account's owner consents without a browser, and what may go wrong is caused.
 
-What the sandbox answers to each request is compared with a real PDS by `tests/contract/test_oauth_answers.py`.
+What the sandbox answers to each request is compared with a real PDS by the tests in `tests/contract`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from prefect_bluesky import BlueskyCredentials, sandbox
 from tests.contract.caller import Caller, fresh_caller
 from tests.contract.causes import Patient
 from tests.contract.hosts import Host, host_of
+from tests.contract.oauth_caller import OAuthCaller
 from tests.support import Account, Pds, block, web_page
 
 
@@ -77,3 +78,30 @@ def host(pds: Pds) -> Iterator[Host]:
     """A web host of an OAuth client, which the PDS finds."""
     with host_of(pds) as host:
         yield host
+
+
+@pytest.fixture(scope="module", params=["sandbox", pytest.param("real", marks=pytest.mark.pds)])
+def pds_of_module(request: pytest.FixtureRequest) -> Pds:
+    found: Pds = request.getfixturevalue(f"{request.param}_pds")
+    return found
+
+
+@pytest.fixture(scope="module")
+def public(pds_of_module: Pds) -> OAuthCaller:
+    """A loopback client, shared by all cases that leave it as it is."""
+    return OAuthCaller(pds_of_module)
+
+
+@pytest.fixture(scope="module")
+def confidential(pds_of_module: Pds) -> Iterator[OAuthCaller]:
+    """A confidential client, shared likewise."""
+    with host_of(pds_of_module) as host:
+        yield OAuthCaller(pds_of_module, host)
+
+
+@pytest.fixture(scope="module")
+def signed_in(pds_of_module: Pds) -> OAuthCaller:
+    """An account with a granted session, shared likewise."""
+    caller = OAuthCaller(pds_of_module)
+    caller.sign_in()
+    return caller

@@ -15,7 +15,7 @@ from prefect_bluesky.sandbox.oauth.jwts import BadJwt, Jwt, thumbprint
 from prefect_bluesky.sandbox.oauth.refusals import invalid_grant, refused
 from prefect_bluesky.sandbox.refusal import Refusal
 
-LOOPBACK = re.compile(r"http://localhost/?(\?[^#]*)?")
+_LOOPBACK = re.compile(r"http://localhost/?(\?[^#]*)?")
 _LOOPBACK_HOSTS = {"127.0.0.1", "[::1]"}
 _LOCAL = {"test", "local", "localhost", "invalid", "example"}
 _FORBIDDEN = re.compile(r"(.*\.)?(example\.(com|org|net)|googleusercontent\.com)")
@@ -97,7 +97,7 @@ class Clients:
         Raises:
             Refusal: 400. There is no document, or a PDS refuses what is in it.
         """
-        if LOOPBACK.fullmatch(client_id):
+        if _LOOPBACK.fullmatch(client_id):
             return Client(client_id, _of_loopback(client_id))
         parts = urlsplit(client_id)
         host = (parts.hostname or "").lower()
@@ -114,7 +114,7 @@ class Clients:
             raise _unreadable(client_id, "Connection refused")
         if fault := _fault_of(document):
             raise fault
-        return Client(client_id, {"response_types": ["code"], "grant_types": ["authorization_code"], **document})
+        return Client(client_id, {"grant_types": ["authorization_code"], **document})
 
     def authenticate(self, client: Client, form: Form) -> ClientKey | None:
         """Return the key by which a client shows who it is, or None for a public client.
@@ -139,7 +139,7 @@ class Clients:
         if not jwt.header.get("kid"):
             raise refused("invalid_client", '"kid" required in client_assertion')
         key = ClientKey(jwt.header["kid"], jwt.header["alg"], thumbprint(jwk))
-        used = (client.client_id, jwt.claims["jti"])
+        used = (client.client_id, str(jwt.claims["jti"]))
         if used in self._assertions:
             raise invalid_grant("private_key_jwt jti reused")
         self._assertions.add(used)
@@ -164,7 +164,6 @@ def _usable(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _of_loopback(client_id: str) -> Mapping[str, Any]:
     asked = parse_qs(urlsplit(client_id).query)
     return {
-        "application_type": "native",
         "grant_types": ["authorization_code", "refresh_token"],
         "redirect_uris": asked.get("redirect_uri", [f"http://{host}/" for host in sorted(_LOOPBACK_HOSTS)]),
         "scope": asked.get("scope", ["atproto"])[0],

@@ -56,7 +56,9 @@ class Endpoints:
 
     def _push(self, call: Call, form: Form) -> Answer:
         _need(form, "client_id", error="invalid_client", what="Client credentials missing")
-        _need(form, "response_type", error="invalid_request", what="Invalid authorization request")
+        if "response_type" not in form:
+            missing = "Required at body.response_type, or Required at body.request, or Required at body.request"
+            raise refused("invalid_request", f"Invalid authorization request: {missing}")
         if form.get("redirect_uri", "").startswith("http://localhost"):
             why = 'Use of "localhost" hostname is not allowed (RFC 8252), use a loopback IP such as "127.0.0.1" instead'
             raise refused("invalid_request", f"Invalid authorization request: {why} at body.redirect_uri")

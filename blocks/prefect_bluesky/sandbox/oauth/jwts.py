@@ -58,6 +58,8 @@ class Jwt:
         Raises:
             BadJwt: another key has signed, or `jwk` is no key for ES256.
         """
+        if self.header.get("alg") != "ES256":
+            raise BadJwt('"alg" (Algorithm) Header Parameter value not allowed')
         numbers = [from_base64url(str(jwk.get(name))) for name in ("x", "y")]
         halves = self._signature[:_BYTES], self._signature[_BYTES:]
         try:
