@@ -11,14 +11,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Crashed, Scheduled
 
 from prefect_bluesky import BlueskyCredentials, Post
+from prefect_bluesky.planning import not_approved
 from prefect_bluesky.planning.saved_accounts import as_parameter
 from tests.support import SavedAccount, planned_deployments, run_deployed, run_to_state, runs_of
 from tests.worker import Worker, asks, attempt, run_in
@@ -94,6 +96,16 @@ def paused(account: SavedAccount) -> list[FlowRun]:
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
     return [run for run in found if account.account.handle in run.name]
+
+
+def test_a_run_that_nobody_answers_is_cancelled() -> None:
+    @flow
+    def asking() -> State[Any] | None:
+        return not_approved(["a post"], timedelta(seconds=1))
+
+    state = run_to_state(asking)
+    said = "Nobody has approved this within 0:00:01. Run it again to ask once more."
+    assert (state.name, state.message) == ("Cancelled", said)
 
 
 def test_a_preview_asks_nobody(alice: SavedAccount, publish_batch: Flow[Any, Any]) -> None:

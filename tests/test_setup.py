@@ -69,6 +69,7 @@ def test_run_three_times_it_makes_one_of_each(server: World) -> None:
                 "publish-held",
                 "refresh-sessions",
                 "diagnose",
+                "authorize",
                 "report",
             ),
             1,

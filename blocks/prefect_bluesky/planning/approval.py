@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count as counting
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from prefect import pause_flow_run
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
@@ -17,7 +15,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
 from prefect.states import Cancelled
 from prefect.utilities.urls import url_for
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from prefect_bluesky.alerts import events
 from prefect_bluesky.posts import Post
@@ -27,15 +25,13 @@ from prefect_bluesky.prefect_api import (
     literal_markdown,
     load_note,
     pause_answer,
+    pause_for,
     run_id,
     save_note,
 )
 
 PATIENCE = timedelta(days=7)
 """How long a run waits for a person, as long as a post is held by default."""
-
-_POLL = 2
-"""Seconds between two checks for an answer."""
 
 _NOTE = "approval"
 
@@ -92,10 +88,7 @@ def ask_person(
     _tell(pages, patience)
     asked = {"run": str(run_id()), "key": f"{note}-{uuid4().hex[:12]}", **about}
     save_note(note, asked)
-    # The answer is read by its key, whatever it is.
-    with suppress(ValidationError):
-        seconds = max(1, int(patience.total_seconds()))
-        pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=_POLL, key=asked["key"])
+    pause_for(form, asked["key"], patience)
     return asked
 
 

@@ -44,7 +44,7 @@ def save_note(key: str, value: Any) -> bool:
 def load_note(key: str) -> Any:
     """Return the note stored under a key, or None."""
     run, prefix = _place()
-    return _read(run, prefix + key)
+    return read_input(run, prefix + key)
 
 
 def load_notes(prefix: str) -> list[Any]:
@@ -64,13 +64,8 @@ def run_id() -> UUID:
     return _run().id
 
 
-def pause_answer(run: UUID, key: str) -> Any:
-    """Return the answer to a paused run, or None if there is none. `key` is the pause's key."""
-    # The key is that of prefect.input.run_input (Prefect 3.8.8 to 3.9.1).
-    return _read(run, f"paused-{key}-response")
-
-
-def _read(run: UUID, key: str) -> Any:
+def read_input(run: UUID, key: str) -> Any:
+    """Return what is stored as an input of a run under a key, or None."""
     with api_client() as client:
         try:
             found = client.read_flow_run_input(run, key)

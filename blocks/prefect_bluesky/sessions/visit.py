@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from prefect_bluesky.errors import BlueskyError, InvalidInput, StoreError
+from prefect_bluesky.errors import BlueskyError, InvalidInput, RequestRefused, StoreError
 from prefect_bluesky.protocol import did_document, handles_in, oauth, pds_in, resolve_handle
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.granted_session import GrantedSession
 from prefect_bluesky.sessions.oauth_client import BlueskyOAuthClient
+
+Ask = Callable[[str, bool, str], str]
+"""Shows a person a link, whether it is for the spare session, and what is wrong with the last address (or "").
+
+Returns the address at which the person's browser ended, or "" for a new link.
+"""
 
 _AGAIN = "Ask for a new link."
 
@@ -90,6 +97,29 @@ class Visit:
                 oauth.revoke(self._server, asked.client, asked.key, tokens.refresh_token)
             raise
         return session
+
+    def sessions(self, ask: Ask) -> Iterator[GrantedSession]:
+        """Ask a person for a session, and then for a spare one. Yield each once it is stored.
+
+        The person gets a new link after each address that is refused.
+
+        Raises: as `link` and `take`, but for a mistake of the person. A session that was yielded stays stored.
+        """
+        for is_spare in (False, True):
+            yield self._until_taken(ask, is_spare)
+
+    def _until_taken(self, ask: Ask, is_spare: bool) -> GrantedSession:
+        wrong = ""
+        while True:
+            address = ask(self.link(), is_spare, wrong)
+            wrong = ""
+            if not address.strip():
+                continue
+            try:
+                return self.take(address, is_spare=is_spare)
+            # A server refuses a code that is older than five minutes.
+            except (InvalidInput, RequestRefused) as mistake:
+                wrong = str(mistake)
 
     def _identity(self) -> tuple[str, str, oauth.AuthorizationServer]:
         """Return the account's handle, its PDS and the authorization server of that, as they are today."""
