@@ -1,13 +1,14 @@
-"""A session by OAuth on a real PDS, without the package's own keeping of sessions."""
+"""A session by OAuth on a real PDS: one without the package's own keeping of sessions, and one that it keeps."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.protocol.oauth import AuthorizationServer, Client, SigningKey, Tokens, ask_for_grant, learn, proof
 from prefect_bluesky.protocol.oauth import refresh as refresh_tokens
 from prefect_bluesky.protocol.oauth import revoke as revoke_session
@@ -29,6 +30,16 @@ def hosted(host: ClientHost, scope: str, *others: SigningKey) -> Client:
 def publish(client: Client, host: ClientHost, scope: str, *others: SigningKey) -> None:
     """Put a client's document on a host, in place of an earlier one."""
     host.files["/client-metadata.json"] = json.dumps(client.document(scope, others=others)).encode()
+
+
+def let_token_expire(credentials: BlueskyCredentials, pds: RealPds) -> None:
+    """Let the access token in the store be one that the server refuses, as it has expired."""
+    store = credentials.session_store()
+    saved = store.load()
+    assert saved
+    assert saved.document.session
+    expired = replace(saved.document.session, access_token=pds.expire(saved.document.session.access_token))
+    store.save(replace(saved.document, session=expired), saved)
 
 
 @dataclass
