@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,9 +19,15 @@ from tests.support import Account
 _PATIENCE = 120_000
 """Milliseconds: on a busy machine the UI's first page takes half a minute, and so does a run."""
 
+_MOMENT, _PAUSES = 10_000, 30
+"""Milliseconds for a page that was loaded to show what it has, and how often it is loaded for the next pause."""
+
+_PRESSES = 3
+"""How often a link is pressed."""
+
 _WIDTH, _HEIGHT = 1200, 750
 
-_LOOPBACK = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"
+_LOOPBACK = "MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"
 """No other name is looked up, also where a redirect leads, which no route of Playwright sees."""
 
 _LOGO = "https://bsky.app/static/apple-touch-icon.png"
@@ -37,13 +43,20 @@ _BUTTERFLY = (
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A Chromium. While it runs, Prefect's sync API does not work in this thread, which has an event loop by then."""
+def chromium(hosts: Mapping[str, int] | None = None) -> Iterator[Browser]:
+    """A Chromium. While it runs, Prefect's sync API does not work in this thread, which has an event loop by then.
+
+    Args:
+        hosts: names that lead to loopback, each with its port.
+    """
     program = _installed()
+    rules = [*(f"MAP {name} 127.0.0.1:{port}" for name, port in (hosts or {}).items()), _LOOPBACK]
     with sync_playwright() as playwright:
         expect.set_options(timeout=_PATIENCE)
         # Its sandbox does not start for root, as which CI runs; it opens no page but ours.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", _LOOPBACK])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", f"--host-resolver-rules={' , '.join(rules)}"]
+        )
         try:
             yield browser
         finally:
@@ -91,6 +104,8 @@ def _stay_here(route: Route) -> None:
 
 class PrefectUi:
     """The UI as somebody sees it who opens the server's address and has chosen nothing."""
+
+    _answers_by = "Resume"
 
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         self.page = page
@@ -155,20 +170,30 @@ class PrefectUi:
 
     def open_run_form(self, deployment: str) -> Locator:
         """The form of a custom run of a deployment."""
-        self._menu("Deployments")
         name = re.compile(f"^{re.escape(deployment)}$")
-        self.main.locator("a[href*='/deployments/deployment/']").filter(has_text=name).click()
-        self.page.get_by_role("button", name="Run", exact=True).click()
+        run = self.page.get_by_role("button", name="Run", exact=True)
+        for _ in range(_PRESSES):
+            self._menu("Deployments")
+            self.main.locator("a[href*='/deployments/deployment/']").filter(has_text=name).click()
+            # On a busy machine a press on the link leads nowhere now and then: the list is drawn again meanwhile.
+            with suppress(AssertionError):
+                expect(run).to_be_visible(timeout=_PATIENCE / _PRESSES)
+                break
+        run.click()
         self._custom_run()
         return self.main.locator("form")
 
     def _custom_run(self) -> None:
         self.page.get_by_role("menuitem", name="Custom run").click()
 
-    def fill_in_run(self, form: Locator, block: str, text: str) -> None:
-        """Pick an account, and write."""
+    def pick_account(self, form: Locator, block: str, label: str = "Account") -> None:
+        """Pick the saved block of an account."""
         form.get_by_role("button", name="Select a block").click()
         self.page.get_by_role("option", name=block, exact=True).click()
+
+    def fill_in_run(self, form: Locator, block: str, text: str) -> None:
+        """Pick an account, and write."""
+        self.pick_account(form, block)
         form.get_by_role("textbox", name="Text", exact=True).fill(text)
 
     def add_picture(self, form: Locator, file: str, alt: str) -> None:
@@ -198,6 +223,34 @@ class PrefectUi:
         form = self.open_run_form(deployment)
         self.fill_in_run(form, block, text)
         self.submit_run(form)
+
+    def open_resume_form(self, *, shown_before: str | None = None) -> Locator:
+        """Wait until the run on this page is paused, and open the form that resumes it.
+
+        Args:
+            shown_before: the link in the form of the run's last pause, which this page may still know.
+        """
+        for _ in range(_PAUSES):
+            # Prefect stores a paused run's form a moment after its state.
+            self.page.reload()
+            with suppress(Error, AssertionError):
+                expect(self.main.get_by_text("Paused", exact=True)).to_be_visible(timeout=_MOMENT)
+                self._resume()
+                form = self.page.get_by_role("dialog")
+                link = form.get_by_role("link")
+                expect(link).to_be_visible(timeout=_MOMENT)
+                if link.get_attribute("href") != shown_before:
+                    return form
+        raise AssertionError("the run does not ask")
+
+    def _resume(self) -> None:
+        self.main.locator("button[aria-haspopup=menu]").first.click()
+        self.page.get_by_role("menuitem", name="Resume").click(timeout=_MOMENT)
+
+    def answer(self, form: Locator, text: str) -> None:
+        """Resume the run with a text."""
+        form.locator("textarea").fill(text)
+        self._create(form.get_by_role("button", name=self._answers_by), "/resume")
 
     def wait_for_state(self, name: str) -> None:
         """Wait until the run on this page is in a state that is its last."""
@@ -231,6 +284,8 @@ class PrefectUi:
 class OlderUi(PrefectUi):
     """The UI of Prefect's earlier versions, which Prefect still serves. A browser does not know its fields' labels."""
 
+    _answers_by = "Submit"
+
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         super().__init__(page, url, pictures)
         self.main = page.locator("body")
@@ -261,16 +316,26 @@ class OlderUi(PrefectUi):
     def _custom_run(self) -> None:
         self.page.locator(".p-overflow-menu-item", has_text="Custom run").click()
 
-    def fill_in_run(self, form: Locator, block: str, text: str) -> None:
-        self._field(form, "Account").focus()
+    def pick_account(self, form: Locator, block: str, label: str = "Account") -> None:
+        self._field(form, label).focus()
         self.page.keyboard.press("ArrowDown")
         self.page.get_by_role("option", name=block, exact=True).click()
+
+    def fill_in_run(self, form: Locator, block: str, text: str) -> None:
+        self.pick_account(form, block)
         self._field(form, "Text").fill(text)
 
     def add_picture(self, form: Locator, file: str, alt: str) -> None:
         form.get_by_role("button", name="Add item").click()
         self._field(form, "File").fill(file)
         self._field(form, "Alt text (Optional)").fill(alt)
+
+    def open_tab(self, name: str) -> Locator:
+        self.main.locator(".p-tab", has_text=re.compile(f"^{name}$")).click()
+        return self.main.locator(f"#{name.lower().replace(' ', '-')}-content")
+
+    def _resume(self) -> None:
+        self.page.get_by_role("button", name="Resume").first.click(timeout=_MOMENT)
 
     def submit_run(self, form: Locator) -> None:
         self._create(form.get_by_role("button", name="Submit"), "/create_flow_run")

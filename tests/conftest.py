@@ -58,6 +58,7 @@ _LONGEST = (
     "test_on_time",
     "test_browser",
     "test_wheel_in_browser",
+    "test_oauth_in_browser",
     "test_many_workers",
     "test_package",
 )

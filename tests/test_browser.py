@@ -14,31 +14,17 @@ from playwright.sync_api import Browser, expect
 from tests import browser
 from tests.browser import PrefectUi
 from tests.pds.server import RealPds
-from tests.prefect_server import PrefectServer, postgresql
 from tests.support import texts
-from tests.world import World
+from tests.world import World, world_with_ui
 
 pytestmark = [pytest.mark.pds, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def prefect(no_prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A Prefect server with its UI, set up, and a worker.
-
-    On PostgreSQL: with SQLite the server says now and then that it is busy, and no browser asks again by itself.
-    """
-    home = tmp_path_factory.mktemp("prefect")
-    with postgresql() as database:
-        made = World(home, database)
-        made.server = PrefectServer(home, database, ui=True)
-        with made.server.running():
-            try:
-                said = made.set_up()
-                assert "Set up." in said, said
-                made.start_worker()
-                yield made
-            finally:
-                made.kill_workers()
+    """A Prefect server with its UI, set up, and a worker."""
+    with world_with_ui(tmp_path_factory.mktemp("prefect")) as made:
+        yield made
 
 
 @pytest.fixture

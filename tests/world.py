@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from tests import warm
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, postgresql
 from tests.process_table import below, processes
 from tests.support import QuietHandler
 
@@ -221,6 +221,25 @@ def world(home: Path, database: Path | str | None = None) -> Iterator[World]:
         said = made.set_up("--notify", "custom-webhook/alerts")
         assert "Set up." in said, said
         yield made
+
+
+@contextmanager
+def world_with_ui(home: Path) -> Iterator[World]:
+    """A world with a Prefect server that has its UI, set up, with a worker.
+
+    On PostgreSQL: with SQLite the server says now and then that it is busy, and no browser asks again by itself.
+    """
+    with postgresql() as database:
+        made = World(home, database)
+        made.server = PrefectServer(home, database, ui=True)
+        with made.server.running():
+            try:
+                said = made.set_up()
+                assert "Set up." in said, said
+                made.start_worker()
+                yield made
+            finally:
+                made.kill_workers()
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience: float = _PATIENCE) -> None:

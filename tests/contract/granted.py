@@ -1,16 +1,19 @@
-"""A session by OAuth on a PDS, without the package's own keeping of sessions."""
+"""A session by OAuth on a PDS: one without the package's own keeping of sessions, and one that it keeps."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from prefect_bluesky import BlueskyCredentials
 from prefect_bluesky.protocol.oauth import AuthorizationServer, Client, SigningKey, Tokens, ask_for_grant, learn, proof
 from prefect_bluesky.protocol.oauth import refresh as refresh_tokens
 from prefect_bluesky.protocol.oauth import revoke as revoke_session
+from prefect_bluesky.sessions import Session
+from prefect_bluesky.sessions.granted_session import GrantedSession
 from tests.contract.hosts import Host
 from tests.pds.client_host import DOCUMENT
 from tests.support import Account, Pds
@@ -28,6 +31,16 @@ def hosted(host: Host, scope: str, *others: SigningKey) -> Client:
 def publish(client: Client, host: Host, scope: str, *others: SigningKey) -> None:
     """Put a client's document on a host, in place of an earlier one."""
     host.put(DOCUMENT, json.dumps(client.document(scope, others=others)).encode())
+
+
+def let_token_expire(credentials: BlueskyCredentials, pds: Pds) -> None:
+    """Let the access token in the store be one that the server refuses, as it has expired."""
+    store = credentials.session_store()
+    saved = store.load()
+    assert saved
+    assert saved.document.session
+    expired = replace(saved.document.session, access_token=pds.expire(saved.document.session.access_token))
+    store.save(replace(saved.document, session=expired), saved)
 
 
 @dataclass
@@ -51,6 +64,14 @@ class Granted:
         server = AuthorizationServer.of(pds.url)
         asked = ask_for_grant(server, client, scope, did=account.did, handle=account.handle)
         return cls(pds, account, server, client, asked.key, asked.take(pds.consent(account, asked.link)))
+
+    @classmethod
+    def copied(cls, pds: Pds, account: Account, session: Session | None) -> Granted:
+        """Return a stored session as somebody has it who does not use this package. It is not refreshed."""
+        assert isinstance(session, GrantedSession)
+        tokens = Tokens(account.did, session.access_token, session.refresh_token, session.scope, session.lifetime)
+        client = Client(session.client_id, "")
+        return cls(pds, account, AuthorizationServer.of(pds.url), client, session.key, tokens)
 
     def refresh(self) -> None:
         """Trade the refresh token for new tokens."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +52,7 @@ def load(account: Account) -> BlueskyCredentials:
 
 def make_client(command: Command, account: Account, host: Host, folder: Path, *options: str) -> BlueskyOAuthClient:
     """Make a client by the command, and put its files on the web."""
-    code, said, _ = command("authorize", "--client", name_of(account), *options, "--into", str(folder))
+    code, said, _ = command("oauth-client", name_of(account), *options, "--into", str(folder))
     assert code is None, said
     for file in folder.iterdir():
         host.put(file.name, file.read_bytes())
@@ -95,27 +93,6 @@ def test_an_account_without_a_grant_says_so(account: Account, pds: Pds) -> None:
     with pytest.raises(AuthError, match="grant_missing"):
         credentials.publish("never seen")
     assert credentials.diagnose().problem is AuthProblem.GRANT_MISSING
-
-
-@pytest.mark.usefixtures("owner")
-def test_another_key_leaves_the_sessions_of_the_older_one(
-    command: Command, host: Host, account: Account, pds: Pds, tmp_path: Path
-) -> None:
-    save(account, pds, make_client(command, account, host, tmp_path, "--url", host.url))
-    assert command("authorize", name_of(account))[0] is None
-    load(account).publish("by the older key")
-    make_client(command, account, host, tmp_path, "--rotate")
-    host.reread()
-    credentials = load(account)
-    store = credentials.session_store()
-    saved = store.load()
-    assert saved
-    assert saved.document.session
-    hours_ago = replace(saved.document.session, received_at=datetime.now(UTC) - timedelta(hours=2))
-    store.save(replace(saved.document, session=hours_ago), saved)
-    assert credentials.ensure_session().action == "refreshed"
-    credentials.publish("after another key came")
-    assert sorted(texts(pds, account)) == ["after another key came", "by the older key"]
 
 
 @pytest.mark.parametrize(

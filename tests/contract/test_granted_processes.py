@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from prefect_aws import AwsCredentials
 
 from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient
+from tests.contract.granted import let_token_expire
 from tests.pds.consent import consent
 from tests.pds.server import Account, RealPds
 from tests.support import texts
@@ -40,16 +40,6 @@ def credentials(
     for is_spare in (False, True):
         visit.take(consent(visit.link(), account), is_spare=is_spare)
     return made
-
-
-def let_token_expire(credentials: BlueskyCredentials, pds: RealPds) -> None:
-    """Let the access token in the store be one that the server refuses, as it has expired."""
-    store = credentials.session_store()
-    saved = store.load()
-    assert saved
-    assert saved.document.session
-    expired = replace(saved.document.session, access_token=pds.expire(saved.document.session.access_token))
-    store.save(replace(saved.document, session=expired), saved)
 
 
 def test_eight_processes_at_the_moment_of_expiry_ask_for_tokens_once(

@@ -42,6 +42,12 @@ class ClientHost:
         self._tls, self.certificate = _certified(self.name)
         self._server: ThreadingHTTPServer | None = None
 
+    @property
+    def port(self) -> int:
+        """The port on loopback, where the host answers."""
+        assert self._server is not None
+        return self._server.server_port
+
     def start(self) -> None:
         """Answer from now on."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -50,7 +56,7 @@ class ClientHost:
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
         Thread(target=self._server.serve_forever, args=(0.01,), name="client-host", daemon=True).start()
-        self._pds.know_client_host(self.name, self._server.server_port, self.certificate)
+        self._pds.know_client_host(self.name, self.port, self.certificate)
 
     def put(self, name: str, content: bytes) -> None:
         """Have a file, in place of an earlier one."""

@@ -20,6 +20,9 @@ from prefect_bluesky.prefect_api.run_notes import read_input, run_id
 _POLL = 2
 """Seconds between two checks for an answer."""
 
+_NEVER_RESUMED = "never resumed."
+"""How the message ends by which a server fails a run whose pause is over (Prefect 3.9.1)."""
+
 
 def pause_for(form: type[RunInput], key: str, patience: timedelta) -> None:
     """Pause the run until a person answers a form. `pause_answer` reads the answer by the key.
@@ -38,10 +41,13 @@ def pause_for(form: type[RunInput], key: str, patience: timedelta) -> None:
 
 
 def _end_pause() -> None:
-    """Let the run go on after a pause that is over: otherwise Prefect makes each later state a Failed one (3.9.1)."""
+    """Let the run end in a state of its own after a pause that is over (Prefect 3.9.1).
+
+    A server fails such a run within seconds, and before that it makes each state that the run proposes a failed one.
+    """
     with api_client() as client:
         state = client.read_flow_run(run_id()).state
-        if state is not None and state.is_paused():
+        if state is not None and (state.is_paused() or (state.message or "").endswith(_NEVER_RESUMED)):
             client.set_flow_run_state(run_id(), Running(), force=True)
 
 

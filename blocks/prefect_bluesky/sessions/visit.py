@@ -104,12 +104,6 @@ class Visit:
         The person gets a new link after each address that is refused.
 
         Raises: as `link` and `take`, but for a mistake of the person. A session that was yielded stays stored.
-
-        Example:
-            >>> for session in credentials.visit().sessions(lambda link, is_spare, wrong: input(link)):
-            ...     print(session.did)
-            did:plc:...
-            did:plc:...
         """
         for is_spare in (False, True):
             yield self._until_taken(ask, is_spare)
