@@ -99,11 +99,15 @@ class TestGrant:
         assert str(refused.value).startswith(f"address: {said}")
         assert asked.take(address).did == account.did
 
-    def test_another_account_that_consents_is_named(self, pds: Pds, asked: AskedGrant) -> None:
+    def test_another_account_that_consents_is_named_and_gets_its_session_ended(
+        self, pds: Pds, asked: AskedGrant
+    ) -> None:
         other = pds.create_account()
         address = pds.consent(other, asked.link)
+        before = len(pds.requests("oauth/revoke"))
         with pytest.raises(InvalidInput, match=f"another account has consented: {other.did}"):
             asked.take(address)
+        assert [request.status for request in pds.requests("oauth/revoke")[before:]] == [200]
 
     def test_an_address_is_good_once(self, pds: Pds, asked: AskedGrant, account: Account) -> None:
         address = pds.consent(account, asked.link)

@@ -1,4 +1,4 @@
-"""The command `prefect-bluesky oauth-client`, on the sandbox and on a real PDS: another key, and one that has leaked."""
+"""The command `prefect-bluesky oauth-client`, on the sandbox and on a real PDS: another key, or one that leaked."""
 
 from __future__ import annotations
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 
-from prefect_bluesky.errors import BlueskyError, InvalidInput, RequestRefused, StoreError
+from prefect_bluesky.errors import BlueskyError, InvalidInput, RequestRefused
 from prefect_bluesky.protocol import did_document, handles_in, oauth, pds_in, resolve_handle
 from prefect_bluesky.sessions.authenticator import Authenticator
 from prefect_bluesky.sessions.granted_session import GrantedSession
@@ -65,6 +64,7 @@ class Visit:
         Raises:
             InvalidInput: this is not that address, or the person did not consent.
             StoreError: the session could not be stored, and was ended again.
+            AuthError: the session is another account's than the one that the block was used for before.
             RequestRefused, ServiceUnavailable, RateLimited: as the class.
         """
         if self._asked is None:
@@ -73,6 +73,7 @@ class Visit:
         tokens = asked.take(address)
         # What the names say may have changed since the link was made (https://atproto.com/specs/oauth).
         if self._identity()[1:] != (self.pds_url, self._server):
+            asked.give_back(tokens)
             raise InvalidInput("address", "the account has moved to another server meanwhile.", _AGAIN)
         now = datetime.now(UTC)
         session = GrantedSession(
@@ -92,9 +93,8 @@ class Visit:
         )
         try:
             self._authenticator.adopt(session, is_spare=is_spare)
-        except StoreError:
-            with suppress(BlueskyError):  # nobody has its tokens
-                oauth.revoke(self._server, asked.client, asked.key, tokens.refresh_token)
+        except BlueskyError:
+            asked.give_back(tokens)
             raise
         return session
 

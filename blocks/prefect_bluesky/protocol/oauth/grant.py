@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from prefect_bluesky.errors import InvalidInput, ServiceUnavailable
+from prefect_bluesky.errors import BlueskyError, InvalidInput, ServiceUnavailable
 from prefect_bluesky.protocol.oauth.client import Client
 from prefect_bluesky.protocol.oauth.keys import SigningKey, digest
 from prefect_bluesky.protocol.oauth.server import AuthorizationServer
-from prefect_bluesky.protocol.oauth.tokens import Tokens
+from prefect_bluesky.protocol.oauth.tokens import Tokens, revoke
 
 _AGAIN = "Ask for a new link."
 
@@ -60,9 +61,15 @@ class AskedGrant:
         }
         tokens = Tokens.of(self.server.request(self.server.token_url, self.client, self.key, form), self.server)
         if tokens.did != self.did:
+            self.give_back(tokens)
             what = f"another account has consented: {tokens.did}."
             raise InvalidInput("address", what, f"Sign in as {self.did} on the page of the link. {_AGAIN}")
         return tokens
+
+    def give_back(self, tokens: Tokens) -> None:
+        """End a session that is not kept, as far as the server can be asked. Nobody has its tokens."""
+        with suppress(BlueskyError):
+            revoke(self.server, self.client, self.key, tokens.refresh_token)
 
 
 def ask_for_grant(server: AuthorizationServer, client: Client, scope: str, *, did: str, handle: str = "") -> AskedGrant:
