@@ -273,6 +273,20 @@ class TestLostRefreshes:
         assert account.new_worker().ensure().action == "refreshed"
         assert account.stored.spare is not None
 
+    def test_a_token_that_only_its_server_calls_expired_is_not_taken_for_a_spent_one(
+        self, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = account.stored.session
+        assert isinstance(session, GrantedSession)
+        expired = replace(session, access_token=account.pds.expire(session.access_token))
+        account.keep(expired, spare=account.session_of(account.granted[1]))
+        with monkeypatch.context() as patched:
+            patched.setattr(oauth, "refresh", dies)
+            with pytest.raises(Dies):
+                account.new_worker().ensure()
+        account.post("by the first", account.new_worker()).raise_for_status()
+        assert account.stored.spare is not None
+
     def test_a_worker_that_dies_before_it_saves_leaves_the_spare(self, account: Account) -> None:
         self.saved(account, 2, dies)
         with pytest.raises(Dies):
