@@ -83,7 +83,8 @@ class BlueskyOAuthClient(OneValue, Block):
             raise InvalidInput(missing, "it is missing.", "Give both the folder on the web and the key, or neither.")
         if not self.rights.split():
             raise InvalidInput("rights", "there are none.", "Write create.")
-        self.clients()  # raises
+        oauth.scope_of(self.rights.split())  # raises, as does the next line
+        self.clients()
         return self
 
     @staticmethod
