@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import httpx
 from prefect_bluesky.protocol.oauth import AuthorizationServer, Client, SigningKey, Tokens, ask_for_grant, learn, proof
 from prefect_bluesky.protocol.oauth import refresh as refresh_tokens
 from prefect_bluesky.protocol.oauth import revoke as revoke_session
+from prefect_bluesky.sessions.granted_session import GrantedSession
 
 from .client_host import ClientHost
 from .consent import consent
@@ -52,6 +54,26 @@ class Granted:
         server = AuthorizationServer.of(pds.url)
         asked = ask_for_grant(server, client, scope, did=account.did, handle=account.handle)
         return cls(pds, account, server, client, asked.key, asked.take(consent(asked.link, account)))
+
+    @property
+    def session(self) -> GrantedSession:
+        """The session as it is stored."""
+        assert self.client.key
+        return GrantedSession(
+            did=self.account.did,
+            handle=self.account.handle,
+            pds_url=self.pds.url,
+            access_token=self.tokens.access_token,
+            refresh_token=self.tokens.refresh_token,
+            received_at=datetime.now(UTC),
+            issuer=self.server.issuer,
+            client_id=self.client.client_id,
+            client_key=self.client.key.thumbprint,
+            key=self.key,
+            granted_scope=self.tokens.scope,
+            valid_for=self.tokens.lifetime,
+            granted_at=datetime.now(UTC),
+        )
 
     def refresh(self) -> None:
         """Trade the refresh token for new tokens."""
