@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from prefect_bluesky import sandbox
+from prefect_bluesky import BlueskyOAuthClient, sandbox
 from prefect_bluesky.errors import InvalidInput, RequestRefused, ServiceUnavailable
 from prefect_bluesky.protocol.oauth import (
     AuthorizationServer,
@@ -125,6 +125,13 @@ class TestScopes:
 
 class TestClients:
     """Clients and their documents."""
+
+    @pytest.mark.parametrize("field", ["url", "rights"])
+    def test_a_key_in_the_wrong_field_is_refused_and_not_shown(self, field: str) -> None:
+        key = SigningKey.new().to_text()
+        with pytest.raises(InvalidInput) as refused:
+            BlueskyOAuthClient(**{"url": "https://bot.test", "key": key, field: key})
+        assert json.loads(key)["d"] not in str(refused.value)
 
     @pytest.mark.parametrize(
         "url", ["http://a.test/x", "a.test", "https://", "https://u@a.test/", "https://a.test/?x", "https://a.test/#x"]

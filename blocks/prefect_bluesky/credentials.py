@@ -15,7 +15,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from prefect.blocks.abstract import CredentialsBlock
-from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
@@ -441,12 +440,12 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
     def _authenticator(self) -> Authenticator:
         """Return this process's authenticator for this account, app password and store: it outlives the block."""
         password = self.app_password.get_secret_value() if self.app_password else None
-        digest = password and hmac.digest(self._digest_key, password.encode(), "sha256")
+        digest = password and self._digest(password)
         place = (self.aws_credentials, self.secret_prefix) if self.aws_credentials else _prefect_place()
         # The fields that a derived block adds, such as the place of its store.
         is_derived = type(self) is not BlueskyCredentials
-        own = self._digest(self, set(BlueskyCredentials.model_fields)) if is_derived else None
-        client = self.oauth_client and self._digest(self.oauth_client, set())
+        own = self._digest(self._own_fields()) if is_derived else None
+        client = self.oauth_client and self._digest(self.oauth_client.identity)
         identity = (type(self), place, self.service_url, self.handle, digest, client, own, self._block_document_id)
         with self._authenticators_lock:
             known = self._authenticators.get(identity)
@@ -458,10 +457,13 @@ class BlueskyCredentials(OneValue, CredentialsBlock):
         return known
 
     @classmethod
-    def _digest(cls, block: Block, exclude: set[str]) -> bytes:
-        """Return a digest of a block's fields."""
-        text = block.model_dump_json(exclude=exclude, context={"include_secrets": True})
-        return hmac.digest(cls._digest_key, text.encode(), "sha256")
+    def _digest(cls, secret: str) -> bytes:
+        """Return a digest of a secret that another process cannot make."""
+        return hmac.digest(cls._digest_key, secret.encode(), "sha256")
+
+    def _own_fields(self) -> str:
+        """Return the fields that a derived block adds, with their secrets."""
+        return self.model_dump_json(exclude=set(BlueskyCredentials.model_fields), context={"include_secrets": True})
 
     def _new_authenticator(self, password: str | None) -> Authenticator:
         settings = current_settings()

@@ -53,7 +53,7 @@ class Stage:
         os.environ["PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL"] = self.pds.plc_url
         if apart:
             os.sched_setaffinity(0, cores[:-1] or cores)
-        self._aws = aws.credentials(stack.enter_context(aws.run()))
+        self.aws = aws.credentials(stack.enter_context(aws.run()))
         self.server = PrefectServer(self.home, stack.enter_context(postgresql()), settings=settings)
         stack.callback(self.server.kill)
         self.server.start()
@@ -66,7 +66,7 @@ class Stage:
             handle=account.handle,
             app_password=SecretStr(account.app_password),
             service_url=url or self.pds.url,
-            aws_credentials=None if url else self._aws,
+            aws_credentials=None if url else self.aws,
         )
 
     def saved(self, accounts: Sequence[Account], *, url: str | None = None) -> dict[str, Account]:
@@ -104,7 +104,7 @@ class Stage:
 
     def forget(self, account: Account) -> None:
         """Leave an account's store as before the first login."""
-        secret = AwsSecret(self._aws, f"prefect-bluesky/{account.handle}/session")
+        secret = AwsSecret(self.aws, f"prefect-bluesky/{account.handle}/session")
         secret.call("delete_secret", ForceDeleteWithoutRecovery=True)
 
     def flow(self, way: str, work: Any = None) -> Numbers:

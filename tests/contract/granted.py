@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -72,6 +73,26 @@ class Granted:
         tokens = Tokens(account.did, session.access_token, session.refresh_token, session.scope, session.lifetime)
         client = Client(session.client_id, "")
         return cls(pds, account, AuthorizationServer.of(pds.url), client, session.key, tokens)
+
+    @property
+    def session(self) -> GrantedSession:
+        """The session as it is stored."""
+        assert self.client.key
+        return GrantedSession(
+            did=self.account.did,
+            handle=self.account.handle,
+            pds_url=self.pds.url,
+            access_token=self.tokens.access_token,
+            refresh_token=self.tokens.refresh_token,
+            received_at=datetime.now(UTC),
+            issuer=self.server.issuer,
+            client_id=self.client.client_id,
+            client_key=self.client.key.thumbprint,
+            key=self.key,
+            granted_scope=self.tokens.scope,
+            valid_for=self.tokens.lifetime,
+            granted_at=datetime.now(UTC),
+        )
 
     def refresh(self) -> None:
         """Trade the refresh token for new tokens."""

@@ -233,7 +233,7 @@ def test_another_visit_ends_the_sessions_that_it_replaces(patient: Patient) -> N
     before = account.granted
     for is_spare in (False, True):
         new = Granted.to(account.client, SCOPE, account.pds, account.account)
-        account.worker.adopt(account.session_of(new), is_spare=is_spare)
+        account.worker.adopt(new.session, is_spare=is_spare)
     assert [granted.post("by the former").status_code for granted in before] == [401, 401]
     account.post("by the new one").raise_for_status()
     assert account.stored.spare is not None

@@ -37,28 +37,9 @@ class Account:
         self.client = hosted(host, SCOPE)
         self.store = Store(uuid4().hex)
         self.granted = [Granted.to(self.client, SCOPE, pds, self.account) for _ in range(2)]
-        self.keep(*map(self.session_of, self.granted))
+        self.keep(*(each.session for each in self.granted))
         self.now = datetime.now(UTC)
         self.worker = self.new_worker()
-
-    def session_of(self, granted: Granted) -> GrantedSession:
-        """A session as it is stored."""
-        assert granted.client.key
-        return GrantedSession(
-            did=self.account.did,
-            handle=self.account.handle,
-            pds_url=self.pds.url,
-            access_token=granted.tokens.access_token,
-            refresh_token=granted.tokens.refresh_token,
-            received_at=datetime.now(UTC),
-            issuer=granted.server.issuer,
-            client_id=granted.client.client_id,
-            client_key=granted.client.key.thumbprint,
-            key=granted.key,
-            granted_scope=granted.tokens.scope,
-            valid_for=granted.tokens.lifetime,
-            granted_at=datetime.now(UTC),
-        )
 
     def keep(self, session: GrantedSession, spare: GrantedSession | None = None) -> None:
         """Store sessions, as after the person's visit."""
@@ -208,7 +189,7 @@ class TestEnds:
         _revoke_all(account)
         with pytest.raises(AuthError):
             account.post("never seen")
-        account.keep(account.session_of(Granted.to(account.client, SCOPE, account.pds, account.account)))
+        account.keep(Granted.to(account.client, SCOPE, account.pds, account.account).session)
         account.post("healed", account.new_worker()).raise_for_status()
 
 
@@ -268,6 +249,20 @@ class TestLostRefreshes:
                 account.worker.ensure()
         assert account.stored.begun_at is not None
         assert account.new_worker().ensure().action == "refreshed"
+        assert account.stored.spare is not None
+
+    def test_a_token_that_only_its_server_calls_expired_is_not_taken_for_a_spent_one(
+        self, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = account.stored.session
+        assert isinstance(session, GrantedSession)
+        expired = replace(session, access_token=account.pds.expire(session.access_token))
+        account.keep(expired, spare=account.granted[1].session)
+        with monkeypatch.context() as patched:
+            patched.setattr(oauth, "refresh", dies)
+            with pytest.raises(Dies):
+                account.new_worker().ensure()
+        account.post("by the first", account.new_worker()).raise_for_status()
         assert account.stored.spare is not None
 
     def test_a_worker_that_dies_before_it_saves_leaves_the_spare(self, account: Account) -> None:

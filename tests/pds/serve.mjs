@@ -50,9 +50,9 @@ async function listen() {
 
 // Both servers would call `app.listen(port)`: on all interfaces, and on a port that must be known before. Give them one
 // that listens already. (The PDS also hooks its event stream, subscribeRepos, into app.listen; we have no use for it.)
-function serveOn(server, app) {
+function serveOn(server, app, answer = app) {
   app.listen = () => {
-    server.on("request", app);
+    server.on("request", answer);
     setImmediate(() => server.emit("listening"));
     return server;
   };
@@ -143,6 +143,11 @@ appView.server.on("request", async (request, response) => {
     response.end();
     return;
   }
+  if (pathname === "/trouble") {
+    response.end(`${trouble.struck}`);
+    trouble = { path: searchParams.get("path"), kind: searchParams.get("kind"), left: Number(searchParams.get("times")), struck: 0 };
+    return;
+  }
   const known = pathname === "/xrpc/app.bsky.actor.getProfile";
   const account = known && (await pds.ctx.accountManager.getAccount(searchParams.get("actor")));
   const body = account
@@ -159,24 +164,60 @@ front.server.on("request", (request, response) => {
   response.setHeader = (name, value) => (lostHeaders.includes(name.toLowerCase()) ? response : setHeader.call(response, name, value));
 });
 
+const isOurs = (request) => request.headers["x-ratelimit-bypass"] === harnessKey;
+
+// What happens to the next requests whose path begins like this. `lost`: the PDS hears nothing of the request. `failing`:
+// the answer is a 500. `dropped`: the PDS carries the request out, and the connection ends in place of the answer.
+let trouble = { left: 0, struck: 0 };
+function answerInTrouble(request, response) {
+  const here = trouble;
+  if (!here.left || isOurs(request) || !request.url.startsWith(here.path)) return pds.app(request, response);
+  const strike = () => {
+    here.left -= 1;
+    here.struck += 1;
+  };
+  if (here.kind === "dropped") {
+    const { end } = response;
+    response.end = (...rest) => {
+      // A refusal is no work, and a client without a nonce meets one first.
+      if (!here.left || response.statusCode >= 300) return end.apply(response, rest);
+      strike();
+      request.socket.destroy();
+      return response;
+    };
+    return pds.app(request, response);
+  }
+  strike();
+  if (here.kind === "lost") return request.socket.destroy();
+  response.writeHead(500, { "content-type": "application/json" });
+  response.end(JSON.stringify({ error: "server_error", error_description: "Server error" }));
+}
+
 // "close" and not "finish": it comes once for every request, also when the client went away before the answer.
 front.server.on("request", (request, response) => {
   const { method, url } = request;
   const [, nsid] = url.match(/^\/xrpc\/([^/?]+)/) ?? url.match(/^\/(oauth\/[a-z]+)/) ?? [];
   // What the harness itself asks shall neither be counted nor limited: one header does both.
-  const ours = request.headers["x-ratelimit-bypass"] === harnessKey;
+  const ours = isOurs(request);
   const fence = ours && url.match(/[?&]fence=(\w+)/)?.[1];
+  const { end } = response;
+  let said;
+  response.end = (...rest) => {
+    const isRefusal = response.statusCode >= 400 && `${response.getHeader("content-type")}`.startsWith("application/json");
+    if (nsid?.startsWith("oauth/") && isRefusal) said = JSON.parse(rest[0] ?? "{}").error_description;
+    return end.apply(response, rest);
+  };
   response.on("close", async () => {
     if (fence) {
       // That an earlier client hung up takes a few turns of the event loop to get here: let it get here first.
       for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
       print(JSON.stringify({ fence }));
     }
-    if (nsid && !ours) print(JSON.stringify({ nsid, method, status: response.headersSent ? response.statusCode : null }));
+    if (nsid && !ours) print(JSON.stringify({ nsid, method, status: response.headersSent ? response.statusCode : null, said }));
   });
 });
 
-serveOn(front.server, pds.app);
+serveOn(front.server, pds.app, answerInTrouble);
 await pds.start();
 
 const ready = { plcUrl, harnessUrl: `http://localhost:${appView.port}`, jwtSecret, adminPassword, harnessKey, dataDirectory: options.data };

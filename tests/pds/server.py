@@ -57,11 +57,13 @@ class Request:
     """One request that the PDS has done with, of XRPC or of OAuth (such as `oauth/token`).
 
     Its status is None if the client went away before there was an answer.
+    `said` is the reason that an OAuth endpoint gave for a refusal.
     """
 
     nsid: str
     method: str
     status: int | None
+    said: str | None = field(default=None, compare=False)
     heard_at: float = field(default_factory=time.time, compare=False)
 
 
@@ -257,6 +259,29 @@ class RealPds:
             yield
         finally:
             lose().raise_for_status()
+
+    @contextmanager
+    def trouble(
+        self, path: str, kind: Literal["lost", "failing", "dropped"], times: int = 1
+    ) -> Iterator[Callable[[], int]]:
+        """Let something happen to the next requests to a path. Yield a function that says, at the end, to how many.
+
+        Args:
+            path: how the path begins, such as `/oauth/token`.
+            kind: `lost`: the PDS hears nothing of the request. `failing`: the answer is a 500. `dropped`: the PDS
+                carries the request out, and the connection ends in place of the answer.
+            times: the number of requests.
+        """
+        struck = 0
+
+        def arrange(**params: str | int) -> int:
+            return int(self._http.get(f"{self._harness}/trouble", params=params).raise_for_status().text)
+
+        arrange(path=path, kind=kind, times=times)
+        try:
+            yield lambda: struck
+        finally:
+            struck = arrange(times=0)
 
     def requests(self, nsid: str | None = None) -> list[Request]:
         """Return the requests that have ended by now, in that order, without the harness's own.

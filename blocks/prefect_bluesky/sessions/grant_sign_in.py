@@ -29,6 +29,9 @@ _GET_SESSION = "com.atproto.server.getSession"
 
 _LOST = "the tokens of an earlier refresh are lost"
 
+_EXPIRED = '"exp" claim'
+"""How the server's words begin if an access token is refused for its age alone (measured on @atproto/pds 0.5.35)."""
+
 _ENDS = {
     _LOST: AuthProblem.REFRESH_REPLAYED,
     "Refresh token replayed": AuthProblem.REFRESH_REPLAYED,
@@ -149,14 +152,15 @@ class GrantSignIn(SignIn):
     def _is_spent(self, session: GrantedSession, now: datetime) -> bool:
         """Return whether the session was refreshed, so that its refresh token must not be sent again.
 
-        The old access token is dead from the moment of a refresh. If it has expired anyway, nothing tells.
+        The old access token is dead from the moment of a refresh. If it has expired anyway, by our clock or by the
+        server's, nothing tells.
         """
         if now >= session.expires_at:
             return False
         try:
             xrpc.query(session.pds_url, _GET_SESSION, {}, auth=Signed(self, session))
         except RequestRefused as refused:
-            return refused.error == "invalid_token"
+            return refused.error == "invalid_token" and not (refused.message or "").startswith(_EXPIRED)
         return False
 
     @staticmethod

@@ -71,7 +71,9 @@ class Client:
         """
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise InvalidInput("url", f"{url!r} is not the https:// URL of a folder.", "Write https://example.org/bot.")
+            # The text may be the key, which was pasted into the wrong field, or a URL with a password.
+            shown = repr(url) if parts.scheme in {"http", "https"} and "@" not in url else "the text"
+            raise InvalidInput("url", f"{shown} is not the https:// URL of a folder.", "Write https://example.org/bot.")
         base = url.rstrip("/")
         return cls(f"{base}/{_DOCUMENT}", f"{base}/{_CALLBACK}", key)
 

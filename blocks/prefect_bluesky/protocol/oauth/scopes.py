@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qs, unquote
@@ -21,6 +22,10 @@ _BY_NAME = {
 """The rights by the names under which a person asks for them."""
 
 
+_SCOPE = re.compile(r"[!#-[\]-~]+")
+"""The characters of a scope (RFC 6749, section 3.3)."""
+
+
 def scope_of(rights: Iterable[str] = ("create",)) -> str:
     """Return the scope to ask for.
 
@@ -37,6 +42,10 @@ def scope_of(rights: Iterable[str] = ("create",)) -> str:
     """
     scopes = ["atproto"]
     for right in rights:
+        if not _SCOPE.fullmatch(right):
+            # Not shown: the text may be the key, which was pasted into the wrong field.
+            what = "one of them has a character that no scope has."
+            raise InvalidInput("rights", what, f"Write any of {', '.join(_BY_NAME)}, or a scope.")
         if right not in _BY_NAME and ":" not in right and "?" not in right:
             near = nearest(right, _BY_NAME)
             remedy = f"Did you mean {near}?" if near else f"Write any of {', '.join(_BY_NAME)}, or a scope."
