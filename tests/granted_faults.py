@@ -171,7 +171,8 @@ class Life:
         self._name = f"seed {seed}"
         self._account = pds.create_account()
         client = BlueskyOAuthClient(url=host.url, key=BlueskyOAuthClient.new_key())
-        host.files.update({f"/{name}": text.encode() for name, text in client.files().items()})
+        for name, text in client.files().items():
+            host.put(name, text.encode())
         self.client_url = f"{host.url}/client-metadata.json"
         self.block = BlueskyCredentials(
             handle=self._account.handle,

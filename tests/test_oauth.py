@@ -27,6 +27,7 @@ from prefect_bluesky.protocol.oauth import (
 )
 from prefect_bluesky.protocol.oauth.server import _result
 from prefect_bluesky.web import Answer, ask
+from tests.support import web_page
 
 
 def decoded(part: str) -> bytes:
@@ -202,6 +203,6 @@ class TestAnswers:
             ask("GET", f"{pds.url}/xrpc/_health")
         assert (refused.value.was_sent, refused.value.retryable) == (False, False)
 
-    def test_a_pds_without_oauth_is_named(self, pds: sandbox.Sandbox) -> None:
-        with pytest.raises(RequestRefused, match="there is no OAuth here"):
-            AuthorizationServer.of(pds.url)
+    def test_a_pds_without_oauth_is_named(self) -> None:
+        with web_page(b"Not Found", status=404) as url, pytest.raises(RequestRefused, match="there is no OAuth here"):
+            AuthorizationServer.of(url)

@@ -100,7 +100,7 @@ def test_a_credential_that_was_granted_in_a_browser_creates_posts_and_nothing_el
         files = ["--url", host.url, "--into", str(tmp_path / "site")] if is_hosted else []
         assert command("oauth-client", name, *files)[0] is None
         for file in (tmp_path / "site").glob("*"):
-            host.files[f"/{file.name}"] = file.read_bytes()
+            host.put(file.name, file.read_bytes())
         client = given_block(name, BlueskyOAuthClient, "client")
         BlueskyCredentials(handle=account.handle, service_url=real_pds.url, oauth_client=client).save(name)
 
