@@ -12,6 +12,11 @@ from tests.pds.server import RealPds
 pytestmark = [pytest.mark.pds, pytest.mark.slow, pytest.mark.usefixtures("prefect_api", "directory")]
 
 
+@pytest.fixture
+def pds(real_pds: RealPds) -> RealPds:
+    return real_pds
+
+
 @pytest.mark.parametrize("seed", [1, 2], ids=["AWS", "Prefect"])
 def test_each_fault_leaves_an_account_whose_posts_go_out_once(
     seed: int, real_pds: RealPds, host: ClientHost, aws_credentials: AwsCredentials
