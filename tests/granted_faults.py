@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,22 +24,12 @@ from prefect_aws import AwsCredentials
 
 from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient
 from prefect_bluesky.alerts import Reporter
-from prefect_bluesky.errors import AuthError, BlueskyError, ServiceUnavailable, StoreUnavailable
+from prefect_bluesky.errors import AuthError, BlueskyError, StoreUnavailable
 from prefect_bluesky.protocol.oauth import proofs
 from prefect_bluesky.publishing import actions
-from prefect_bluesky.sessions import (
-    Authenticator,
-    GrantSignIn,
-    LoginPolicy,
-    Saved,
-    Session,
-    SessionDocument,
-    SessionStore,
-    Visit,
-    worker_lock,
-)
+from prefect_bluesky.sessions import Authenticator, LoginPolicy, Session, SessionDocument, Visit, worker_lock
 from prefect_bluesky.sessions.granted_session import GrantedSession
-from prefect_bluesky.sessions.sign_in import NewSession
+from tests.granted_worker import Dies, Grant, Store, Worker
 from tests.pds.client_host import ClientHost
 from tests.pds.consent import consent
 from tests.pds.server import RealPds, Request
@@ -53,83 +43,6 @@ _TRIES = 12
 
 _MOST_PATIENT = 4
 """How many rounds an owner lets pass, at most, after the alert that a visit is due."""
-
-
-class Dies(BaseException):
-    """The end of a worker."""
-
-
-class Store(SessionStore):
-    """A store at one of whose calls something happens.
-
-    Attributes:
-        step: the call: `read`, `noted` (that a refresh begins) or `saved`.
-        is_done: whether the store has carried the call out by then.
-        what: what the worker meets; None if nothing more is to happen.
-    """
-
-    step, is_done = "", False
-    what: BaseException | None = None
-
-    def __init__(self, real: SessionStore) -> None:
-        self._real, self.place = real, real.place
-
-    def load(self) -> Saved | None:
-        with self._trouble("read"):
-            return self._real.load()
-
-    def save(self, document: SessionDocument, replacing: Saved | None) -> Saved:
-        with self._trouble("noted" if document.begun_at else "saved"):
-            return self._real.save(document, replacing)
-
-    @contextmanager
-    def _trouble(self, step: str) -> Iterator[None]:
-        what = self.what if step == self.step else None
-        if what:
-            self.what = None
-        if what and not self.is_done:
-            raise what
-        yield
-        if what:
-            raise what
-
-
-class Grant(GrantSignIn):
-    """A grant whose worker may die while it refreshes.
-
-    Attributes:
-        dies: `before` the request, or while it is `underway`; "" if not at all.
-        underway: makes the server's answer to the request be lost.
-    """
-
-    dies = ""
-    underway: Callable[[], AbstractContextManager[Any]] = staticmethod(nullcontext)
-
-    def refresh(self, session: Session, received_at: datetime, *, again: bool = False) -> NewSession:
-        dies, self.dies = self.dies, ""
-        if dies == "before":
-            raise Dies
-        if not dies:
-            return super().refresh(session, received_at, again=again)
-        with self.underway():
-            try:
-                return super().refresh(session, received_at, again=again)
-            except ServiceUnavailable:
-                raise Dies from None
-
-
-@dataclass
-class Worker:
-    """A worker that has just started.
-
-    Attributes:
-        ahead: how far the clock of its machine is ahead.
-    """
-
-    store: Store
-    grant: Grant
-    authenticator: Authenticator
-    ahead: timedelta = timedelta()
 
 
 @dataclass
@@ -191,6 +104,7 @@ class Life:
         self._may_be_lost = False
         self.until_then = ExitStack()
         self._visit()
+        self._old_worker = self.new_worker()
 
     @property
     def stored(self) -> SessionDocument:
@@ -375,8 +289,6 @@ class Life:
         visit = Visit(self.new_worker().authenticator, self.pds.url, self._client, self.pds.plc_url)
         for is_spare in (False, True):
             visit.take(consent(visit.link(), self._account), is_spare=is_spare)
-        # Another would go on with the session before, which the server has not ended.
-        self._old_worker = self.new_worker()
 
 
 def _key(session: Session | None) -> str | None:

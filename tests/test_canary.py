@@ -3,21 +3,16 @@
 import base64
 import json
 import logging
-import sqlite3
-import time
-import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 import pytest
 from prefect import Flow, flow, get_run_logger
 from prefect.client.orchestration import get_client
-from prefect.events import emit_event
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 from prefect.variables import Variable
@@ -26,6 +21,10 @@ from pydantic import SecretStr
 
 from prefect_bluesky import BlueskyCredentials, Post, ensure_session, publish_post, sandbox
 from prefect_bluesky.sandbox.tokens import Tokens
+from tests.canary import History, files, parts, search, settle, shown, tables
+from tests.granted_history import live, record
+from tests.pds.client_host import ClientHost
+from tests.pds.server import RealPds
 from tests.prefect_server import PrefectServer
 from tests.support import LOGIN, WRITE, forget_processes_memory, texts
 
@@ -36,86 +35,6 @@ LOGGERS = {
     **dict.fromkeys(["prefect", "prefect.flow_runs", "prefect.task_runs", "prefect_bluesky"], logging.DEBUG),
     **dict.fromkeys(["httpx", "httpcore"], logging.DEBUG),
 }
-DEADLINE = 60
-
-
-def forms(mark: str) -> set[bytes]:
-    """A secret as it is, and in the encodings that it may have met on its way."""
-    escaped = json.dumps(mark)[1:-1]
-    texts = {mark, escaped, json.dumps(escaped)[1:-1], repr(mark)[1:-1], quote(mark, safe=""), quote_plus(mark)}
-    found = {text.encode() for text in texts}
-    raw = mark.encode()
-    for shift, first in enumerate((0, 2, 3)):
-        # Only the characters that do not depend on what stands before and after it.
-        core = base64.b64encode(bytes(shift) + raw)[first : (shift + len(raw)) // 3 * 4]
-        found |= {core, core.translate(bytes.maketrans(b"+/", b"-_"))}
-    return found
-
-
-def search(marks: dict[str, str], places: dict[str, bytes]) -> set[tuple[str, str]]:
-    """The names of the marks that were found, each with its place; never the marks themselves."""
-    wanted = {name: forms(mark) for name, mark in marks.items()}
-    return {
-        (name, place)
-        for place, content in places.items()
-        for name, encoded in wanted.items()
-        if any(form in content for form in encoded)
-    }
-
-
-def parts(token: str) -> dict[str, str]:
-    """The identifying parts of a token: its claims and its signature. The header is the same for all."""
-    _, claims, signature = token.split(".")
-    return {"claims": claims, "signature": signature}
-
-
-def shown(error: BaseException) -> Iterator[str]:
-    """All that may be printed of an exception, of its causes, and of what it hides."""
-    yield from ("".join(traceback.format_exception(error)), str(error), repr(error), repr(error.args))
-    for other in {error.__cause__, error.__context__} - {None}:
-        assert other is not None
-        yield from shown(other)
-
-
-def tables(database: Path) -> dict[str, bytes]:
-    """All text and bytes in the Prefect server's database, by table."""
-    found: dict[str, bytes] = {}
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (name,) in names:
-            rows: Iterable[tuple[Any, ...]] = connection.execute(f'SELECT * FROM "{name}"')
-            values = (value for row in rows for value in row if isinstance(value, str | bytes))
-            found[f"table {name}"] = b"\n".join(v.encode() if isinstance(v, str) else v for v in values)
-    return found
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder; also without line breaks, which some base64 is wrapped with."""
-    found: dict[str, bytes] = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            found[path.name] = content + b"\n" + content.replace(b"\\n", b"").replace(b"\n", b"")
-    return found
-
-
-def settle(database: Path) -> None:
-    """Wait until the logs and events of this process lie in the server's database."""
-    mark = f"last-{uuid4().hex}"
-
-    @flow
-    def last() -> None:
-        get_run_logger().info(mark)
-        emit_event(mark, resource={"prefect.resource.id": mark})
-
-    last()
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        found = tables(database)
-        if all(mark.encode() in found[f"table {table}"] for table in ("log", "events")):
-            return
-        time.sleep(0.2)
-    pytest.fail(f"logs and events did not arrive within {DEADLINE} s")
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +48,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_database: P
     """A Prefect server on SQLite, whose file can be searched; its API URL."""
     with PrefectServer(tmp_path_factory.mktemp("prefect"), prefect_database).running() as url:
         yield url
-
-
-class History(NamedTuple):
-    """Return the secrets, the errors raised, and the text of the objects."""
-
-    account: sandbox.Account
-    marks: dict[str, str]
-    errors: list[BaseException]
-    shown: list[str]
 
 
 @pytest.fixture
@@ -288,6 +198,20 @@ def history(
 
 
 @pytest.fixture
+def granted_history(
+    real_pds: RealPds,
+    publish: Flow[Any, Any],
+    storage: Path,
+    aws: AwsCredentials | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[History]:
+    """The history of an account by a grant."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_BLUESKY_DID_DIRECTORY_URL", real_pds.plc_url)
+    with ClientHost(real_pds) as host:
+        yield live(real_pds, host, aws, publish, record(monkeypatch))
+
+
+@pytest.fixture
 def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The log, at the levels at which a leak would show."""
     for name, level in LOGGERS.items():
@@ -296,13 +220,17 @@ def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 @pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("whose", ["history", pytest.param("granted_history", marks=pytest.mark.pds)])
 def test_no_secret_is_found_anywhere_after_a_whole_history(
     listening: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
-    history: History,
+    request: pytest.FixtureRequest,
+    aws: AwsCredentials | None,
+    whose: str,
     storage: Path,
     prefect_database: Path,
 ) -> None:
+    history: History = request.getfixturevalue(whose)
     settle(prefect_database)
     said = capfd.readouterr()
     records = [*listening.get_records("setup"), *listening.get_records("call")]

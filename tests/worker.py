@@ -25,8 +25,13 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from prefect_bluesky import BlueskyCredentials, BlueskyError, Post, PublishedPost
-from prefect_bluesky.protocol import xrpc
+from prefect_bluesky.protocol import oauth, xrpc
+from prefect_bluesky.protocol.oauth.grant import AskedGrant
+from prefect_bluesky.sessions import Authenticator
+from prefect_bluesky.sessions.account_state import AccountState
 from prefect_bluesky.sessions.stores.aws_secret import AwsSecret
+from tests.pds.consent import consent
+from tests.pds.server import Account
 from tests.support import REFRESH, forget_processes_memory
 from tests.world import wait_for
 
@@ -226,6 +231,53 @@ DEATHS: dict[str, tuple[Any, str, str, bool]] = {
     "after UpdateSecretVersionStage": (AwsSecret, "call", "update_secret_version_stage", True),
 }
 """Where a worker may die: the function, the call of it, and whether it is done by then."""
+
+
+DEATHS_IN_A_REFRESH: dict[str, tuple[Any, str, int, bool]] = {
+    "before it is noted": (AccountState, "begin_refresh", 1, False),
+    "after it is noted": (AccountState, "begin_refresh", 1, True),
+    "after it is answered": (oauth, "refresh", 1, True),
+    "before it is saved": (AccountState, "save_session", 1, False),
+    "after it is saved": (AccountState, "save_session", 1, True),
+}
+"""Where a worker may die that refreshes a grant: the function, which call of it, and whether that is done by then."""
+
+DEATHS_IN_A_VISIT: dict[str, tuple[Any, str, int, bool]] = {
+    "after the link is asked for": (oauth, "ask_for_grant", 1, True),
+    "before the address is traded for tokens": (AskedGrant, "take", 1, False),
+    "before the session is saved": (Authenticator, "adopt", 1, False),
+    "after the session is saved": (Authenticator, "adopt", 1, True),
+    "after the link for the spare session is asked for": (oauth, "ask_for_grant", 2, True),
+    "before the spare session is saved": (Authenticator, "adopt", 2, False),
+    "after the spare session is saved": (Authenticator, "adopt", 2, True),
+}
+"""Where a worker may die that takes an owner's grants."""
+
+
+def visit(credentials: BlueskyCredentials, account: Account) -> None:
+    """Let the owner grant a session and a spare one."""
+    begun = credentials.visit()
+    for is_spare in (False, True):
+        begun.take(consent(begun.link(), account), is_spare=is_spare)
+
+
+def die_in(death: str, deed: Deed, *arguments: Any) -> None:
+    """Do a deed, and get killed on the way."""
+    place, name, number, is_done = (DEATHS_IN_A_REFRESH | DEATHS_IN_A_VISIT)[death]
+    function, left = getattr(place, name), number
+
+    def deadly(*given: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0 and not is_done:
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = function(*given, **options)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    setattr(place, name, deadly)
+    deed(*arguments)
 
 
 def publish_and_die(credentials: BlueskyCredentials, text: str, death: str) -> str:
