@@ -254,6 +254,15 @@ class TestSigningOut:
         with pytest.raises(AuthError, match="grant_missing"):
             account.new_worker().ensure()
 
+    def test_one_that_cannot_be_ended_does_not_keep_the_other_alive(self, account: Account) -> None:
+        document = account.stored
+        assert isinstance(document.spare, GrantedSession)
+        lost = replace(document.spare, client_key="a key that is not given any more")
+        account.store.save(replace(document, spare=lost), account.store.load())
+        with pytest.raises(AuthError, match="client_refused"):
+            account.new_worker().sign_out()
+        assert account.granted[0].post("by a copy").status_code == 401
+
     def test_what_has_ended_already_is_no_error(self, account: Account) -> None:
         account.granted[0].revoke()
         account.worker.sign_out()

@@ -150,9 +150,14 @@ class Authenticator:
         self._alone(self._sign_out_now)
 
     def _sign_out_now(self) -> None:
-        for session in (self.state.document.spare, self.state.session):
-            if session is not None:
+        troubles: list[BlueskyError] = []
+        for session in filter(None, (self.state.document.spare, self.state.session)):
+            try:
                 self.sign_in.end(session)
+            except BlueskyError as trouble:
+                troubles.append(trouble)
+        if troubles:
+            raise troubles[0]
         self.state.forget_sessions()
 
     def _adopt_now(self, session: Session, is_spare: bool) -> None:
