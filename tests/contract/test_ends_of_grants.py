@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -42,8 +42,8 @@ class Patient:
         document = replace(self.account.stored, session=sessions[0], spare=sessions[1])
         self.account.store.save(document, self.account.store.load())
 
-    def diagnose(self) -> Diagnosis:
-        """Return the diagnosis by a worker that has just started."""
+    def diagnose(self, drift: timedelta = timedelta()) -> Diagnosis:
+        """Return the diagnosis by a worker that has just started, and whose clock is wrong."""
         account = self.account
         examination = Examination(
             account=account.account.handle,
@@ -52,6 +52,7 @@ class Patient:
             authenticator=account.new_worker(),
             directory_url=account.pds.plc_url,
             max_logins_per_day=10,
+            now=lambda: datetime.now(UTC) + drift,
         )
         return examination.run(log_in=False)
 
@@ -205,6 +206,21 @@ def test_a_diagnosis_finds_out_what_no_post_has_met_yet(
     patient.account.now -= HOUR
     cause(patient)
     assert patient.diagnose().problem is problem, patient.diagnose().to_markdown()
+
+
+@pytest.mark.parametrize("drift", [-HOUR, HOUR])
+def test_a_diagnosis_names_a_clock_that_is_wrong(patient: Patient, drift: timedelta) -> None:
+    patient.account.now -= HOUR
+    assert patient.diagnose(drift).problem is P.CLOCK_DRIFT
+
+
+def test_a_diagnosis_names_a_right_that_was_not_granted(patient: Patient) -> None:
+    account = patient.account
+    account.now -= HOUR
+    patient.put(Granted.to(account.client, "atproto blob:image/*", account.pds, account.account).session, None)
+    diagnosis = patient.diagnose()
+    assert diagnosis.problem is P.INSUFFICIENT_SCOPE
+    assert "repo:app.bsky.feed.post?action=create" in diagnosis.to_markdown()
 
 
 def test_a_stored_grant_names_its_end_and_its_spare_session(patient: Patient) -> None:
