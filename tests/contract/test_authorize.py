@@ -112,3 +112,8 @@ def test_a_client_that_cannot_be_used_is_named_by_its_field(fields: dict[str, An
         BlueskyOAuthClient(**fields)
     assert said in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_under_a_misspelt_name_is_not_kept() -> None:
+    fields: dict[str, Any] = {"older_kye": "hunter2"}
+    assert "hunter2" not in str(BlueskyOAuthClient(**fields).model_dump())

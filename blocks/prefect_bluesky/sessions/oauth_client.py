@@ -36,7 +36,8 @@ class BlueskyOAuthClient(OneValue, Block):
     """
 
     # An error message must not show the input, which may be a key. Prefect adds fields to a block within another one.
-    model_config = ConfigDict(hide_input_in_errors=True, json_schema_extra=as_block_form)
+    # Neither they nor a key under a misspelt name are kept.
+    model_config = ConfigDict(hide_input_in_errors=True, extra="ignore", json_schema_extra=as_block_form)
 
     _block_type_name = "Bluesky OAuth Client"
     _block_type_slug = "bluesky-oauth-client"
