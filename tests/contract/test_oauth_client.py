@@ -105,6 +105,14 @@ def test_the_sessions_of_one_account_are_ended_alone(
     assert statuses(copies) == [401, 401]
 
 
+@pytest.mark.parametrize("option", ["--rotate", "--revoke"])
+def test_a_key_of_a_client_that_is_not_saved_is_not_made(
+    option: str, command: Command, credentials: BlueskyCredentials, account: Account
+) -> None:
+    name = name_of(account)
+    assert f"Did you mean bluesky-oauth-client/{name}?" in str(command("oauth-client", f"{name}x", option)[0])
+
+
 def test_a_saved_client_is_not_moved_to_another_url(
     command: Command, credentials: BlueskyCredentials, account: Account
 ) -> None:

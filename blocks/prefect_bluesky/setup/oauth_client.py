@@ -89,7 +89,10 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     left: list[str] = []
     with as_script("that stores the client"):
-        client = make(arguments.name, arguments.url)
+        if arguments.rotate or arguments.revoke:
+            client = given_block(arguments.name, BlueskyOAuthClient, "name")
+        else:
+            client = make(arguments.name, arguments.url)
         console.print(f"The client is saved as bluesky-oauth-client/{arguments.name}. Pick it in the account's block.")
         if arguments.rotate:
             client = client.with_new_key()
