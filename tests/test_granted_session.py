@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from prefect_bluesky import sandbox
 from prefect_bluesky.errors import AuthError, ServiceUnavailable, StoreDamaged
 from prefect_bluesky.protocol import oauth
 from prefect_bluesky.sessions.document import SessionDocument
 from prefect_bluesky.sessions.fingerprint import Fingerprint
 from prefect_bluesky.sessions.grant_sign_in import GrantSignIn
 from prefect_bluesky.sessions.granted_session import GrantedSession
+from tests.support import web_page
 from tests.test_session import DID, session
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -100,9 +100,9 @@ def test_tokens_of_another_account_are_refused() -> None:
         granted().renewed(oauth.Tokens("did:plc:other", "a", "r", "atproto", timedelta(hours=1)), NOW)
 
 
-def test_a_server_without_oauth_ends_no_session(pds: sandbox.Sandbox) -> None:
-    account = pds.create_account()
-    session = replace(granted(), did=account.did, pds_url=pds.url, issuer=pds.url)
-    sign_in = GrantSignIn(account.handle, lambda: {"thumbprint": oauth.Client.loopback("atproto")}, pds.plc_url)
-    with pytest.raises(ServiceUnavailable, match="there is no OAuth here"):
-        sign_in.refresh(session, NOW)
+def test_a_server_without_oauth_ends_no_session() -> None:
+    with web_page(b"Not Found", status=404) as url:
+        session = replace(granted(), pds_url=url, issuer=url)
+        sign_in = GrantSignIn(session.handle, lambda: {"thumbprint": oauth.Client.loopback("atproto")}, url)
+        with pytest.raises(ServiceUnavailable, match="there is no OAuth here"):
+            sign_in.refresh(session, NOW)
