@@ -16,9 +16,21 @@ import pytest
 from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
+from prefect_bluesky import BlueskyCredentials, ensure_session, publish_post
 from tests.support import Account
 
 DEADLINE = 60
+
+
+@flow(retries=1, retry_delay_seconds=0)
+def team(credentials: BlueskyCredentials, stumbles: list[int]) -> str:
+    """Publish as another team's flow does, which stumbles at first unless it has stumbled."""
+    ensure_session.with_options(retry_delay_seconds=0)(credentials)
+    published = publish_post.with_options(retry_delay_seconds=0)(credentials, "by a team")
+    if not stumbles:
+        stumbles.append(1)
+        raise RuntimeError(f"stumbled over {credentials} and {credentials._authenticator()!r}")
+    return published.uri
 
 
 def forms(mark: str) -> set[bytes]:

@@ -11,15 +11,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from prefect import Flow, flow
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient, Post, ensure_session, publish_post
+from prefect_bluesky import BlueskyCredentials, BlueskyOAuthClient, Post
 from prefect_bluesky.protocol.oauth import SigningKey, Tokens
-from tests.canary import History, parts
+from tests.canary import History, parts, team
 from tests.pds.client_host import ClientHost
 from tests.pds.consent import consent
 from tests.pds.server import RealPds
@@ -73,8 +73,9 @@ class _Account:
     def save(self, client: BlueskyOAuthClient) -> None:
         """Save the client and the account, and put the client's files on its host."""
         files = client.files()
-        self.host.files.update({f"/{name}": text.encode() for name, text in files.items()})
-        self.pds.forget_client(f"{self.host.url}/client-metadata.json")
+        for name, text in files.items():
+            self.host.put(name, text.encode())
+        self.host.reread()
         client.save(self.name, overwrite=True)
         block = BlueskyCredentials(
             handle=self.account.handle, service_url=self.pds.url, oauth_client=client, aws_credentials=self.aws
@@ -134,15 +135,6 @@ def live(
 ) -> History:
     """Visit, publish, refresh, stumble, be refused, go on by the spare session, lose all, and begin again."""
     me = _Account(pds, host, aws, marks)
-
-    @flow(retries=1, retry_delay_seconds=0)
-    def team(credentials: BlueskyCredentials, stumbles: list[int]) -> str:
-        ensure_session.with_options(retry_delay_seconds=0)(credentials)
-        published = publish_post.with_options(retry_delay_seconds=0)(credentials, "by a team")
-        if not stumbles:
-            stumbles.append(1)
-            raise RuntimeError(f"stumbled over {credentials} and {credentials._authenticator()!r}")
-        return published.uri
 
     me.fails(publish, me.load(), Post(text="never"))
     me.visit()

@@ -19,9 +19,9 @@ from prefect.variables import Variable
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from prefect_bluesky import BlueskyCredentials, Post, ensure_session, publish_post, sandbox
+from prefect_bluesky import BlueskyCredentials, Post, sandbox
 from prefect_bluesky.sandbox.tokens import Tokens
-from tests.canary import History, files, parts, search, settle, shown, tables
+from tests.canary import History, files, parts, search, settle, shown, tables, team
 from tests.granted_history import live, record
 from tests.pds.client_host import ClientHost
 from tests.pds.server import RealPds
@@ -114,15 +114,6 @@ def history(
         shows.extend((repr(saved), str(saved.document), repr(credentials._authenticator())))
         session = saved.document.session
         assert session is None or {session.access_token, session.refresh_token} <= set(tokens)
-
-    @flow(retries=1, retry_delay_seconds=0)
-    def team(credentials: BlueskyCredentials, stumbles: list[int]) -> str:
-        ensure_session.with_options(retry_delay_seconds=0)(credentials)
-        published = publish_post.with_options(retry_delay_seconds=0)(credentials, "by a team")
-        if not stumbles:
-            stumbles.append(1)
-            raise RuntimeError(f"stumbled over {credentials} and {credentials._authenticator()!r}")
-        return published.uri
 
     # At first: saved, loaded, passed as an object, retried, expired and refreshed.
     name = f"canary-{uuid4().hex[:8]}"

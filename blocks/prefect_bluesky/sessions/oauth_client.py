@@ -134,6 +134,12 @@ class BlueskyOAuthClient(OneValue, Block):
         texts = [key.get_secret_value() for key in (self.older_key, self.key) if key]
         return {key.thumbprint: oauth.Client.hosted(self.url, key) for key in map(oauth.SigningKey.from_text, texts)}
 
+    @property
+    def latest(self) -> oauth.Client:
+        """The client with its latest key."""
+        *_, latest = self.clients().values()
+        return latest
+
     def files(self) -> dict[str, str]:
         """Return the files that belong into the folder on the web, by their names.
 

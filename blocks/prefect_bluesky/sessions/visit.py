@@ -49,7 +49,7 @@ class Visit:
 
     def link(self) -> str:
         """Ask for a grant. Return the link for the person, which is good for five minutes. Raises as the class."""
-        *_, latest = self._client.clients().values()
+        latest = self._client.latest
         hint = "" if self.handle.startswith("did:") else self.handle
         self._asked = oauth.ask_for_grant(self._server, latest, self._client.scope, did=self.did, handle=hint)
         return self._asked.link

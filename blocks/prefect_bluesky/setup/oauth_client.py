@@ -44,12 +44,10 @@ def make(name: str, url: str) -> BlueskyOAuthClient:
 
 def revoke(client: BlueskyOAuthClient) -> Iterator[tuple[str, BlueskyError | None]]:
     """End the sessions of all saved accounts that use a client. Yield their blocks' names, with what went wrong."""
-    *_, ours = client.clients().values()
     for name, account in load_many(saved_names()).items():
         if not isinstance(account, BlueskyCredentials) or account.oauth_client is None:
             continue
-        *_, theirs = account.oauth_client.clients().values()
-        if theirs.client_id != ours.client_id:
+        if account.oauth_client.latest.client_id != client.latest.client_id:
             continue
         try:
             account.sign_out()
